@@ -1,7 +1,8 @@
 """What a check found: a stable code, how grave it is, what it means and what to do about it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from crossport.model.record import record
 
 __all__ = ["Finding", "Severity"]
 
@@ -15,7 +16,7 @@ class Severity(StrEnum):
     INFO = "info"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Finding:
     """One result of a pre-flight check.
 

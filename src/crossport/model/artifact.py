@@ -1,0 +1,149 @@
+"""What travels when a VM moves: references to disks and state, tickets to read or write them, progress."""
+
+from enum import StrEnum
+
+from crossport.model.record import record
+from crossport.model.vm import VM
+
+__all__ = [
+    "Artifact",
+    "DiskRef",
+    "Export",
+    "ExportPoint",
+    "Extent",
+    "Moved",
+    "Place",
+    "Progress",
+    "Role",
+    "Ticket",
+    "Way",
+]
+
+
+class Role(StrEnum):
+    """What an artifact is to the VM."""
+
+    DISK = "disk"
+    NVRAM = "nvram"
+    TPM = "tpm"
+    MEMORY = "memory"
+
+
+@record(kw_only=False)
+class Extent:
+    """``size`` bytes from ``start``; ``zero`` when they certainly read as zero."""
+
+    start: int
+    size: int
+    zero: bool = False
+
+
+@record()
+class DiskRef:
+    """Where bytes lie, for a gateway to open: never a cloud login, never opened by the control plane.
+
+    ``kind`` chooses the opener from a registry (``nbd``, ``file``, ``memory``), ``locator`` is its own
+    (for ``nbd``: ``unix:/path`` or ``tcp:host:port``, then ``?export=name``). ``secret_ref`` names a
+    short-lived secret that comes with the ticket.
+    """
+
+    kind: str
+    locator: str
+    size: int
+    secret_ref: str = ""
+
+
+@record()
+class Artifact:
+    """One thing that travels. ``name`` is stable within the VM: ``disk-0``, ``nvram``, …."""
+
+    role: Role
+    name: str
+    ref: DiskRef
+
+
+class ExportPoint(StrEnum):
+    """Which state of the VM is exported."""
+
+    STOPPED = "stopped"
+    SUSPENDED = "suspended"
+    SNAPSHOT = "snapshot"
+    """One moment of the running VM; the VM itself is not touched."""
+
+
+@record()
+class Export:
+    """A VM opened for reading: its description at that point, and what to copy."""
+
+    vm: VM
+    point: ExportPoint
+    artifacts: tuple[Artifact, ...]
+
+
+@record()
+class Place:
+    """Where a data-plane process of a cloud runs: the gateway's seat in one of the reserved subnets.
+
+    ``namespace`` is a network namespace of this machine to enter, empty where there is none. ``address``
+    is what the peer dials.
+    """
+
+    cloud: str
+    subnet: str
+    address: str
+    namespace: str = ""
+
+
+class Way(StrEnum):
+    """Whether a ticket lets read or write."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@record()
+class Ticket:
+    """The right of one gateway to read or write one artifact in one run, until ``expires`` (Unix seconds).
+
+    A higher epoch of the same run and artifact ends a lower one. ``byte_budget`` bounds what may cross.
+    """
+
+    id: str
+    tenant: str
+    run: str
+    epoch: int
+    artifact: str
+    way: Way
+    ref: DiskRef
+    place: Place
+    byte_budget: int
+    expires: float
+    nonce: str
+
+
+@record()
+class Progress:
+    """How far the copy of one artifact is, in bytes. ``seconds_left`` is an estimate, None when unknown."""
+
+    artifact: str
+    size: int
+    done: int
+    bytes_read: int = 0
+    bytes_sent: int = 0
+    bytes_written: int = 0
+    rate_bps: float = 0.0
+    seconds_left: float | None = None
+
+
+@record()
+class Moved:
+    """One artifact arrived and was verified: ``root`` is the hex SHA-256 Merkle root over its chunks."""
+
+    artifact: str
+    size: int
+    chunk_size: int
+    root: str
+    bytes_read: int
+    bytes_sent: int
+    bytes_written: int
+    seconds: float

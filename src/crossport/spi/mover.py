@@ -1,0 +1,22 @@
+"""Copying one artifact from one gateway to another, verified."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from crossport.model.artifact import Moved, Progress, Ticket
+
+__all__ = ["Mover"]
+
+
+class Mover(Protocol):
+    """Whoever copies: the simple mover, or a pair of gateways."""
+
+    async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
+        """Copy all that ``read`` gives to ``write``; return when it is durable and verified there.
+
+        Every chunk is checked on arrival. ``report`` is called a few times a second. May be called again
+        after any failure, with tickets of the same or a higher epoch. Raise Unavailable when an end does
+        not answer, Refused for a ticket that is wrong, old or over its budget, Broken for a chunk that
+        arrived damaged more often than the bound, Invalid for a target smaller than the source.
+        """
+        ...

@@ -1,0 +1,111 @@
+"""One end of a migration, whoever operates it: this site itself, or a partner over its API.
+
+The workflow runs at the initiating site and speaks to both ends only through this. Every call is idempotent
+by (run, step) and refuses an epoch lower than the highest seen of the run. Every site keeps the ledger of
+what it made for the run and can clean it alone.
+"""
+
+from typing import Protocol
+
+from crossport.model.artifact import Artifact, Export, ExportPoint, Moved, Ticket, Way
+from crossport.model.construct import Constructs
+from crossport.model.finding import Finding
+from crossport.model.health import Health, HealthChecks
+from crossport.model.permit import Statement
+from crossport.model.record import record
+from crossport.model.run import Act
+from crossport.model.vm import VM
+from crossport.spi.cloud import NewVM, RoomFor
+
+__all__ = ["Cleaned", "Description", "Site", "StopRule"]
+
+
+@record()
+class Description:
+    """What one end knows: its constructs, the VM asked about (source end only), and its own findings."""
+
+    constructs: Constructs
+    abilities: tuple[str, ...]
+    vm: VM | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@record()
+class StopRule:
+    """How the source may be stopped: seconds for a graceful shutdown, then the plug or giving up."""
+
+    shutdown_s: float
+    power_off: bool
+
+
+@record()
+class Cleaned:
+    """What was removed for a run, and what could not be, in words."""
+
+    removed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+class Site(Protocol):
+    """The calls of one end. ``cloud`` names a cloud of that site."""
+
+    name: str
+
+    async def describe(self, cloud: str, vm: str = "") -> Description:
+        """Return constructs, and the VM when one is named. Raise NotFound for an unknown cloud or VM."""
+        ...
+
+    async def reserve(self, act: Act, cloud: str, *, vm: str = "", rooms: tuple[RoomFor, ...] = ()) -> None:
+        """Keep others away until clean: the source's VM (Conflict ``vm.migrating``), the target's room."""
+        ...
+
+    async def export(
+        self, act: Act, cloud: str, vm: str, *, point: ExportPoint, stop: StopRule
+    ) -> tuple[Export, Statement | None]:
+        """Stop or suspend the VM as ``point`` needs, fence it, and open it for reading.
+
+        The statement says that it is stopped and fenced; a snapshot has none. Raise errors.RolledBack
+        (``vm.shutdown.refused``) when the guest would not stop and the rule forbids pulling the plug.
+        """
+        ...
+
+    async def prepare_import(self, act: Act, cloud: str, rooms: tuple[RoomFor, ...]) -> tuple[Artifact, ...]:
+        """Make room and open it for writing."""
+        ...
+
+    async def ticket(self, act: Act, cloud: str, artifact: Artifact, way: Way) -> Ticket:
+        """Give a gateway of ``cloud`` the right to read or write one artifact."""
+        ...
+
+    async def instantiate(
+        self, act: Act, cloud: str, new: NewVM, *, moved: tuple[Moved, ...], stopped: Statement | None
+    ) -> VM:
+        """Verify what was written against ``moved``, then start it in quarantine.
+
+        ``stopped`` is the source's statement; without it only an isolated copy may start. Raise Refused
+        (``image.digest.mismatch``) when the target holds other bytes than the source sent.
+        """
+        ...
+
+    async def check(self, cloud: str, vm_id: str, checks: HealthChecks) -> Health:
+        """Probe until all succeed in a row or time is over."""
+        ...
+
+    async def commit(self, act: Act, cloud: str, vm_id: str, *, permit: Statement | None) -> Statement:
+        """Source end (``permit`` None): record the decision durably and return the start permit.
+
+        Target end: with the permit, open the network and return the statement that it is opened. A permit
+        is good once, for its run, VM and epoch; anything else is Refused.
+        """
+        ...
+
+    async def roll_back(self, act: Act, cloud: str, vm_id: str, *, other: Statement | None) -> Statement:
+        """Target end (``other`` None): stop and discard, state "never started" or "stopped and fenced".
+
+        Source end: with that statement, unfence, and start it again if it ran before. Refused after commit.
+        """
+        ...
+
+    async def clean(self, act: Act, cloud: str, *, keep_vm: bool) -> Cleaned:
+        """Remove what the run made here and is not kept; end exports and reservations. Repeatable."""
+        ...
