@@ -1,0 +1,248 @@
+"""Install what Crossport needs to run from this checkout: Debian packages, and ``.venv``.
+
+Says what it installs and why. Root, or sudo, is used for Debian packages and for nothing else. What is
+there already is left alone, so the second call costs a fraction of a second. Needs nothing but Python's
+standard library and works without standard input.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ROOT / "scripts" / "packages.txt"
+LOCK = ROOT / "uv.lock"
+VENV = ROOT / ".venv"
+STAMP = VENV / "set-up.stamp"
+
+# What the content of .venv depends on. A change in any of them installs anew.
+INGREDIENTS = (LOCK, ROOT / "pyproject.toml", Path(__file__))
+
+ATTEMPTS = 3
+PAUSE_S = 5.0
+APT = ("apt-get", "-q", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300")
+APT_LISTS = Path("/var/lib/apt/lists")
+CLUSTER_SETTING = Path("/etc/postgresql-common/createcluster.d/crossport-set-up.conf")
+
+
+class Stop(Exception):
+    """Set-up cannot go on. The text says why and what a person can do."""
+
+
+class Package(NamedTuple):
+    """A Debian package, what asks for it (``demo`` or ``test``), and why."""
+
+    name: str
+    purpose: str
+    reason: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Install for ``demo`` or for ``test`` (which includes the demo). Return 0, or 2 when it cannot."""
+    parser = argparse.ArgumentParser(prog="set-up", description=__doc__)
+    parser.add_argument("purpose", choices=("demo", "test"))
+    purpose = parser.parse_args(arguments).purpose
+    try:
+        with one_at_a_time():
+            add_packages(missing(wanted(PACKAGES.read_text(), purpose)))
+            add_venv()
+    except Stop as stop:
+        print(f"set-up: {stop}", file=sys.stderr)
+        return 2
+    return 0
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Make a second set-up in the same checkout wait for the first."""
+    with Path(__file__).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def wanted(text: str, purpose: str) -> list[Package]:
+    """Return the packages that ``text``, in the form of packages.txt, lists for ``purpose``."""
+    packages: list[Package] = []
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        entry, _, reason = line.partition("#")
+        name, needed_for = entry.split()
+        packages.append(Package(name, needed_for, reason.strip()))
+    return [package for package in packages if purpose == "test" or package.purpose == "demo"]
+
+
+def missing(packages: list[Package]) -> list[Package]:
+    """Return those of ``packages`` that Debian's package database does not call installed."""
+    if not shutil.which("dpkg-query"):
+        names = " ".join(package.name for package in packages)
+        raise Stop(f"this system has no dpkg; set-up knows Debian 12. Install the equivalents of: {names}")
+    query = subprocess.run(
+        ["dpkg-query", "-W", "-f=${Package} ${db:Status-Status}\n", *(package.name for package in packages)],
+        capture_output=True,
+        text=True,
+        check=False,  # it fails when one of the names is unknown, and still prints the others
+    )
+    installed = {line.split()[0] for line in query.stdout.splitlines() if line.endswith(" installed")}
+    return [package for package in packages if package.name not in installed]
+
+
+def add_packages(packages: list[Package]) -> None:
+    """Install ``packages`` with apt-get, as root or through sudo; raise Stop when neither is possible."""
+    if not packages:
+        return
+    width = max(len(package.name) for package in packages)
+    say(f"Installing {len(packages)} Debian packages:")
+    for package in packages:
+        print(f"    {package.name:{width}}  {package.reason}", flush=True)
+    names = [package.name for package in packages]
+    become_root = root_prefix(names)
+    with no_database_server(become_root, names):
+        if not any(APT_LISTS.glob("*_Packages*")):
+            retried([*become_root, *APT, "update"])
+        install = [*become_root, "env", "DEBIAN_FRONTEND=noninteractive"]
+        install += [*APT, "install", "-y", "--no-install-recommends", *names]
+        retried(install, between=[*become_root, *APT, "update"])
+    still = [package.name for package in missing(packages)]
+    if still:
+        raise Stop(f"apt-get reported success, yet these are not installed: {' '.join(still)}")
+
+
+def root_prefix(names: list[str]) -> list[str]:
+    """Return what to put before a command so that it runs as root."""
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo")
+    # Without a terminal nobody can type a password: sudo must not ask for one.
+    if sudo and (sys.stdin.isatty() or runs([sudo, "-n", "true"])):
+        return [sudo]
+    command = f"apt-get install --no-install-recommends {' '.join(names)}"
+    raise Stop(
+        "packages are missing, and this account is neither root nor allowed to use sudo.\n"
+        f"As root, run:\n    {command}"
+    )
+
+
+@contextmanager
+def no_database_server(become_root: list[str], names: list[str]) -> Iterator[None]:
+    """Keep the package postgresql from making and starting a server of its own; tests start theirs."""
+    if "postgresql" not in names:
+        yield
+        return
+    folder, setting = str(CLUSTER_SETTING.parent), str(CLUSTER_SETTING)
+    done([*become_root, "mkdir", "-p", folder])
+    done([*become_root, "tee", setting], text="create_main_cluster = false\n")
+    try:
+        yield
+    finally:
+        done([*become_root, "rm", "-f", setting])
+
+
+def add_venv() -> None:
+    """Make ``.venv`` hold exactly what uv.lock names, unless it does already."""
+    stamp = hashlib.sha256(b"\0".join(path.read_bytes() for path in INGREDIENTS)).hexdigest()
+    if STAMP.is_file() and STAMP.read_text() == stamp and works(VENV / "bin" / "python"):
+        return
+    say("Installing Python packages from uv.lock into .venv")
+    uv = locked_uv()
+    environment = os.environ | {
+        "UV_PROJECT_ENVIRONMENT": str(VENV),
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_PROGRESS": "1",
+    }
+    environment.pop("VIRTUAL_ENV", None)
+    retried([str(uv), "sync", "--locked", "--quiet", "--project", str(ROOT)], environment=environment)
+    STAMP.write_text(stamp)
+
+
+def locked_uv() -> Path:
+    """Return the uv that uv.lock names, put into ``.venv`` with its digest checked if it is not there."""
+    python, uv = VENV / "bin" / "python", VENV / "bin" / "uv"
+    requirement, version = uv_requirement(LOCK.read_text())
+    if not works(python):
+        shutil.rmtree(VENV, ignore_errors=True)
+    if works(python) and uv.exists() and answer([str(uv), "--version"]).split()[1:2] == [version]:
+        return uv
+    done([sys.executable, "-m", "venv", str(VENV)])
+    pinned = VENV / "uv-requirement.txt"
+    pinned.write_text(requirement)
+    retried(
+        [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--require-hashes", "-r", str(pinned)]
+    )
+    return uv
+
+
+def uv_requirement(lock: str) -> tuple[str, str]:
+    """Return uv's line for pip, with every digest that ``lock`` admits, and its version."""
+    packages = tomllib.loads(lock)["package"]
+    entry = next(package for package in packages if package["name"] == "uv")
+    digests = [wheel["hash"] for wheel in entry["wheels"]]
+    line = " ".join([f"uv=={entry['version']}", *(f"--hash={digest}" for digest in digests)])
+    return line + "\n", entry["version"]
+
+
+def works(python: Path) -> bool:
+    """Say whether ``python`` runs and is new enough."""
+    return runs([str(python), "-c", "import sys; sys.exit(sys.version_info < (3, 11))"])
+
+
+def runs(command: list[str]) -> bool:
+    """Say whether ``command`` exists and ends well. What it prints is dropped."""
+    try:
+        return (
+            subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode
+            == 0
+        )
+    except OSError:
+        return False
+
+
+def answer(command: list[str]) -> str:
+    """Return what ``command`` prints; nothing when it fails."""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def done(command: list[str], *, text: str = "", environment: dict[str, str] | None = None) -> None:
+    """Run ``command`` with ``text`` as its input; raise Stop when it fails."""
+    ended = subprocess.run(
+        command, input=text, text=True, stdout=sys.stderr, env=environment, check=False, cwd=ROOT
+    )
+    if ended.returncode:
+        raise Stop(f"this command failed with status {ended.returncode}:\n    {' '.join(command)}")
+
+
+def retried(
+    command: list[str], *, between: list[str] | None = None, environment: dict[str, str] | None = None
+) -> None:
+    """Run ``command`` up to three times, with ``between`` before each further attempt."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            done(command, environment=environment)
+        except Stop as stop:
+            if attempt == ATTEMPTS:
+                raise
+            say(f"{stop}\nTrying again ({attempt + 1} of {ATTEMPTS})")
+            time.sleep(PAUSE_S)
+            if between:
+                runs(between)
+        else:
+            return
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal what happens."""
+    print(f"set-up: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
