@@ -1,0 +1,1 @@
+"""Thin wrappers of outside tools: each says what it runs, runs it confined, and translates its failures."""
