@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
+def one_at_a_time() -> Generator[None]:
     """Make a second set-up in the same checkout wait for the first."""
     with Path(__file__).open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -134,7 +134,7 @@ def root_prefix(names: list[str]) -> list[str]:
 
 
 @contextmanager
-def no_database_server(become_root: list[str], names: list[str]) -> Iterator[None]:
+def no_database_server(become_root: list[str], names: list[str]) -> Generator[None]:
     """Keep the package postgresql from making and starting a server of its own; tests start theirs."""
     if "postgresql" not in names:
         yield

@@ -1,0 +1,28 @@
+"""What holds for every test: one that was skipped proves nothing, so a skip fails the session."""
+
+import pytest
+
+
+def skipped_count(config: pytest.Config) -> int:
+    """Return how many tests, or whole files, were skipped in this session."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return len(reporter.stats.get("skipped", ())) if reporter else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start what takes longest first, so that two processes end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("qemu") is None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a session that would have passed with something skipped."""
+    if skipped_count(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many tests were skipped, also when none was."""
+    count = skipped_count(config)
+    verdict = "nothing may be skipped: make what they need available, or delete them" if count else "good"
+    terminalreporter.write_line(f"skipped: {count} ({verdict})")
