@@ -1,0 +1,1 @@
+"""The kinds of clouds that Crossport can be connected to: one package each, none imports another."""
