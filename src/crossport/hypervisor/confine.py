@@ -169,14 +169,12 @@ def _file_system(confinement: Confinement) -> list[str]:
         line += ["--symlink", f"usr/{name}", f"/{name}"]
     for name in ("ld.so.cache", "alternatives"):
         line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    kinds = (
-        ("--ro-bind", confinement.read),
-        ("--bind", confinement.write),
-        ("--dev-bind", confinement.devices),
-    )
-    for option, paths in kinds:
-        for path in paths:
-            line += [*_parents(path), option, str(path), str(path)]
+    binds = [("--ro-bind", path) for path in confinement.read]
+    binds += [("--bind", path) for path in confinement.write]
+    binds += [("--dev-bind", path) for path in confinement.devices]
+    # What lies higher comes first, or a directory would hide a file bound below it.
+    for option, path in sorted(binds, key=lambda bind: len(bind[1].parts)):
+        line += [*_parents(path), option, str(path), str(path)]
     return [*line, "--chdir", str(confinement.working_directory or "/")]
 
 
