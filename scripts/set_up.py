@@ -30,7 +30,7 @@ INGREDIENTS = (LOCK, ROOT / "pyproject.toml", Path(__file__))
 
 ATTEMPTS = 3
 PAUSE_S = 5.0
-APT = ("apt-get", "-q", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300")
+APT = ("apt-get", "-qq", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0")
 APT_LISTS = Path("/var/lib/apt/lists")
 CLUSTER_SETTING = Path("/etc/postgresql-common/createcluster.d/crossport-set-up.conf")
 
@@ -101,12 +101,12 @@ def add_packages(packages: list[Package]) -> None:
     """Install ``packages`` with apt-get, as root or through sudo; raise Stop when neither is possible."""
     if not packages:
         return
-    width = max(len(package.name) for package in packages)
+    names = [package.name for package in packages]
+    become_root = root_prefix(names, uid=os.geteuid(), sudo=shutil.which("sudo"))
+    width = max(map(len, names))
     say(f"Installing {len(packages)} Debian packages:")
     for package in packages:
         print(f"    {package.name:{width}}  {package.reason}", flush=True)
-    names = [package.name for package in packages]
-    become_root = root_prefix(names)
     with no_database_server(become_root, names):
         if not any(APT_LISTS.glob("*_Packages*")):
             retried([*become_root, *APT, "update"])
@@ -118,11 +118,10 @@ def add_packages(packages: list[Package]) -> None:
         raise Stop(f"apt-get reported success, yet these are not installed: {' '.join(still)}")
 
 
-def root_prefix(names: list[str]) -> list[str]:
-    """Return what to put before a command so that it runs as root."""
-    if os.geteuid() == 0:
+def root_prefix(names: list[str], *, uid: int, sudo: str | None) -> list[str]:
+    """Return what account ``uid`` puts before a command so that it runs as root; Stop when it may not."""
+    if uid == 0:
         return []
-    sudo = shutil.which("sudo")
     # Without a terminal nobody can type a password: sudo must not ask for one.
     if sudo and (sys.stdin.isatty() or runs([sudo, "-n", "true"])):
         return [sudo]
@@ -141,7 +140,8 @@ def no_database_server(become_root: list[str], names: list[str]) -> Generator[No
         return
     folder, setting = str(CLUSTER_SETTING.parent), str(CLUSTER_SETTING)
     done([*become_root, "mkdir", "-p", folder])
-    done([*become_root, "tee", setting], text="create_main_cluster = false\n")
+    # A shell writes it, because sudo gives no rights to a redirection of ours.
+    done([*become_root, "sh", "-c", f"echo create_main_cluster = false > {setting}"])
     try:
         yield
     finally:
@@ -212,10 +212,10 @@ def answer(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def done(command: list[str], *, text: str = "", environment: dict[str, str] | None = None) -> None:
-    """Run ``command`` with ``text`` as its input; raise Stop when it fails."""
+def done(command: list[str], *, environment: dict[str, str] | None = None) -> None:
+    """Run ``command``, which may ask a person only by way of the terminal; raise Stop when it fails."""
     ended = subprocess.run(
-        command, input=text, text=True, stdout=sys.stderr, env=environment, check=False, cwd=ROOT
+        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment, check=False, cwd=ROOT
     )
     if ended.returncode:
         raise Stop(f"this command failed with status {ended.returncode}:\n    {' '.join(command)}")
