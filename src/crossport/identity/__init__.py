@@ -1,0 +1,1 @@
+"""Who a site is: its certificate authority, its secrets at rest, and the tokens it hands out."""
