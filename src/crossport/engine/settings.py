@@ -1,0 +1,52 @@
+"""How the engine is set up: where its state lies, under which name it runs, how much it does at once."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from crossport.model.record import record
+from crossport.spi.run import RunContext
+
+__all__ = ["EngineSettings", "Kind", "Limits"]
+
+
+@record()
+class EngineSettings:
+    """Where and how an engine runs.
+
+    ``state_dir`` belongs to one process. ``database_url`` is empty for SQLite inside it, or
+    ``postgresql://…`` for several nodes on one database; take it from a file or the environment, never
+    from an argument list. ``node`` names this process among the others. A node that did not say for
+    ``lease_s`` that it lives loses its runs to another.
+    """
+
+    state_dir: Path
+    node: str = "node"
+    database_url: str = field(default="", repr=False)
+    lease_s: float = 10.0
+    poll_s: float = 0.25
+    """How soon a queued run is found, by this node or another. Lower costs idle CPU."""
+
+
+@record()
+class Limits:
+    """How many runs of a kind go on at once, on all nodes: in all, and per partition. 0 is no limit."""
+
+    at_once: int = 0
+    per_partition: int = 0
+
+
+@record()
+class Kind:
+    """A kind of run: its workflow, the types of its request and report, and its limits.
+
+    ``partition`` names the partition of a request, for instance its target cloud.
+    """
+
+    name: str
+    workflow: Callable[[RunContext, Any], Awaitable[Any]]
+    request: type[Any]
+    report: type[Any]
+    limits: Limits = Limits()
+    partition: Callable[[Any], str] | None = None
