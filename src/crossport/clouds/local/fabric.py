@@ -37,8 +37,9 @@ class Port:
 
     ``rules`` are those of all its security groups. In ``quarantine`` only the cloud's own prober reaches the
     guest and the guest reaches nobody; ``isolated`` says that this will never end. ``forwards`` are
-    what the last answer for this port said, so that they stay the same. ``owner_uid`` is the uid of the QEMU
-    process.
+    what the last answer for this port said, so that they stay the same. ``probed`` are the guest's TCP ports
+    that ``connect`` will be asked for: user-mode networking needs a private forward for each. ``owner_uid``
+    is the uid of the QEMU process.
     """
 
     vm_id: str
@@ -50,6 +51,7 @@ class Port:
     quarantine: bool = True
     isolated: bool = False
     forwards: tuple[Forward, ...] = ()
+    probed: tuple[int, ...] = ()
     owner_uid: int = 0
 
 
