@@ -22,10 +22,17 @@ class StatementKind(StrEnum):
     """What is stated."""
 
     STOPPED_AND_FENCED = "stopped-and-fenced"
+    """By the source: it is off and stays off. By the target: its copy is off and will not start again."""
     START_PERMITTED = "start-permitted"
+    """By the source: the decision to commit is recorded; the target may open its copy."""
+    NO_PERMIT = "no-permit"
+    """By the source: this run will never get a permit; the target may discard its copy."""
     NEVER_STARTED = "never-started"
+    """By the target: its copy never ran in this run and never will."""
     RELEASED = "released"
+    """By the source: it is free again."""
     OPENED = "opened"
+    """By the target: the copy is open to its networks. It is the VM now."""
 
 
 @record()

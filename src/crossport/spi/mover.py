@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from crossport.model.artifact import Moved, Progress, Ticket
+from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
 
 __all__ = ["Mover"]
 
@@ -18,5 +18,12 @@ class Mover(Protocol):
         after any failure, with tickets of the same or a higher epoch. Raise Unavailable when an end does
         not answer, Refused for a ticket that is wrong, old or over its budget, Broken for a chunk that
         arrived damaged more often than the bound, Invalid for a target smaller than the source.
+        """
+        ...
+
+    async def digest(self, ref: DiskRef, place: Place, chunk_size: int) -> str:
+        """Return the hex SHA-256 Merkle root over ``ref``'s bytes as they lie there now.
+
+        Read at ``place``, not here. Raise Unavailable when it cannot be read now.
         """
         ...

@@ -22,10 +22,15 @@ __all__ = ["Cleaned", "Description", "Site", "StopRule"]
 
 @record()
 class Description:
-    """What one end knows: its constructs, the VM asked about (source end only), and its own findings."""
+    """What one end knows: its constructs, the VM asked about (source end only), and its own findings.
+
+    ``names`` are those of all its VMs. ``abilities`` are Protocols of ``spi.cloud`` that hold, by name.
+    """
 
     constructs: Constructs
     abilities: tuple[str, ...]
+    points: tuple[ExportPoint, ...] = ()
+    names: tuple[str, ...] = ()
     vm: VM | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -77,13 +82,18 @@ class Site(Protocol):
         """Give a gateway of ``cloud`` the right to read or write one artifact."""
         ...
 
-    async def instantiate(
-        self, act: Act, cloud: str, new: NewVM, *, moved: tuple[Moved, ...], stopped: Statement | None
-    ) -> VM:
-        """Verify what was written against ``moved``, then start it in quarantine.
+    async def verify(self, act: Act, cloud: str, moved: tuple[Moved, ...]) -> tuple[Artifact, ...]:
+        """Close what was written and read it at rest; return it when every root is the source's.
+
+        Raise Refused (``image.digest.mismatch``) when the target holds other bytes than the source sent.
+        """
+        ...
+
+    async def instantiate(self, act: Act, cloud: str, new: NewVM, *, stopped: Statement | None) -> VM:
+        """Start the verified copy in quarantine.
 
         ``stopped`` is the source's statement; without it only an isolated copy may start. Raise Refused
-        (``image.digest.mismatch``) when the target holds other bytes than the source sent.
+        (``image.unverified``) when ``verify`` has not passed in this run.
         """
         ...
 
@@ -99,10 +109,15 @@ class Site(Protocol):
         """
         ...
 
-    async def roll_back(self, act: Act, cloud: str, vm_id: str, *, other: Statement | None) -> Statement:
-        """Target end (``other`` None): stop and discard, state "never started" or "stopped and fenced".
+    async def withdraw(self, act: Act, cloud: str, vm_id: str) -> Statement:
+        """Source end: record durably that this run will never get a permit. Refused after commit."""
+        ...
 
-        Source end: with that statement, unfence, and start it again if it ran before. Refused after commit.
+    async def roll_back(self, act: Act, cloud: str, vm_id: str, *, other: Statement) -> Statement:
+        """Target end (``other`` says no permit): stop and discard; state that it will never run.
+
+        Source end (``other`` is that statement): unfence, and start it again if it ran before. Refused
+        after commit.
         """
         ...
 

@@ -1,0 +1,403 @@
+"""The simulated cloud: every ability of a real one over a directory.
+
+Its guests are as well as their first disk: a VM answers probes when it runs and its boot disk begins with
+``boot``. Three tags make a guest misbehave: ``guest.shutdown=refuse``, ``guest.health=bad``, and
+``guest.health=bad-elsewhere`` (well at home, ill in any other cloud).
+"""
+
+import dataclasses
+from pathlib import Path
+
+from crossport import errors
+from crossport.clouds.memory.store import Store
+from crossport.model.artifact import Artifact, DiskRef, Export, ExportPoint, Place, Role, Way
+from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET, Constructs, Quota
+from crossport.model.health import Probe, ProbeResult
+from crossport.model.permit import Fence
+from crossport.model.record import record
+from crossport.model.run import Act, Created
+from crossport.model.vm import VM, Disk, PowerState
+from crossport.spi.cloud import NewVM, RoomFor
+
+__all__ = ["BOOTABLE", "MemoryCloud"]
+
+BOOTABLE = b"boot"
+RUN_TAG = "crossport-run"
+HOME_TAG = "memory-home"
+
+
+@record()
+class _Epoch:
+    highest: int
+
+
+@record()
+class _Volume:
+    id: str
+    size: int
+    role: Role
+    run: str
+    epoch: int
+    sealed: bool = False
+
+
+class MemoryCloud:
+    """A simulated cloud named ``name`` whose state lies in ``root``."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self._store = Store(root)
+
+    # Cloud
+    async def check(self) -> str:
+        """Say what this is; Unavailable before it was founded."""
+        self._constructs()
+        return f"simulated cloud in {self._store.root}"
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def found(self, constructs: Constructs) -> None:
+        """Set what the cloud offers."""
+        self._store.put("cloud", "constructs", constructs)
+
+    # Inventory
+    async def constructs(self, project: str = "") -> Constructs:
+        """Return what the cloud offers, less what its VMs use."""
+        whole = self._constructs()
+        if project and project != whole.project:
+            raise errors.NotFound("project.unknown", f"{self.name} has no project {project}.")
+        vms = self._store.every("vms", VM)
+        disk = sum(volume.size for volume in self._store.every("volumes", _Volume))
+        disk += sum(disk.size for vm in vms for disk in vm.disks)
+        return dataclasses.replace(
+            whole,
+            free=Quota(
+                vms=whole.free.vms - len(vms),
+                cpus=whole.free.cpus - sum(vm.cpus for vm in vms),
+                memory=whole.free.memory - sum(vm.memory for vm in vms),
+                disk=whole.free.disk - disk,
+            ),
+        )
+
+    async def vms(self, project: str = "") -> tuple[VM, ...]:
+        """Return all VMs."""
+        del project
+        return tuple(sorted(self._store.every("vms", VM), key=lambda vm: (vm.name, vm.id)))
+
+    async def vm(self, reference: str) -> VM:
+        """Return one VM by id or name."""
+        vms = self._store.every("vms", VM)
+        exact = [vm for vm in vms if vm.id == reference] or [vm for vm in vms if vm.name == reference]
+        if not exact:
+            raise errors.NotFound(
+                "vm.unknown",
+                f"{self.name} has no VM {reference}.",
+                remedy=f"List them with: crossport vm list {self.name}",
+            )
+        if len(exact) > 1:
+            raise errors.Conflict(
+                "vm.name.ambiguous",
+                f"{self.name} has {len(exact)} VMs named {reference}.",
+                remedy=f"Use an id: {', '.join(vm.id for vm in exact)}.",
+            )
+        return exact[0]
+
+    # Provisioner
+    async def create_vm(self, act: Act, vm: VM, image: str, power_on: bool = True) -> VM:
+        """Make a VM whose first disk begins with the text ``image``."""
+        with self._store.locked():
+            self._admit(act)
+            known = self._store.find("vms", _made(act, "vm"), VM)
+            if known:
+                return known
+            self._check_room(vm)
+            disk = dataclasses.replace(vm.disks[0], id=_made(act, "disk-0"), boot=True)
+            self._store.make_disk(disk.id, disk.size, image.encode())
+            made = dataclasses.replace(
+                vm,
+                id=_made(act, "vm"),
+                disks=(disk, *vm.disks[1:]),
+                power=PowerState.RUNNING if power_on else PowerState.STOPPED,
+                tags={**vm.tags, HOME_TAG: self.name},
+            )
+            self._store.put("vms", made.id, made)
+            return made
+
+    def deletes(self, vm: VM) -> tuple[str, ...]:
+        """Say what would be deleted."""
+        return (f"vm {vm.name} ({vm.id})", *(f"disk {disk.name} ({disk.size} bytes)" for disk in vm.disks))
+
+    async def delete_vm(self, act: Act, vm_id: str) -> tuple[str, ...]:
+        """Delete the VM and its disks."""
+        with self._store.locked():
+            self._admit(act)
+            vm = self._store.find("vms", vm_id, VM)
+            if vm is None:
+                return ()
+            if vm.power is PowerState.RUNNING:
+                raise errors.Conflict("vm.running", f"{vm.name} runs.", remedy="Stop it first.")
+            for disk in vm.disks:
+                self._store.disk(disk.id).unlink(missing_ok=True)
+            self._store.drop("vms", vm_id)
+            return self.deletes(vm)
+
+    # Power
+    async def start(self, act: Act, vm_id: str) -> None:
+        """Start the VM."""
+        with self._store.locked():
+            self._admit(act)
+            vm = self._known(vm_id)
+            if vm.fenced:
+                raise errors.Refused("vm.fenced", f"{vm.name} is fenced and must not start.")
+            self._put(vm, power=PowerState.RUNNING)
+
+    async def shut_down(self, act: Act, vm_id: str, timeout_s: float) -> bool:
+        """Ask the guest; one with the tag guest.shutdown=refuse does not."""
+        del timeout_s
+        with self._store.locked():
+            self._admit(act)
+            vm = self._known(vm_id)
+            if vm.power is PowerState.RUNNING and vm.tags.get("guest.shutdown") == "refuse":
+                return False
+            self._put(vm, power=PowerState.STOPPED)
+            return True
+
+    async def power_off(self, act: Act, vm_id: str) -> None:
+        """Take the power away."""
+        with self._store.locked():
+            self._admit(act)
+            self._put(self._known(vm_id), power=PowerState.STOPPED)
+
+    # Fencer
+    async def fence(self, act: Act, vm_id: str) -> Fence:
+        """Lock the stopped VM."""
+        with self._store.locked():
+            self._admit(act)
+            vm = self._known(vm_id)
+            if vm.power is PowerState.RUNNING:
+                raise errors.Conflict("vm.running", f"{vm.name} runs and cannot be fenced.")
+            self._put(vm, fenced=True)
+            return Fence(done=("locked",), not_done=())
+
+    async def unfence(self, act: Act, vm_id: str) -> None:
+        """Unlock."""
+        with self._store.locked():
+            self._admit(act)
+            self._put(self._known(vm_id), fenced=False)
+
+    # Exporter
+    def points(self) -> frozenset[ExportPoint]:
+        """All of them."""
+        return frozenset(ExportPoint)
+
+    async def suspend(self, act: Act, vm_id: str) -> None:
+        """Stop with the memory kept: make-believe memory of 64 KiB."""
+        with self._store.locked():
+            self._admit(act)
+            vm = self._known(vm_id)
+            if vm.power is PowerState.STOPPED:
+                raise errors.Conflict("vm.stopped", f"{vm.name} is off; there is no memory to keep.")
+            self._store.make_disk(f"{vm.id}-memory", 65536, b"memory of " + vm.name.encode())
+            self._put(vm, power=PowerState.SUSPENDED)
+
+    async def export(self, act: Act, vm_id: str, point: ExportPoint) -> Export:
+        """Open the disks; a snapshot is a copy made now."""
+        with self._store.locked():
+            self._admit(act)
+            vm = self._known(vm_id)
+            wanted = {ExportPoint.STOPPED: PowerState.STOPPED, ExportPoint.SUSPENDED: PowerState.SUSPENDED}
+            if point in wanted and vm.power is not wanted[point]:
+                raise errors.Conflict("vm.power.wrong", f"{vm.name} is {vm.power}, not {wanted[point]}.")
+            artifacts = [
+                Artifact(role=Role.DISK, name=f"disk-{i}", ref=self._readable(act, disk, point))
+                for i, disk in enumerate(vm.disks)
+                if not disk.seed
+            ]
+            if point is ExportPoint.SUSPENDED:
+                ref = DiskRef(kind="file", locator=str(self._store.disk(f"{vm.id}-memory")), size=65536)
+                artifacts.append(Artifact(role=Role.MEMORY, name="memory", ref=ref))
+            return Export(vm=vm, point=point, artifacts=tuple(artifacts))
+
+    def _readable(self, act: Act, disk: Disk, point: ExportPoint) -> DiskRef:
+        path = self._store.disk(disk.id)
+        if point is ExportPoint.SNAPSHOT:
+            copy = self._store.disk(f"{_made(act, disk.id)}-snapshot")
+            if not copy.exists():
+                copy.write_bytes(path.read_bytes())
+            path = copy
+        return DiskRef(kind="file", locator=str(path), size=disk.size)
+
+    async def end_export(self, act: Act, vm_id: str) -> None:
+        """Remove the run's snapshots."""
+        with self._store.locked():
+            self._admit(act)
+            for path in (self._store.root / "disks").glob(f"{act.run}-*-snapshot"):
+                path.unlink(missing_ok=True)
+
+    # Importer
+    async def prepare_import(self, act: Act, rooms: tuple[RoomFor, ...]) -> tuple[Artifact, ...]:
+        """Make empty disks."""
+        with self._store.locked():
+            self._admit(act)
+            wanted = sum(room.size for room in rooms)
+            if wanted > self._constructs().disk_free:
+                raise errors.Blocked("target.disk.full", f"{self.name} has no room for {wanted} bytes.")
+            made: list[Artifact] = []
+            for room in rooms:
+                volume = _Volume(
+                    id=f"{act.run}-{room.name}", size=room.size, role=room.role, run=act.run, epoch=act.epoch
+                )
+                known = self._store.find("volumes", volume.id, _Volume)
+                if known is None or (known.epoch < act.epoch and not known.sealed):
+                    self._store.make_disk(volume.id, room.size)
+                    self._store.put("volumes", volume.id, volume)
+                made.append(self._artifact(volume))
+            return tuple(made)
+
+    def _artifact(self, volume: _Volume) -> Artifact:
+        path = str(self._store.disk(volume.id))
+        return Artifact(
+            role=volume.role,
+            name=volume.id.removeprefix(f"{volume.run}-"),
+            ref=DiskRef(kind="file", locator=path, size=volume.size),
+        )
+
+    async def seal_import(self, act: Act) -> tuple[Artifact, ...]:
+        """Close the run's disks for writing."""
+        with self._store.locked():
+            self._admit(act)
+            mine = [volume for volume in self._store.every("volumes", _Volume) if volume.run == act.run]
+            for volume in mine:
+                self._store.put("volumes", volume.id, dataclasses.replace(volume, sealed=True))
+            return tuple(self._artifact(volume) for volume in mine)
+
+    async def instantiate(self, act: Act, new: NewVM) -> VM:
+        """Define and start the VM from sealed disks."""
+        with self._store.locked():
+            self._admit(act)
+            vm_id = f"{act.run}-vm"
+            known = self._store.find("vms", vm_id, VM)
+            if known:
+                return known
+            self._check_room(new.vm)
+            sources = [artifact for artifact in new.artifacts if artifact.role is Role.DISK]
+            disks = tuple(
+                dataclasses.replace(disk, id=f"{act.run}-{artifact.name}", used_by=())
+                for disk, artifact in zip(new.vm.disks, sources, strict=True)
+            )
+            vm = dataclasses.replace(
+                new.vm,
+                id=vm_id,
+                disks=disks,
+                power=PowerState.RUNNING,
+                fenced=False,
+                quarantined=new.quarantine or new.isolated,
+                tags={**new.vm.tags, RUN_TAG: act.run},
+            )
+            self._store.put("vms", vm_id, vm)
+            for disk in disks:
+                self._store.drop("volumes", disk.id)
+            return vm
+
+    async def open_network(self, act: Act, vm_id: str) -> None:
+        """End the quarantine."""
+        with self._store.locked():
+            self._admit(act)
+            self._put(self._known(vm_id), quarantined=False)
+
+    async def remove(self, act: Act, thing: Created) -> None:
+        """Remove a VM or a volume."""
+        with self._store.locked():
+            self._admit(act)
+            name = thing.id or thing.name
+            vm = self._store.find("vms", name, VM)
+            for disk in vm.disks if vm and thing.kind == "vm" else ():
+                self._store.disk(disk.id).unlink(missing_ok=True)
+            self._store.drop("vms" if thing.kind == "vm" else "volumes", name)
+            if thing.kind != "vm" and not any(
+                disk.id == name for vm in self._store.every("vms", VM) for disk in vm.disks
+            ):
+                self._store.disk(name).unlink(missing_ok=True)
+
+    async def tagged(self, run: str) -> tuple[Created, ...]:
+        """Return the run's VMs and volumes."""
+        vms = [vm for vm in self._store.every("vms", VM) if vm.tags.get(RUN_TAG) == run]
+        volumes = [volume for volume in self._store.every("volumes", _Volume) if volume.run == run]
+        return (
+            *(Created(run=run, cloud=self.name, kind="vm", name=vm.name, id=vm.id) for vm in vms),
+            *(Created(run=run, cloud=self.name, kind="volume", name=v.id, id=v.id) for v in volumes),
+        )
+
+    # Prober, GatewayHost, Console
+    async def probe(self, vm_id: str, probe: Probe) -> ProbeResult:
+        """A guest is well when it runs, its boot disk begins with ``boot``, and no tag says otherwise."""
+        vm = self._known(vm_id)
+        illness = vm.tags.get("guest.health", "")
+        ill = illness == "bad" or (illness == "bad-elsewhere" and vm.tags.get(HOME_TAG) != self.name)
+        boot = next((disk for disk in vm.disks if disk.boot), None)
+        bootable = boot is not None and self._store.disk(boot.id).read_bytes().startswith(BOOTABLE)
+        good = vm.power is PowerState.RUNNING and bootable and not ill
+        return ProbeResult(probe=probe, good=good, text="answers" if good else "does not answer")
+
+    async def place(self, way: Way) -> Place:
+        """This machine."""
+        subnet = EXPORT_SUBNET if way is Way.READ else IMPORT_SUBNET
+        return Place(cloud=self.name, subnet=subnet, address="127.0.0.1")
+
+    async def console_log(self, vm_id: str, last_bytes: int = 65536) -> str:
+        """One line."""
+        return f"{self._known(vm_id).name} says hello\n"[-last_bytes:]
+
+    # Private.
+    def _constructs(self) -> Constructs:
+        found = self._store.find("cloud", "constructs", Constructs)
+        if found is None:
+            raise errors.Unavailable(
+                "cloud.unreachable", f"There is no simulated cloud in {self._store.root}."
+            )
+        return found
+
+    def _known(self, vm_id: str) -> VM:
+        vm = self._store.find("vms", vm_id, VM)
+        if vm is None:
+            raise errors.NotFound("vm.unknown", f"{self.name} has no VM {vm_id}.")
+        return vm
+
+    def _put(
+        self,
+        vm: VM,
+        *,
+        power: PowerState | None = None,
+        fenced: bool | None = None,
+        quarantined: bool | None = None,
+    ) -> None:
+        self._store.put(
+            "vms",
+            vm.id,
+            dataclasses.replace(
+                vm,
+                power=vm.power if power is None else power,
+                fenced=vm.fenced if fenced is None else fenced,
+                quarantined=vm.quarantined if quarantined is None else quarantined,
+            ),
+        )
+
+    def _check_room(self, vm: VM) -> None:
+        whole = self._constructs().free
+        vms = self._store.every("vms", VM)
+        if len(vms) >= whole.vms or sum(one.memory for one in vms) + vm.memory > whole.memory:
+            raise errors.Blocked("target.quota.full", f"{self.name} has no quota left for {vm.name}.")
+
+    def _admit(self, act: Act) -> None:
+        known = self._store.find("epochs", act.run, _Epoch)
+        if known and act.epoch < known.highest:
+            raise errors.Refused(
+                "cloud.epoch.old", f"Epoch {act.epoch} of {act.run} is over; {known.highest} is in force."
+            )
+        if known is None or act.epoch > known.highest:
+            self._store.put("epochs", act.run, _Epoch(highest=act.epoch))
+
+
+def _made(act: Act, what: str) -> str:
+    return f"{act.run}-{act.step}-{what}"

@@ -1,0 +1,73 @@
+"""Where a simulated cloud keeps its state: one small JSON file a thing, and sparse files as disks.
+
+A directory instead of the process's memory, so that a test can kill a process in the middle of a migration
+and look at the same cloud from another one. A lock makes each change whole.
+"""
+
+import fcntl
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from crossport.model import codec
+
+__all__ = ["Store"]
+
+T = TypeVar("T")
+
+
+class Store:
+    """A directory of things by kind and id."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "disks").mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep every other process out."""
+        with (self.root / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def put(self, kind: str, name: str, value: object) -> None:
+        """Keep ``value``, whole or not at all."""
+        folder = self.root / kind
+        folder.mkdir(exist_ok=True)
+        fresh = folder / f".{name}.new"
+        fresh.write_text(codec.encoded(value))
+        fresh.replace(folder / f"{name}.json")
+
+    def find(self, kind: str, name: str, model: type[T]) -> T | None:
+        """Return the thing, None when there is none."""
+        try:
+            text = (self.root / kind / f"{name}.json").read_text()
+        except FileNotFoundError:
+            return None
+        return codec.decoded(text, model)
+
+    def every(self, kind: str, model: type[T]) -> tuple[T, ...]:
+        """Return all things of a kind, by id."""
+        folder = self.root / kind
+        names = sorted(path.stem for path in folder.glob("[!.]*.json")) if folder.is_dir() else []
+        found = (self.find(kind, name, model) for name in names)
+        return tuple(thing for thing in found if thing is not None)
+
+    def drop(self, kind: str, name: str) -> None:
+        """Remove the thing if it is there."""
+        (self.root / kind / f"{name}.json").unlink(missing_ok=True)
+
+    def disk(self, name: str) -> Path:
+        """Return where the disk ``name`` lies, whether or not it exists."""
+        return self.root / "disks" / name
+
+    def make_disk(self, name: str, size: int, content: bytes = b"") -> Path:
+        """Make, or make anew, a disk that reads as ``content`` and then zeros."""
+        path = self.disk(name)
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(content)
+        os.truncate(fresh, size)
+        fresh.replace(path)
+        return path
