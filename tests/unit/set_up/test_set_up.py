@@ -53,10 +53,15 @@ def test_root_needs_no_sudo():
 
 
 def test_the_second_call_finds_everything_and_says_nothing():
-    command = [str(ROOT / "scripts/set-up"), "test"]
-    for _ in range(2):
-        ended = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=110
+    first, second = (
+        subprocess.run(
+            [str(ROOT / "scripts/set-up"), "test"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=110,
         )
-        assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == b""
+        for _ in range(2)
+    )
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr
+    assert second.stdout == b""
