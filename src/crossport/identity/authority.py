@@ -1,0 +1,253 @@
+"""The site's own certificate authority: it vouches for this site's workers, servers and gateways.
+
+Made on first use, kept in one private file. It is name-constrained: it can vouch for URI names of this site
+and for the hosts that were named when it was made, and for nothing else, wherever it is trusted. The
+certificates it issues live for a day at most, so that nothing has to be revoked.
+"""
+
+import datetime
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from crossport import errors
+from crossport.identity import private_file
+from crossport.spi.clock import Clock
+from crossport.spi.secret import Secret
+
+__all__ = ["Leaf", "SiteIdentity"]
+
+MAX_LIFETIME_S = 24 * 3600
+_AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
+_CLOCK_SKEW = datetime.timedelta(minutes=5)
+_FILE = "authority.pem"
+_LOCAL_HOSTS = ("localhost", "127.0.0.0/8", "::1/128")
+_SITE = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A short-lived certificate with its key. ``fingerprint`` is the hex SHA-256 of its DER form."""
+
+    name: str
+    certificate_pem: str
+    key_pem: Secret
+    fingerprint: str
+    expires: float
+
+
+class SiteIdentity:
+    """The authority of one site. `open` makes or finds it."""
+
+    def __init__(
+        self, site: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, clock: Clock
+    ) -> None:
+        self.site = site
+        self._certificate = certificate
+        self._key = key
+        self._clock = clock
+
+    @classmethod
+    def open(cls, directory: Path, site: str, *, clock: Clock, hosts: Sequence[str] = ()) -> "SiteIdentity":
+        """Return the authority kept in ``directory``, made now if there is none.
+
+        ``hosts`` are DNS names and networks that servers of this site may have besides this machine; they
+        count only when the authority is made. Raise Conflict (``identity.site.other``) when the directory
+        belongs to another site, Refused when others can read it, Broken when the file is damaged.
+        """
+        if not _SITE.fullmatch(site):
+            raise errors.Invalid(
+                "identity.site.name",
+                f"{site!r} is no name for a site.",
+                remedy="Use lower-case letters, digits, dots and dashes, at most 63.",
+                field="site",
+            )
+        private_file.make_private(directory)
+        path = directory / _FILE
+        with private_file.locked(directory):
+            kept = private_file.read(path)
+            if kept is None:
+                kept = _made(site, _time(clock), (*_LOCAL_HOSTS, *hosts))
+                private_file.write(path, kept)
+        certificate, key = _loaded(kept, path)
+        if _site_of(certificate) != site:
+            raise errors.Conflict(
+                "identity.site.other",
+                f"{directory} holds the identity of site {_site_of(certificate)}, not of {site}.",
+                remedy="Use the site's own name, or another state directory.",
+                field="site",
+            )
+        return cls(site, certificate, key, clock)
+
+    @property
+    def authority_pem(self) -> str:
+        """The authority's certificate, for whoever has to trust this site."""
+        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def issue(self, role: str, name: str, *, lifetime_s: float = 3600, hosts: Sequence[str] = ()) -> Leaf:
+        """Return a certificate for ``crossport://<site>/<role>/<name>`` with a new key.
+
+        It serves both ends of a connection. ``hosts`` are DNS names and addresses a server is reached by.
+        Raise Invalid for a lifetime over a day, and for a host the authority cannot vouch for.
+        """
+        for word in (role, name):
+            if not _WORD.fullmatch(word):
+                raise errors.Invalid(
+                    "identity.name.invalid", f"{word!r} cannot be part of a certificate's name."
+                )
+        if not 0 < lifetime_s <= MAX_LIFETIME_S:
+            raise errors.Invalid(
+                "identity.lifetime.long", "A certificate lives for a day at most.", field="lifetime_s"
+            )
+        uri = f"crossport://{self.site}/{role}/{name}"
+        names = [x509.UniformResourceIdentifier(uri), *(self._host(host) for host in hosts)]
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._signed(names, key.public_key(), datetime.timedelta(seconds=lifetime_s))
+        return Leaf(
+            name=uri,
+            certificate_pem=certificate.public_bytes(serialization.Encoding.PEM).decode(),
+            key_pem=Secret(_key_pem(key).decode()),
+            fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+            expires=certificate.not_valid_after_utc.timestamp(),
+        )
+
+    def _signed(
+        self, names: list[x509.GeneralName], key: ec.EllipticCurvePublicKey, lifetime: datetime.timedelta
+    ) -> x509.Certificate:
+        now = _time(self._clock)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(self._certificate.subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _CLOCK_SKEW)
+            .not_valid_after(now + lifetime)
+            # Critical because the subject is empty (RFC 5280, section 4.2.1.6).
+            .add_extension(x509.SubjectAlternativeName(names), critical=True)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(digital_signature=True), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )
+        return builder.sign(self._key, hashes.SHA256())
+
+    def _host(self, host: str) -> x509.GeneralName:
+        constraints = self._certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+        permitted = constraints.permitted_subtrees or []
+        name = _general_name(host)
+        if not any(_within(name, subtree) for subtree in permitted):
+            raise errors.Invalid(
+                "identity.host.outside",
+                f"This site's authority cannot vouch for {host}: it was not among the hosts at its creation.",
+                remedy="Give the server a certificate of your own authority.",
+                field="hosts",
+            )
+        return name
+
+
+def _made(site: str, now: datetime.datetime, hosts: Sequence[str]) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Crossport site {site}"[:64])])
+    # OpenSSL compares the host part of a URI with the constraint (RFC 5280, section 4.2.1.10).
+    permitted = [x509.UniformResourceIdentifier(site), *(_subtree(host) for host in hosts)]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + _AUTHORITY_LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(key_cert_sign=True), critical=True)
+        .add_extension(x509.NameConstraints(permitted, None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return _key_pem(key) + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _loaded(kept: bytes, path: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    try:
+        key = serialization.load_pem_private_key(kept, password=None)
+        certificate = x509.load_pem_x509_certificate(kept)
+    except ValueError as error:
+        raise _damaged(path) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
+        raise _damaged(path)
+    return certificate, key
+
+
+def _damaged(path: Path) -> errors.Broken:
+    return errors.Broken(
+        "identity.authority.damaged",
+        f"{path} does not hold a certificate with its key.",
+        remedy="Restore the file from a backup. Without it partners have to accept this site anew.",
+    )
+
+
+def _site_of(certificate: x509.Certificate) -> str:
+    constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    names = constraints.permitted_subtrees or []
+    return next((name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)), "")
+
+
+def _usage(*, digital_signature: bool = False, key_cert_sign: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=key_cert_sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _subtree(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_network(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _within(name: x509.GeneralName, subtree: x509.GeneralName) -> bool:
+    if isinstance(name, x509.IPAddress) and isinstance(subtree, x509.IPAddress):
+        network = ipaddress.ip_network(str(subtree.value))
+        return ipaddress.ip_address(str(name.value)) in network
+    if isinstance(name, x509.DNSName) and isinstance(subtree, x509.DNSName):
+        return name.value == subtree.value or name.value.endswith("." + subtree.value)
+    return False
+
+
+def _time(clock: Clock) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(clock.wall(), datetime.UTC)

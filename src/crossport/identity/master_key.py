@@ -1,0 +1,110 @@
+"""The key that everything secret of a site hangs on: in one private file, or handed in by the operator.
+
+While it is being changed there are several; each sealed secret names the one it needs.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from crossport import errors
+from crossport.identity import private_file
+
+__all__ = ["KEY_ID_SIZE", "KEY_SIZE", "MasterKeys"]
+
+KEY_SIZE = 32
+KEY_ID_SIZE = 8
+_VERSION = 1
+
+
+class MasterKeys:
+    """The master keys in use. The newest, ``current``, seals; the others only open."""
+
+    def __init__(self, keys: tuple[bytes, ...], path: Path | None = None) -> None:
+        """Use keys that were handed in, the newest last: a vault or a hardware module keeps them."""
+        if not keys or any(len(key) != KEY_SIZE for key in keys):
+            raise errors.Invalid(
+                "secret.key.size", f"A master key has {KEY_SIZE} bytes.", remedy="Hand in such a key."
+            )
+        self._keys = {_key_id(key): key for key in keys}
+        self._path = path
+
+    @classmethod
+    def open(cls, path: Path, *, entropy: Callable[[int], bytes]) -> "MasterKeys":
+        """Return the keys kept in ``path``, made now if there is no such file.
+
+        Raise Refused when others can read it, Broken when it is damaged.
+        """
+        private_file.make_private(path.parent)
+        with private_file.locked(path.parent):
+            if private_file.read(path) is None:
+                private_file.write(path, _packed((entropy(KEY_SIZE),)))
+        return cls(_unpacked(path), path)
+
+    @property
+    def current(self) -> bytes:
+        """The id of the key that seals."""
+        return list(self._keys)[-1]
+
+    def key(self, key_id: bytes) -> bytes:
+        """Return a key by its id; raise Broken (``secret.key.missing``).
+
+        The file is read again first: another process may have changed the key.
+        """
+        if key_id not in self._keys and self._path is not None:
+            self._keys = {_key_id(key): key for key in _unpacked(self._path)}
+        if key_id not in self._keys:
+            raise errors.Broken(
+                "secret.key.missing",
+                "The master key of this secret is not known.",
+                remedy="Restore the master key from a backup, or put the secret anew.",
+            )
+        return self._keys[key_id]
+
+    def add(self, key: bytes) -> None:
+        """Make ``key`` the current one, durably; the old ones stay."""
+        self._keep((*self._keys.values(), key))
+
+    def forget_old(self) -> None:
+        """Forget all but the current one, durably."""
+        self._keep((self._keys[self.current],))
+
+    def _keep(self, keys: tuple[bytes, ...]) -> None:
+        if self._path is not None:
+            private_file.write(self._path, _packed(keys))
+        self._keys = {_key_id(key): key for key in keys}
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"crossport master key id\0" + key).digest()[:KEY_ID_SIZE]
+
+
+def _packed(keys: tuple[bytes, ...]) -> bytes:
+    return json.dumps({"version": _VERSION, "keys": [key.hex() for key in keys]}).encode()
+
+
+def _unpacked(path: Path) -> tuple[bytes, ...]:
+    kept = private_file.read(path)
+    try:
+        content = json.loads(kept or b"")
+        if content["version"] > _VERSION:
+            raise errors.Conflict(
+                "secret.version.newer",
+                f"{path} was written by a newer Crossport.",
+                remedy="Use that version or a later one.",
+            )
+        keys = tuple(bytes.fromhex(key) for key in content["keys"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    if not keys:
+        raise _damaged(path)
+    return keys
+
+
+def _damaged(path: Path) -> errors.Broken:
+    return errors.Broken(
+        "secret.key.damaged",
+        f"{path} does not hold master keys.",
+        remedy="Restore the file from a backup; without it no secret of this site can be read.",
+    )

@@ -1,0 +1,90 @@
+"""Files that only their owner may read: keys and sealed secrets.
+
+Written whole or not at all, 0600 in a directory of mode 0700, durable on return. Read only when nobody else
+can have read or replaced them.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+from crossport import errors
+
+__all__ = ["locked", "make_private", "read", "remove", "write"]
+
+MAX_SIZE = 1 << 20
+
+
+def make_private(directory: Path) -> None:
+    """Make ``directory`` with mode 0700; raise Refused when others can enter one that exists."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = directory.stat()
+    if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
+        raise errors.Refused(
+            "identity.directory.open",
+            f"{directory} holds keys, but it belongs to another user or is open to others.",
+            remedy=f"Find out who had access, then: chmod 700 {directory}",
+        )
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Generator[None]:
+    """Hold the directory's lock: of several processes that create the same file, one does."""
+    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> bytes | None:
+    """Return the file's bytes, None if there is no such file; raise Refused when others can read it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
+            raise errors.Refused(
+                "identity.file.open",
+                f"{path} is secret, but it belongs to another user or others can read it.",
+                remedy="Find out who had access and replace the secret; the file's mode must be 0600.",
+            )
+        return file.read(MAX_SIZE)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace the file by ``data``. After a crash there is the old content or the new, never a part."""
+    if len(data) > MAX_SIZE:
+        raise errors.Invalid("identity.file.large", f"A secret file holds {MAX_SIZE} bytes at most.")
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)  # mode 0600
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove the file. Not an error when it is gone."""
+    path.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
