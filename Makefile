@@ -25,7 +25,7 @@ demo-clean: ## Remove everything that the demo made.
 test: ## Install what is missing, then run every test but the long ones (up to 15 minutes).
 	@scripts/set-up test
 	@$(if $(ALLOWED),echo "Not root: the tests of enforced networks are left out (sudo make test runs them).")
-	$(PYTEST) $(PARALLEL) -m "not soak $(ALLOWED)"
+	$(PYTEST) $(PARALLEL) --durations 20 -m "not soak $(ALLOWED)"
 
 test-soak: ## Run the long tests too: every kill point, with real guests (hours).
 	@scripts/set-up test
@@ -37,7 +37,7 @@ check: ## Check form, types, layers, style and the fast tests (a minute or two).
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(PYTEST) $(PARALLEL) -m "not (qemu or root or postgresql or soak)" tests/style tests/unit tests/conformance
+	$(PYTEST) $(PARALLEL) -m "not (qemu or root or postgresql or soak)" $(addprefix --ignore tests/,interop lab stories)
 
 fmt: ## Put the code into the agreed form.
 	@scripts/set-up test
