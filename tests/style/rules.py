@@ -145,7 +145,9 @@ def recorded(handler: ast.ExceptHandler) -> bool:
 
 
 def peers_verified(source: Source) -> Iterator[Violation]:
-    """Nothing switches off the check of whom it talks to."""
+    """Nothing switches off the check of whom it talks to. (A test may, to play the attacker.)"""
+    if source.path.startswith("tests/"):
+        return
     for node in ast.walk(source.tree):
         if isinstance(node, ast.keyword) and node.arg in ("verify", "verify_ssl") and false(node.value):
             yield at(source, node, node.arg, "the peer is not verified")

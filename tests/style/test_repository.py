@@ -104,3 +104,21 @@ def test_generated_files_are_fresh():
         [sys.executable, "scripts/generated.py"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_architecture_names_every_package():
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    packages = [file.parent.name for file in (ROOT / "src/crossport").glob("*/__init__.py")]
+    assert packages
+    assert not [name for name in packages if f"`{name}" not in page]
+
+
+def test_the_readme_names_commands_that_exist(texts: dict[str, str]):
+    targets = set(re.findall(r"^([a-z][a-z-]*):", texts["Makefile"], re.MULTILINE))
+    named = {
+        target
+        for path, text in texts.items()
+        if path.endswith(".md")
+        for target in re.findall(r"(?:^ {4}|`)make ([a-z][a-z-]*)", text, re.MULTILINE)
+    }
+    assert {"demo", "test"} <= named <= targets
