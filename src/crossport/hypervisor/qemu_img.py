@@ -1,4 +1,4 @@
-"""Run qemu-img: always confined, always told the format, so that it never guesses and never follows a reference.
+"""Run qemu-img: confined, and told the format, so that it never guesses and never follows a reference.
 
 Images are named to qemu-img as JSON nodes with the driver stated; a qcow2 node says ``backing: null``
 unless the caller names the backing image itself. The target of `QemuImg.convert` and `QemuImg.create` is
@@ -22,13 +22,15 @@ __all__ = ["Check", "Description", "Driver", "Image", "Measure", "QemuImg", "pro
 Driver = Literal["raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi"]
 
 _PROGRESS = re.compile(rb"\((\d{1,3}(?:\.\d{1,2})?)/100%\)")
-_ADDRESS_SPACE = 2 << 30  # qemu-img converts 8 GiB images with 350 MiB mapped; the rest is room for its
-caches _SAID = 400
+# qemu-img needs far less; the rest is room for caches and thread stacks.
+_ADDRESS_SPACE = 2 << 30
+_SAID = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An existing image file and what it is. ``backing`` names its backing image; without it none is followed.
+    """An existing image file and what it is. ``backing`` names its backing image; without it none is
+    followed.
 
     ``shared`` opens an image that a running QEMU holds; what is read then may be older than what the guest
     wrote.
@@ -86,7 +88,8 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class QemuImg:
-    """The tool with its bounds. Every call may raise Unavailable (timeout, not installed) and Conflict (locked)."""
+    """The tool with its bounds. Every call may raise Unavailable (timeout, not installed) and Conflict
+    (locked)."""
 
     timeout_s: float = 4 * 3600.0
     uid: int = NOBODY
@@ -107,7 +110,8 @@ class QemuImg:
     async def create(
         self, path: Path, driver: Driver, size: int, options: Mapping[str, str] | None = None
     ) -> None:
-        """Make a new image of ``size`` bytes. Raise Conflict ``hypervisor.file.exists`` if ``path`` exists."""
+        """Make a new image of ``size`` bytes. Raise Conflict ``hypervisor.file.exists`` if ``path``
+        exists."""
         _make(path)
         argv = [self.program, "create", "-q", "-f", driver, *_options(options), str(path), str(size)]
         await self._succeed(argv, self._confinement(write=(path,)))
@@ -137,11 +141,12 @@ class QemuImg:
         try:
             await self._succeed([*argv, _named(source), str(path)], confinement, _percent(on_progress))
         except BaseException:
-            path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # noqa: ASYNC240 - one call on a local file
             raise
 
     async def resize(self, image: Image, size: int) -> None:
-        """Grow ``image`` to ``size`` bytes, in place. Never shrinks: raise Invalid ``hypervisor.image.shrink``."""
+        """Grow ``image`` to ``size`` bytes, in place. Never shrinks: raise Invalid
+        ``hypervisor.image.shrink``."""
         if size < (await self.info(image)).virtual_size:
             raise errors.Invalid(
                 "hypervisor.image.shrink",
@@ -163,7 +168,8 @@ class QemuImg:
         if done.status not in {0, 2, 3}:
             raise _failure(done)
         facts = _parsed(done)
-        return Check(int(facts.get("corruptions", 0)) + int(facts.get("check-errors", 0)), int(facts.get("leaks", 0)))
+        corruptions = int(facts.get("corruptions", 0)) + int(facts.get("check-errors", 0))
+        return Check(corruptions, int(facts.get("leaks", 0)))
 
     async def measure(self, image: Image, driver: Driver) -> Measure:
         """Say how large ``image`` will be as ``driver`` (qcow2 and raw only)."""
@@ -245,7 +251,9 @@ def _make(path: Path) -> None:
         path.touch(mode=0o600, exist_ok=False)
     except FileExistsError as error:
         raise errors.Conflict(
-            "hypervisor.file.exists", f"{path} exists already.", remedy="Name a new file or remove the old one."
+            "hypervisor.file.exists",
+            f"{path} exists already.",
+            remedy="Name a new file or remove the old one.",
         ) from error
     except FileNotFoundError as error:
         raise errors.NotFound("hypervisor.file.missing", f"There is no directory {path.parent}.") from error

@@ -1,0 +1,87 @@
+"""Check where an image's tables and blocks lie: inside the file, apart from each other, each used once.
+
+Every format maps the disk through tables of offsets. A crafted one points outside, into its own tables, or
+uses one table twice: a tool that follows it reads or writes the wrong place, or turns a few kilobytes into
+terabytes of work.
+"""
+
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from crossport.convert.findings import finding
+from crossport.convert.reader import Reader
+from crossport.model.finding import Finding
+from crossport.units import SECTOR
+
+__all__ = ["TABLE_BUDGET", "Layout", "numbers", "sector_table"]
+
+# Bytes of second-level tables that one inspection reads: all of a 512 GiB qcow2 that is full.
+TABLE_BUDGET = 64 << 20
+
+
+@dataclass(slots=True)
+class Layout:
+    """What of a file is taken by metadata. Places may be added, never removed; all checks take bounded
+    time."""
+
+    size: int
+    ranges: list[tuple[int, int, str]] = field(default_factory=list[tuple[int, int, str]])
+    sectors: set[int] = field(default_factory=set[int])
+    """Starts of the sectors that second-level tables take: too many for ranges."""
+
+    def region(self, start: int, size: int, what: str) -> Iterator[Finding]:
+        """Take ``size`` bytes from ``start`` for ``what``; yield what is wrong with that place."""
+        if start + size > self.size:
+            yield finding("image.table.outside", what=what, start=start, size=self.size)
+            return
+        for first, last, name in self.ranges:
+            if start < last and first < start + size:
+                yield finding("image.circular", what=what, where=name)
+        self.ranges.append((start, start + size, what))
+
+    def tables(self, starts: Iterable[int], size: int, what: str) -> Iterator[Finding]:
+        """Take the second-level tables of ``size`` bytes at ``starts``; yield what is wrong with them."""
+        places = list(starts)
+        yield from self.blocks(places, size, what)
+        for start in places:
+            self.sectors.update(range(start - start % SECTOR, start + size, SECTOR))
+
+    def blocks(self, starts: Iterable[int], size: int, what: str) -> Iterator[Finding]:
+        """Yield what is wrong with blocks of ``size`` bytes that begin at ``starts``, each kind once.
+
+        A block may be cut off by the end of the file beyond its first byte: writers leave out the rest of
+        the last one. One block may overlap a second-level table only if it begins in it; with the tables of
+        one level up the overlap is checked exactly.
+        """
+        ordered = sorted(starts)
+        if not ordered:
+            return
+        if ordered[-1] >= self.size:
+            yield finding("image.truncated", what=what, end=ordered[-1] + size, size=self.size)
+        if len(set(ordered)) != len(ordered):
+            yield finding("image.circular", what=what, where="the same place twice")
+        elif not self.sectors.isdisjoint(ordered):
+            yield finding("image.circular", what=what, where="a table")
+        for first, last, name in self.ranges:
+            at = bisect_right(ordered, first - size)
+            if at < len(ordered) and ordered[at] < last:
+                yield finding("image.circular", what=what, where=name)
+                return
+
+
+def numbers(table: bytes, width: int, order: str) -> "array[int]":
+    """Return the entries of a table of unsigned integers of ``width`` (4 or 8) bytes, ``big`` or ``little``
+    endian."""
+    entries: array[int] = array("I" if width == 4 else "Q")
+    entries.frombytes(table)
+    if order != sys.byteorder:
+        entries.byteswap()
+    return entries
+
+
+def sector_table(reader: Reader, start: int, count: int, what: str) -> "array[int]":
+    """Read ``count`` little-endian 32-bit entries from byte ``start``."""
+    return numbers(reader.read_at(start, count * 4, what), 4, "little")
