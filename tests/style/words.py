@@ -26,7 +26,6 @@ SYNONYMS = {
     r"hot migration|online migration|vmotion": "live migration",
     r"offline migration": "cold migration",
     r"dirty-?block tracking|changed block tracking|changed-block tracking": "change tracking",
-    r"roll-back": "rollback (noun), roll back (verb)",
     r"security rule set|firewall group": "security group",
 }
 BANNED = [
