@@ -15,7 +15,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m crossport.testing.guest", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the raw disk image goes")
     parser.add_argument("--size-mib", type=int, default=56, help="least size of the disk (default 56)")
-    parser.add_argument("--fill-mb", type=float, default=0, help="real files on it, in units of 1 000 000 bytes")
+    parser.add_argument(
+        "--fill-mb", type=float, default=0, help="real files on it, in units of 1 000 000 bytes"
+    )
     parser.add_argument("--kernel", type=KernelKind, choices=list(KernelKind), default=KernelKind.CLOUD)
     parser.add_argument(
         "--cache",

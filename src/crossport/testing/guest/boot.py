@@ -26,7 +26,18 @@ ROOT_START = ESP_START + ESP_SIZE
 TAIL = 1 * MIB  # the backup partition table
 
 GRUB_FOLDER = Path("/usr/lib/grub")
-GRUB_MODULES = ("part_gpt", "fat", "search", "search_label", "configfile", "normal", "linux", "serial", "terminal")
+GRUB_MODULES = (
+    "part_gpt",
+    "fat",
+    "search",
+    "search_label",
+    "configfile",
+    "normal",
+    "linux",
+    "serial",
+    "terminal",
+    "test",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +88,12 @@ def partition(disk: Path, size: int) -> int:
 
 
 def write_esp(disk: Path, kernel: Path, initrd: Path, *, config: Path, early: Path, work: Path) -> None:
-    """Write the EFI system partition: GRUB where every firmware looks, its configuration, kernel, RAM disk."""
+    """Write the EFI system partition: GRUB where firmware looks, its configuration, kernel, RAM disk.
+
+    Overwrites what the partition held.
+    """
     loader = work / "BOOTX64.EFI"
-    _grub("x86_64-efi", loader, early)
+    _grub("x86_64-efi", loader, early, "chain")
     place = f"{disk}@@{ESP_START}"
     run(
         "mkfs.vfat",

@@ -30,7 +30,17 @@ _PLACES = {
     "/etc/acpi/PWRF/00000080": ("acpi-power", 0o755),
     **{
         f"/etc/crossport/{name}": (name, 0o755)
-        for name in ("start", "stop", "seed", "network", "leased", "report", "heartbeat", "hotplug", "plugged")
+        for name in (
+            "start",
+            "stop",
+            "seed",
+            "network",
+            "leased",
+            "report",
+            "heartbeat",
+            "hotplug",
+            "plugged",
+        )
     },
     **{f"/etc/crossport/{name}": (name, 0o644) for name in ("keys.awk", "network.awk", "request")},
     **{f"/srv/www/cgi-bin/{name}": (f"cgi-{name}", 0o755) for name in ("state", "store", "fill", "fetch")},
@@ -43,7 +53,7 @@ _TEXTS = {
     "/srv/www/index.html": "crossport small guest\n",
     "/data/boots": "",
 }
-_FOLDERS = ("/dev", "/proc", "/sys", "/tmp", "/run", "/data/store")
+_FOLDERS = ("/dev", "/proc", "/sys", "/tmp", "/run", "/data/store")  # noqa: S108 - the guest's
 _BOOT_APPLETS = (
     *("sh", "mount", "modprobe", "cat", "sort", "cmp", "mv", "grep", "usleep", "switch_root", "echo"),
     *("ls", "dmesg", "insmod", "["),
@@ -63,16 +73,18 @@ class Recipe:
         if self.size < SMALLEST or self.size % MIB:
             raise Invalid(
                 "guest.size.invalid",
-                f"The small guest needs a disk of whole MiB, {size_text(SMALLEST)} or more, not {self.size} bytes.",
+                f"The small guest needs whole MiB, {size_text(SMALLEST)} or more, not {self.size} bytes.",
                 field="size",
             )
         if self.fill < 0:
-            raise Invalid("guest.fill.invalid", f"A disk cannot be filled with {self.fill} bytes.", field="fill")
+            raise Invalid(
+                "guest.fill.invalid", f"A disk cannot be filled with {self.fill} bytes.", field="fill"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class GuestImage:
-    """A built image: a raw disk at ``path``. ``digest`` names its inputs, ``kernel`` is the kernel's version."""
+    """A raw disk at ``path``. ``digest`` names what it was built from, ``kernel`` its kernel's version."""
 
     path: Path
     size: int
@@ -91,8 +103,8 @@ def build_guest(
     """Put the small guest's disk at ``target``, replacing what is there, and return what it is.
 
     Built once per recipe and kept below ``cache``, which should lie outside any checkout; later calls copy.
-    ``say`` is told each step. Raise `NotFound`, naming the Debian package, if a program is missing, `Broken` if
-    one fails. Nothing appears at ``target`` unless all went well.
+    ``say`` is told each step. Raise `NotFound`, naming the Debian package, if a program is missing, `Broken`
+    if one fails. Nothing appears at ``target`` unless all went well.
     """
     recipe = recipe or Recipe()
     cache.mkdir(parents=True, exist_ok=True)
@@ -158,7 +170,9 @@ class _Build:
     def _tree(self, linux: kernel.Kernel, busybox: Path) -> rootfs.Tree:
         staged = self.work / "root"
         linux.copy_drivers((*kernel.BOOT_DRIVERS, *kernel.LATER_DRIVERS), staged)
-        files = {f"/{path.relative_to(staged)}": (path, 0o644) for path in staged.rglob("*") if path.is_file()}
+        files = {
+            f"/{path.relative_to(staged)}": (path, 0o644) for path in staged.rglob("*") if path.is_file()
+        }
         files["/bin/busybox"] = (busybox, 0o755)
         files |= {place: (FILES / name, mode) for place, (name, mode) in _PLACES.items()}
         for number, (place, text) in enumerate(_TEXTS.items()):

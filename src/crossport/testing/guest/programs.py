@@ -76,9 +76,9 @@ def run(
 ) -> str:
     """Run ``program`` and return what it wrote to its output, both streams together.
 
-    ``text`` is its input. ``inherit`` gives it the caller's environment (apt reads the proxy there) instead of
-    the fixed one. Raise `NotFound` if it is not installed, `Broken` with its last words if it fails or takes
-    more than five minutes.
+    ``text`` is its input. ``inherit`` gives it the caller's environment (apt reads the proxy there) instead
+    of the fixed one. Raise `NotFound` if it is not installed, `Broken` with its last words if it fails or
+    takes more than five minutes.
     """
     command = [str(located(program)), *map(str, arguments)]
     try:

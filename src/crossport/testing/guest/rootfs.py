@@ -1,7 +1,7 @@
 """The guest's root file system: ext4 with a journal, written by debugfs straight into the disk file.
 
-debugfs rather than ``mke2fs -d``: it takes the clock, the order and the owner from us, so two builds are equal,
-and files that only fill the disk are read from where they are instead of being copied first.
+debugfs rather than ``mke2fs -d``: it takes the clock, the order and the owner from us, so two builds are
+equal, and files that only fill the disk are read from where they are instead of being copied first.
 """
 
 import re
@@ -28,7 +28,7 @@ _FILL_FROM = (Path("/usr/lib"), Path("/usr/share"), Path("/usr/bin"), Path("/usr
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What goes into the file system: ``folders``, ``links`` (path to target), ``files`` (path to source, mode)."""
+    """What goes in: ``folders``, ``links`` (path to target), ``files`` (path to source and mode)."""
 
     folders: tuple[str, ...]
     links: dict[str, str]
@@ -77,7 +77,7 @@ def needed_size(tree: Tree, fill: tuple[Filler, ...]) -> int:
 
 
 def write_root(disk: Path, *, start: int, size: int, tree: Tree, fill: tuple[Filler, ...]) -> None:
-    """Make the file system at ``start`` of ``disk``, fill it, and check it. Raise `Broken` if it is not clean."""
+    """Make the file system at ``start`` of ``disk``, fill and check it. Raise `Broken` if it is not clean."""
     count = len(tree.files) + len(tree.folders) + len(tree.links) + len(fill) + len(_folders(fill))
     run(
         "mke2fs",
@@ -109,7 +109,9 @@ def _candidates() -> Iterator[Path]:
 
 
 def _folders(fill: tuple[Filler, ...]) -> list[str]:
-    found = {f"/fill{parent}" for filler in fill for parent in map(str, filler.source.parents) if parent != "/"}
+    found = {
+        f"/fill{parent}" for filler in fill for parent in map(str, filler.source.parents) if parent != "/"
+    }
     return sorted(found | {"/fill"}) if fill else []
 
 

@@ -1,5 +1,5 @@
 # Print each SSH public key of the text, one per line: "type base64 comment". YAML or JSON, folded or not.
-{ gsub(/["'\[\]{},]|\\n/, " "); for (i = 1; i <= NF; i++) word[++count] = $i }
+{ gsub(/["'] *:/, ": "); gsub(/[]["'{},]|\\n/, " "); for (i = 1; i <= NF; i++) word[++count] = $i }
 END {
   for (i = 1; i < count; i++)
     if (word[i] ~ /^(ssh-|ecdsa-|sk-)/ && word[i + 1] ~ /^AAAA/) {

@@ -34,7 +34,7 @@ BEGIN {
 {
   sub(/(^|[ \t])#.*/, "")
   gsub(/["'] *:/, ": ")
-  gsub(/["'\[\]{},]/, " ")
+  gsub(/[]["'{},]/, " ")
   for (i = 1; i <= NF; i++) {
     word = $i
     if (word == "-") continue
