@@ -346,8 +346,8 @@ def _address(index: int, nic: Nic, chosen: Mapping, target: Constructs, rules: M
     new = wanted or (str(ip_interface(old).ip) if kept else "")
     choice = Choice(
         construct=Construct.ADDRESS,
-        source=old,
-        target=new or "given by the target",
+        source=old or nic.mac,
+        target=new,
         given=bool(wanted),
         reason="asked for" if wanted else "kept" if kept else f"the source's does not belong to {cidr}",
         differences=() if kept and not wanted else (f"{old or 'none'} to one of {cidr}",),

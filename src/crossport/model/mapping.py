@@ -30,7 +30,8 @@ class Construct(StrEnum):
 class Choice:
     """One construct of the source and what stands for it at the target.
 
-    ``given`` tells that a person chose it. ``differences`` lists in words what is not the same.
+    ``given`` tells that a person chose it. ``target`` is empty where the target chooses by itself: a MAC,
+    an address. ``differences`` lists in words what is not the same.
     """
 
     construct: Construct

@@ -1,13 +1,12 @@
-"""Documents and a ledger in this process's memory, for fast tests of whatever keeps state."""
+"""Documents in this process's memory, for fast tests of whatever keeps state."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from crossport import errors
 from crossport.model import codec
-from crossport.model.run import Created
 from crossport.spi.document import Document
 
-__all__ = ["MemoryDocuments", "MemoryLedger"]
+__all__ = ["MemoryDocuments"]
 
 T = TypeVar("T")
 
@@ -51,27 +50,3 @@ class MemoryDocuments:
         if generation is not None and there and generation != there:
             raise errors.Conflict("document.changed", f"{kind} {key} was changed by somebody else.")
         return self._kept.pop((kind, key), None) is not None
-
-
-class MemoryLedger:
-    """A ledger as `crossport.spi.run.Ledger` promises, lost with the process."""
-
-    def __init__(self) -> None:
-        self._entries: dict[tuple[str, str, str, str], Created] = {}
-
-    async def intend(self, thing: Created) -> None:
-        """Write down what is about to be made."""
-        self._entries.setdefault(_key(thing), thing)
-
-    async def settle(self, thing: Created) -> None:
-        """Write down what became of it."""
-        self._entries[_key(thing)] = thing
-
-    async def entries(self, run: str, cloud: str = "") -> tuple[Created, ...]:
-        """Return the run's entries in the order in which they were intended."""
-        everything: list[Any] = list(self._entries.values())
-        return tuple(thing for thing in everything if thing.run == run and cloud in {"", thing.cloud})
-
-
-def _key(thing: Created) -> tuple[str, str, str, str]:
-    return (thing.run, thing.cloud, thing.kind, thing.name)

@@ -61,6 +61,10 @@ class MemoryCloud:
         """Set what the cloud offers."""
         self._store.put("cloud", "constructs", constructs)
 
+    def disk_path(self, disk_id: str) -> Path:
+        """Return the file that is the disk, for tests that look into it."""
+        return self._store.disk(disk_id)
+
     # Inventory
     async def constructs(self, project: str = "") -> Constructs:
         """Return what the cloud offers, less what its VMs use."""

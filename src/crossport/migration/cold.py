@@ -1,0 +1,371 @@
+"""Move one VM while it is off: cold, or suspended with its memory, or an isolated copy as a test.
+
+    describe both ends → map → find what stands in the way → reserve
+      → export (stop, fence, open)         image_creation
+      → copy every artifact, verified      image_download and image_upload, one stream
+      → verify at rest                     security_setup
+      → start in quarantine                instantiation
+      → health check → commit              network_setup
+
+Before the commit every failure, and every wish to cancel, ends with the source as it was. Nothing happens
+to the world but in a step, so that a crash anywhere repeats at most the step in flight.
+"""
+
+from dataclasses import replace
+
+from crossport import errors
+from crossport.migration.finding import export_point, source_findings, standing, target_findings
+from crossport.migration.leg import PATIENT, Leg
+from crossport.migration.mapping import propose
+from crossport.migration.outcome import attention, blocked, ended
+from crossport.migration.parts import Parts
+from crossport.migration.step import Exported, Proposed, Room, Timed, between
+from crossport.migration.target_vm import rooms_for, target_vm
+from crossport.migration.teller import telling
+from crossport.migration.way_back import bring_back, clean_up
+from crossport.model.artifact import Artifact, Moved, Progress, Role, Way
+from crossport.model.finding import Finding, Severity
+from crossport.model.health import Health
+from crossport.model.mapping import Mapping
+from crossport.model.permit import Statement
+from crossport.model.run import (
+    Act,
+    CommitRule,
+    Event,
+    EventKind,
+    MigrationReport,
+    MigrationRequest,
+    Phase,
+    RunState,
+)
+from crossport.model.vm import VM, PowerState
+from crossport.spi.cloud import NewVM
+from crossport.spi.run import RunContext
+from crossport.spi.site import Description, StopRule
+
+__all__ = ["ColdMigration", "judged"]
+
+
+async def judged(
+    request: MigrationRequest, source: Description, target: Description, parts: Parts
+) -> Proposed:
+    """Return what ``request`` would do between these two ends. Writes nothing."""
+    vm = source.vm
+    if vm is None:
+        raise errors.NotFound("vm.unknown", f"The source did not describe {request.vm}.", field="vm")
+    point = export_point(request, vm)
+    mapping, mapped = propose(vm, source.constructs, target.constructs, request.rules)
+    moving = sum(disk.size for disk in vm.disks if not disk.seed)
+    hooks = tuple(
+        Finding(
+            "hook.unknown",
+            Severity.BLOCKER,
+            f"hook {name}",
+            f"No operator registered a hook named {name}.",
+            "Register it in the site's settings, or leave it out.",
+        )
+        for name in parts.hooks.unknown(request.hooks)
+    )
+    findings = (
+        *source_findings(vm, source, point),
+        *target_findings(vm, request, target, moving),
+        *mapped,
+        *hooks,
+        *source.findings,
+        *target.findings,
+    )
+    estimate = await parts.estimator.estimate(vm, request)
+    return Proposed(vm=vm, point=point, mapping=mapping, findings=findings, estimate=estimate, moving=moving)
+
+
+class ColdMigration:
+    """One execution of one migration."""
+
+    def __init__(self, context: RunContext, request: MigrationRequest, parts: Parts) -> None:
+        self._context = context
+        self._request = request
+        self._parts = parts
+        self._leg = Leg(context, request, parts)
+        self._report = MigrationReport(run=context.run, request=request, outcome=RunState.RUNNING)
+        self._committed = False
+
+    async def run(self) -> MigrationReport:
+        """Migrate; return what happened, whether it was committed, rolled back or cancelled.
+
+        Raise Blocked when findings stand in the way and nothing was touched, NeedsAttention when neither
+        way could be finished.
+        """
+        first, proposed = await self._propose()
+        try:
+            last = await self._move(proposed)
+        except errors.Error as error:
+            last = await self._undo(proposed, error)
+        self._set(total_seconds=between(first.began, last.ended))
+        return self._report
+
+    def _set(self, **changes: object) -> None:
+        self._report = replace(self._report, **changes)
+
+    def _phase(self, *phases: Phase) -> None:
+        self._set(phases=(*self._report.phases, *phases))
+
+    # Before anything is touched.
+    async def _propose(self) -> tuple[Timed[Description], Proposed]:
+        request, leg = self._request, self._leg
+
+        async def describe_source(act: Act) -> Description:
+            del act
+            return await (await leg.source()).describe(request.source, request.vm)
+
+        async def describe_target(act: Act) -> Description:
+            del act
+            return await (await leg.target()).describe(request.target)
+
+        first = await leg.timed(
+            "describe-source", describe_source, Description, phase="source_authentication"
+        )
+        second = await leg.timed(
+            "describe-target", describe_target, Description, phase="target_authentication"
+        )
+        self._phase(first.phase("source_authentication"))
+
+        async def judge(act: Act) -> Proposed:
+            del act
+            found = await judged(request, first.value, second.value, self._parts)
+            for finding in found.findings:
+                await self._context.emit(Event(kind=EventKind.FINDING, text=finding.text, finding=finding))
+            return found
+
+        proposed = (await leg.timed("propose", judge, Proposed)).value
+        self._set(
+            findings=proposed.findings,
+            mapping=proposed.mapping,
+            estimate=proposed.estimate,
+            source_id=proposed.vm.id,
+        )
+        stop = standing(proposed.findings, request.accept)
+        if stop:
+            raise blocked(stop)
+        self._target_authentication = second.phase("target_authentication")
+        return first, proposed
+
+    # The move.
+    async def _move(self, proposed: Proposed) -> Timed[bool]:
+        request = self._request
+        await self._reserve(proposed.vm)
+        exported = await self._export(proposed)
+        moved = await self._copy(exported.value, proposed.mapping)
+        artifacts = await self._verify(moved)
+        vm = await self._instantiate(proposed, exported.value, artifacts)
+        await self._check(vm)
+        if request.test:
+            return await self._finish_test(proposed.vm)
+        if request.commit is CommitRule.MANUAL:
+            await self._ask()
+        return await self._commit(proposed.vm, vm, exported)
+
+    async def _reserve(self, vm: VM) -> None:
+        async def reserve(act: Act) -> bool:
+            await (await self._leg.source()).reserve(act, self._request.source, vm=vm.id)
+            return True
+
+        await self._leg.timed("reserve", reserve, bool)
+
+    async def _export(self, proposed: Proposed) -> Timed[Exported]:
+        request = self._request
+        stop = StopRule(shutdown_s=request.shutdown_s, power_off=request.power_off)
+        await self._leg.hooks("image_creation", after=False, vm=proposed.vm)
+
+        async def export(act: Act) -> Exported:
+            site = await self._leg.source()
+            opened, statement = await site.export(
+                act, request.source, proposed.vm.id, point=proposed.point, stop=stop
+            )
+            return Exported(export=opened, statement=statement)
+
+        found = await self._leg.timed("export", export, Exported, phase="image_creation", retry=PATIENT)
+        self._phase(found.phase("image_creation"))
+        await self._leg.hooks("image_creation", after=True, vm=proposed.vm)
+        return found
+
+    async def _copy(self, exported: Exported, mapping: Mapping) -> tuple[Moved, ...]:
+        rooms = rooms_for(exported.export, mapping)
+
+        async def prepare(act: Act) -> Room:
+            site = await self._leg.target()
+            return Room(artifacts=await site.prepare_import(act, self._request.target, rooms))
+
+        await self._leg.hooks("image_upload", after=False, vm=exported.export.vm)
+        first = await self._leg.timed(
+            "prepare-import", prepare, Room, phase="image_upload", retry=PATIENT, last=False
+        )
+        pairs = list(zip(exported.export.artifacts, first.value.artifacts, strict=True))
+        copies = [
+            await self._copy_one(source, target, last=index == len(pairs) - 1)
+            for index, (source, target) in enumerate(pairs)
+        ]
+        upload = replace(first.phase("image_upload"), seconds=between(first.began, copies[-1].ended))
+        self._phase(
+            replace(upload, name="image_download", merged_into="image_upload"),
+            self._target_authentication,
+            upload,
+        )
+        await self._leg.hooks("image_upload", after=True, vm=exported.export.vm)
+        moved = tuple(one.value for one in copies)
+        self._set(moved=moved)
+        return moved
+
+    async def _copy_one(self, source: Artifact, target: Artifact, *, last: bool) -> Timed[Moved]:
+        request, context, parts = self._request, self._context, self._parts
+
+        async def copy(act: Act) -> Moved:
+            read = await (await self._leg.source()).ticket(act, request.source, source, Way.READ)
+            write = await (await self._leg.target()).ticket(act, request.target, target, Way.WRITE)
+            async with telling(context, parts.clock) as report:
+                moved = await parts.mover.move(
+                    replace(read, tenant=request.tenant), replace(write, tenant=request.tenant), report
+                )
+                report(_whole(moved))
+            return moved
+
+        return await self._leg.timed(
+            f"copy-{source.name}",
+            copy,
+            Moved,
+            phase="image_upload" if last else "",
+            retry=PATIENT,
+            cancellable=True,
+            first=False,
+        )
+
+    async def _verify(self, moved: tuple[Moved, ...]) -> tuple[Artifact, ...]:
+        async def verify(act: Act) -> Room:
+            site = await self._leg.target()
+            return Room(artifacts=await site.verify(act, self._request.target, moved))
+
+        found = await self._leg.timed("verify", verify, Room, phase="security_setup", retry=PATIENT)
+        self._phase(found.phase("security_setup"))
+        self._set(verified="at rest")
+        return found.value.artifacts
+
+    async def _instantiate(
+        self, proposed: Proposed, exported: Exported, artifacts: tuple[Artifact, ...]
+    ) -> VM:
+        request = self._request
+        new = NewVM(
+            vm=target_vm(exported.export.vm, proposed.mapping, request, self._context.run),
+            artifacts=artifacts,
+            isolated=request.test,
+            resume=any(artifact.role is Role.MEMORY for artifact in artifacts),
+        )
+
+        async def instantiate(act: Act) -> VM:
+            site = await self._leg.target()
+            return await site.instantiate(act, request.target, new, stopped=exported.statement)
+
+        await self._leg.hooks("instantiation", after=False, vm=proposed.vm)
+        found = await self._leg.timed("instantiate", instantiate, VM, phase="instantiation", retry=PATIENT)
+        self._phase(found.phase("instantiation"))
+        self._set(vm_id=found.value.id)
+        await self._leg.hooks("instantiation", after=True, vm=proposed.vm)
+        return found.value
+
+    async def _check(self, vm: VM) -> None:
+        async def check(act: Act) -> Health:
+            del act
+            site = await self._leg.target()
+            return await site.check(self._request.target, vm.id, self._request.checks)
+
+        health = (await self._leg.timed("check", check, Health, retry=PATIENT, cancellable=True)).value
+        self._set(health=health)
+        if not health.good:
+            bad = "; ".join(
+                f"{one.probe.kind} {one.probe.port or one.probe.expect}: {one.text}"
+                for one in health.results
+                if not one.good
+            )
+            raise errors.RolledBack(
+                "check.failed",
+                f"The guest is not well at {self._request.target}: {bad or 'it does not run'}.",
+                remedy="Correct the check or the guest, then migrate again.",
+            )
+
+    async def _ask(self) -> None:
+        await self._leg.tell("ask", "Waiting for commit or rollback.", RunState.WAITING)
+        answer = await self._context.decision("commit", self._request.commit_deadline_s)
+        if answer != "commit":
+            why = "A person asked for rollback." if answer else "Nobody committed before the deadline."
+            raise errors.RolledBack("commit.declined" if answer else "commit.deadline", why)
+        await self._leg.tell("answered", "A person asked for commit.", RunState.RUNNING)
+
+    async def _commit(self, source_vm: VM, vm: VM, exported: Timed[Exported]) -> Timed[bool]:
+        request = self._request
+
+        async def permit(act: Act) -> Statement:
+            site = await self._leg.source()
+            return await site.commit(act, request.source, source_vm.id, permit=None)
+
+        await self._leg.hooks("network_setup", after=False, vm=source_vm)
+        permitted = (await self._leg.timed("commit-source", permit, Statement, retry=PATIENT)).value
+        self._committed = True
+        self._context.protect()
+
+        async def open_network(act: Act) -> Statement:
+            site = await self._leg.target()
+            return await site.commit(act, request.target, vm.id, permit=permitted)
+
+        opened = await self._leg.certain("commit-target", open_network, Statement, phase="network_setup")
+        self._phase(opened.phase("network_setup"))
+        ran = source_vm.power is PowerState.RUNNING
+        self._set(outage_s=between(exported.began, opened.ended) if ran else 0.0)
+        self._set(left_behind=await clean_up(self._leg, keep_vm=True))
+        await self._announce(source_vm)
+        return await self._finish(RunState.DONE, "Committed. The source is off, fenced and kept.")
+
+    async def _announce(self, vm: VM) -> None:
+        """Run the hooks behind the commit; one that fails cannot undo it any more, and is told."""
+        try:
+            await self._leg.hooks("network_setup", after=True, vm=vm)
+        except errors.Error as error:
+            text = f"A hook behind the commit failed: {error.text}"
+            told = Finding(error.code, Severity.WARNING, f"vm {vm.name}", text, error.remedy)
+            self._set(findings=(*self._report.findings, told))
+
+    async def _finish_test(self, vm: VM) -> Timed[bool]:
+        await clean_up(self._leg, keep_vm=True, only_source=True)
+        run = self._context.run
+        text = f"The isolated copy of {vm.name} is well. Remove it with: crossport test finish {run}"
+        return await self._finish(RunState.DONE, text)
+
+    async def _finish(self, outcome: RunState, text: str) -> Timed[bool]:
+        self._set(outcome=outcome, text=text)
+        return await self._leg.tell("finish", text)
+
+    # The way back.
+    async def _undo(self, proposed: Proposed, error: errors.Error) -> Timed[bool]:
+        if self._committed:
+            raise attention(error, self._context.run, committed=True) from error
+        self._context.protect()
+        await self._leg.tell("undo", f"{error.text} The source is being brought back.")
+        try:
+            if not self._request.test:
+                await bring_back(self._leg, proposed.vm)
+            left = await clean_up(self._leg, keep_vm=False)
+        except errors.Error as second:
+            raise attention(second, self._context.run, committed=False) from second
+        outcome, text = ended(error)
+        self._set(vm_id="", code=error.code, left_behind=left)
+        return await self._finish(outcome, text)
+
+
+def _whole(moved: Moved) -> Progress:
+    return Progress(
+        artifact=moved.artifact,
+        size=moved.size,
+        done=moved.size,
+        bytes_read=moved.bytes_read,
+        bytes_sent=moved.bytes_sent,
+        bytes_written=moved.bytes_written,
+        rate_bps=moved.bytes_sent * 8 / moved.seconds if moved.seconds else 0.0,
+        seconds_left=0.0,
+    )

@@ -1,0 +1,101 @@
+"""How a migration makes its steps: timed, told as phases, retried as their kind demands."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from crossport.migration.parts import Parts
+from crossport.migration.step import Timed, moment
+from crossport.model.run import Act, Event, EventKind, Hook, MigrationRequest, Phase, RunState
+from crossport.model.vm import VM
+from crossport.spi.run import NO_RETRY, Retry, RunContext
+from crossport.spi.site import Site
+
+__all__ = ["CERTAIN", "PATIENT", "Leg"]
+
+T = TypeVar("T")
+
+PATIENT = Retry(attempts=6)
+CERTAIN = Retry(attempts=12, longest_pause_s=30.0)
+"""For what must not be given up half-way: going back, and everything behind the commit."""
+
+
+class Leg:
+    """The steps of one execution of one migration."""
+
+    def __init__(self, context: RunContext, request: MigrationRequest, parts: Parts) -> None:
+        self.context = context
+        self.request = request
+        self.parts = parts
+
+    async def source(self) -> Site:
+        """Return the source's end."""
+        return await self.parts.site(self.request.source)
+
+    async def target(self) -> Site:
+        """Return the target's end."""
+        return await self.parts.site(self.request.target)
+
+    async def timed(  # noqa: PLR0913 - the options of a step are independent and named
+        self,
+        name: str,
+        call: Callable[[Act], Awaitable[T]],
+        result: type[T],
+        *,
+        phase: str = "",
+        retry: Retry = NO_RETRY,
+        cancellable: bool = False,
+        first: bool = True,
+        last: bool = True,
+    ) -> Timed[T]:
+        """Make the step ``name`` and return what it left behind, with its times.
+
+        ``phase`` is told as started and finished, or only one of both where it spans several steps.
+        """
+        context, clock = self.context, self.parts.clock
+
+        async def made() -> Timed[T]:
+            began = moment(clock, context.epoch)
+            if phase and first:
+                await self._tell_phase(
+                    EventKind.PHASE_STARTED, Phase(name=phase, started=began.wall, seconds=0)
+                )
+            value = await call(context.act(name))
+            done = Timed(value=value, began=began, ended=moment(clock, context.epoch))
+            if phase and last:
+                await self._tell_phase(EventKind.PHASE_FINISHED, done.phase(phase))
+            return done
+
+        return await context.step(name, made, result=Timed[result], retry=retry, cancellable=cancellable)
+
+    async def certain(
+        self, name: str, call: Callable[[Act], Awaitable[T]], result: type[T], *, phase: str = ""
+    ) -> Timed[T]:
+        """Make a step that has to succeed, however long it takes within reason."""
+        return await self.timed(name, call, result, phase=phase, retry=CERTAIN)
+
+    async def tell(self, name: str, text: str, state: RunState | None = None) -> Timed[bool]:
+        """Add a line to the run's story, once."""
+
+        async def told(act: Act) -> bool:
+            del act
+            kind = EventKind.LOG if state is None else EventKind.STATE
+            await self.context.emit(Event(kind=kind, text=text, state=state))
+            return True
+
+        return await self.timed(f"tell-{name}", told, bool)
+
+    async def hooks(self, phase: str, *, after: bool, vm: VM) -> None:
+        """Run the hooks that the request has before or after ``phase``, each as a step of its own."""
+        for index, hook in enumerate(self.request.hooks):
+            if hook.phase == phase and hook.after == after:
+                await self._hook(f"hook-{index}-{hook.name}", hook, vm)
+
+    async def _hook(self, name: str, hook: Hook, vm: VM) -> None:
+        async def call(act: Act) -> bool:
+            await self.parts.hooks.run(hook, act.run, vm)
+            return True
+
+        await self.timed(name, call, bool, cancellable=True)
+
+    async def _tell_phase(self, kind: EventKind, phase: Phase) -> None:
+        await self.context.emit(Event(kind=kind, text=phase.name, phase=phase))

@@ -1,0 +1,352 @@
+"""This site's own end of a migration: drivers, start permit, ledger and reservations behind `Site`.
+
+Every call may come again: what was done is found in the site's documents and in the cloud, and a decision
+is written down before it is acted on.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from crossport import errors
+from crossport.migration.end import Ends, Hold, Landing
+from crossport.migration.permit import SourceEvent, SourceState, TargetEvent
+from crossport.model.artifact import Artifact, Export, ExportPoint, Moved, Ticket, Way
+from crossport.model.health import Health, HealthChecks, ProbeResult
+from crossport.model.permit import Fence, Statement, StatementKind
+from crossport.model.record import record
+from crossport.model.run import Act, Created, LedgerState
+from crossport.model.vm import VM, PowerState
+from crossport.spi.clock import Clock
+from crossport.spi.cloud import (
+    Cloud,
+    Console,
+    Exporter,
+    Fencer,
+    GatewayHost,
+    Importer,
+    Inventory,
+    NewVM,
+    Power,
+    Prober,
+    Provisioner,
+    RoomFor,
+)
+from crossport.spi.document import Documents
+from crossport.spi.mover import Mover
+from crossport.spi.run import Ledger
+from crossport.spi.site import Cleaned, Description, StopRule
+
+__all__ = ["LocalSite", "SiteParts", "able"]
+
+T = TypeVar("T")
+
+ABILITIES = (Inventory, Power, Fencer, Exporter, Importer, Prober, GatewayHost, Console, Provisioner)
+TICKET_LIFETIME_S = 6 * 3600.0
+TICKET_SLACK = 64 << 20  # bytes beyond the artifact's size that may cross: framing and chunks sent again
+
+
+@record()
+class _Reservation:
+    run: str
+
+
+def able(cloud: Cloud, ability: type[T]) -> T:
+    """Return ``cloud`` as ``ability``; raise Blocked when its driver lacks it."""
+    if not isinstance(cloud, ability):
+        raise errors.Blocked(
+            "cloud.ability.none",
+            f"The driver of {cloud.name} lacks {ability.__name__}.",
+            remedy="Choose a cloud whose driver can do this: crossport cloud show NAME",
+        )
+    return cloud
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteParts:
+    """What a site works with. ``connect`` returns the connection to a cloud; ``token`` fresh random text."""
+
+    connect: Callable[[str], Awaitable[Cloud]]
+    documents: Documents
+    ledger: Ledger
+    mover: Mover
+    clock: Clock
+    token: Callable[[], str]
+
+
+class LocalSite:
+    """The site ``name``, which connects to its clouds itself."""
+
+    def __init__(self, name: str, parts: SiteParts) -> None:
+        self.name = name
+        self._connect = parts.connect
+        self._documents = parts.documents
+        self._ledger = parts.ledger
+        self._mover = parts.mover
+        self._clock = parts.clock
+        self._token = parts.token
+        self._ends = Ends(parts.documents)
+
+    async def describe(self, cloud: str, vm: str = "") -> Description:
+        """Ask the cloud what it offers, and about one VM."""
+        driver = await self._connect(cloud)
+        inventory = able(driver, Inventory)
+        await driver.check()
+        return Description(
+            constructs=await inventory.constructs(),
+            abilities=tuple(kind.__name__ for kind in ABILITIES if isinstance(driver, kind)),
+            points=tuple(sorted(driver.points())) if isinstance(driver, Exporter) else (),
+            names=tuple(one.name for one in await inventory.vms()),
+            vm=await inventory.vm(vm) if vm else None,
+        )
+
+    async def reserve(self, act: Act, cloud: str, *, vm: str = "", rooms: tuple[RoomFor, ...] = ()) -> None:
+        """Take the source's VM for this run alone."""
+        del rooms  # the target's room is taken by prepare_import, which makes the volumes
+        if vm:
+            await self._take(f"{cloud}/{vm}", act.run)
+
+    async def _take(self, key: str, run: str) -> None:
+        try:
+            await self._documents.put("reservation", key, _Reservation(run=run), generation=0)
+        except errors.Conflict:
+            holder = (await self._documents.fetch("reservation", key, _Reservation)).value.run
+            if holder != run:
+                raise errors.Conflict(
+                    "vm.migrating",
+                    f"{key} is already being migrated by run {holder}.",
+                    field="vm",
+                    remedy=f"Wait for it, or look at it with: crossport run show {holder}",
+                ) from None
+
+    async def export(
+        self, act: Act, cloud: str, vm: str, *, point: ExportPoint, stop: StopRule
+    ) -> tuple[Export, Statement | None]:
+        """Stop, fence and open the VM for reading."""
+        driver = await self._connect(cloud)
+        found = await able(driver, Inventory).vm(vm)
+        await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="export", name=found.id))
+        if point is ExportPoint.SNAPSHOT:
+            return await able(driver, Exporter).export(act, found.id, point), None
+        hold = await self._ends.begin_hold(act.run, Hold(cloud=cloud, vm=found.id, was=found.power))
+        if hold.state is SourceState.FREE:
+            await self._stop(act, driver, found, point, stop)
+        fence = await able(driver, Fencer).fence(act, found.id)
+        kind = await self._ends.source(act.run, SourceEvent.HOLD, fence=fence)
+        exported = await able(driver, Exporter).export(act, found.id, point)
+        return exported, self._statement(act, kind, found.id, fence)
+
+    async def _stop(self, act: Act, driver: Cloud, vm: VM, point: ExportPoint, stop: StopRule) -> None:
+        if point is ExportPoint.SUSPENDED:
+            await able(driver, Exporter).suspend(act, vm.id)
+            return
+        power = able(driver, Power)
+        if await power.shut_down(act, vm.id, stop.shutdown_s):
+            return
+        if not stop.power_off:
+            raise errors.RolledBack(
+                "vm.shutdown.refused",
+                f"{vm.name} did not shut down within {stop.shutdown_s:.0f} s.",
+                field="shutdown_s",
+                remedy="Give it more time with --shutdown-timeout, or pull the plug with --power-off.",
+            )
+        await power.power_off(act, vm.id)
+
+    async def prepare_import(self, act: Act, cloud: str, rooms: tuple[RoomFor, ...]) -> tuple[Artifact, ...]:
+        """Make room at the target, in the ledger first."""
+        driver = able(await self._connect(cloud), Importer)
+        await self._ends.begin_landing(act.run, Landing(cloud=cloud))
+        for room in rooms:
+            await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="volume", name=room.name))
+        artifacts = await driver.prepare_import(act, rooms)
+        made = {thing.name: thing for thing in await driver.tagged(act.run) if thing.kind == "volume"}
+        for room in rooms:
+            volume = next((thing for name, thing in made.items() if name.endswith(room.name)), None)
+            await self._settle(act, cloud, "volume", room.name, LedgerState.CREATED, volume)
+        return artifacts
+
+    async def ticket(self, act: Act, cloud: str, artifact: Artifact, way: Way) -> Ticket:
+        """Give the right to read or write one artifact."""
+        place = await able(await self._connect(cloud), GatewayHost).place(way)
+        return Ticket(
+            id=self._token(),
+            tenant="",
+            run=act.run,
+            epoch=act.epoch,
+            artifact=artifact.name,
+            way=way,
+            ref=artifact.ref,
+            place=place,
+            byte_budget=artifact.ref.size + TICKET_SLACK,
+            expires=self._clock.wall() + TICKET_LIFETIME_S,
+            nonce=self._token(),
+        )
+
+    async def verify(self, act: Act, cloud: str, moved: tuple[Moved, ...]) -> tuple[Artifact, ...]:
+        """Read at rest what was written, and compare every root with the source's."""
+        driver = await self._connect(cloud)
+        sealed = await able(driver, Importer).seal_import(act)
+        place = await able(driver, GatewayHost).place(Way.WRITE)
+        by_name = {artifact.name: artifact for artifact in sealed}
+        for one in moved:
+            artifact = by_name.get(one.artifact)
+            if artifact is None:
+                raise errors.Refused(
+                    "image.artifact.missing", f"{cloud} does not hold {one.artifact} of this run."
+                )
+            root = await self._mover.digest(artifact.ref, place, one.chunk_size)
+            if root != one.root:
+                raise errors.Refused(
+                    "image.digest.mismatch",
+                    f"{one.artifact} at {cloud} is not what the source sent: {root[:16]}… instead of "
+                    f"{one.root[:16]}….",
+                    remedy="Nothing was started. Migrate again; if it repeats, suspect the target's storage.",
+                )
+        await self._ends.verified(act.run)
+        return tuple(by_name[one.artifact] for one in moved)
+
+    async def instantiate(self, act: Act, cloud: str, new: NewVM, *, stopped: Statement | None) -> VM:
+        """Start the verified copy in quarantine."""
+        landing = await self._ends.landing(act.run)
+        if not landing.verified:
+            raise errors.Refused("image.unverified", "What was written has not been verified in this run.")
+        if stopped is None and not new.isolated:
+            raise errors.Refused(
+                "permit.statement.missing", "Only an isolated copy may start beside its source."
+            )
+        if stopped is not None:
+            _expect(stopped, act, (StatementKind.STOPPED_AND_FENCED,))
+            await self._ends.target(act.run, TargetEvent.SOURCE_STOPPED)
+        await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="vm", name=new.vm.name))
+        vm = await able(await self._connect(cloud), Importer).instantiate(act, new)
+        created = Created(run=act.run, cloud=cloud, kind="vm", name=new.vm.name, id=vm.id)
+        await self._settle(act, cloud, "vm", new.vm.name, LedgerState.CREATED, created)
+        return vm
+
+    async def check(self, cloud: str, vm_id: str, checks: HealthChecks) -> Health:
+        """Probe until everything answers several times in a row, or time is over."""
+        driver = await self._connect(cloud)
+        began = self._clock.monotonic()
+        if not checks.probes:
+            vm = await able(driver, Inventory).vm(vm_id)
+            return Health(good=vm.power is PowerState.RUNNING, results=(), seconds=0.0)
+        prober, in_a_row = able(driver, Prober), 0
+        while True:
+            results: list[ProbeResult] = [await prober.probe(vm_id, probe) for probe in checks.probes]
+            in_a_row = in_a_row + 1 if all(result.good for result in results) else 0
+            seconds = self._clock.monotonic() - began
+            if in_a_row >= checks.successes or seconds >= checks.timeout_s:
+                good = in_a_row >= checks.successes
+                return Health(good=good, results=tuple(results), seconds=seconds)
+            await self._clock.sleep(checks.interval_s)
+
+    async def commit(self, act: Act, cloud: str, vm_id: str, *, permit: Statement | None) -> Statement:
+        """Source end: record the decision. Target end: open the network on the permit."""
+        if permit is None:
+            kind = await self._ends.source(act.run, SourceEvent.COMMIT)
+            return self._statement(act, kind, vm_id)
+        _expect(permit, act, (StatementKind.START_PERMITTED,))
+        kind = await self._ends.target(act.run, TargetEvent.PERMIT)
+        await able(await self._connect(cloud), Importer).open_network(act, vm_id)
+        for thing in await self._ledger.entries(act.run, cloud):
+            if thing.kind in {"vm", "volume"}:
+                await self._settle(act, cloud, thing.kind, thing.name, LedgerState.KEPT, thing)
+        return self._statement(act, kind or StatementKind.OPENED, vm_id)
+
+    async def withdraw(self, act: Act, cloud: str, vm_id: str) -> Statement:
+        """Record that this run will never get a permit."""
+        del cloud
+        return self._statement(act, await self._ends.source(act.run, SourceEvent.WITHDRAW), vm_id)
+
+    async def roll_back(self, act: Act, cloud: str, vm_id: str, *, other: Statement) -> Statement:
+        """Target end: discard. Source end: bring the VM back as it was."""
+        if other.kind is StatementKind.NO_PERMIT:
+            _expect(other, act, (StatementKind.NO_PERMIT,))
+            kind = await self._ends.target(act.run, TargetEvent.NO_PERMIT)
+            await self._remove_all(act, cloud, must=True)
+            return self._statement(act, kind or StatementKind.NEVER_STARTED, vm_id)
+        _expect(other, act, (StatementKind.NEVER_STARTED, StatementKind.STOPPED_AND_FENCED))
+        hold = await self._ends.hold(act.run)
+        kind = await self._ends.source(act.run, SourceEvent.TARGET_GONE)
+        if hold is not None and hold.vm:
+            await self._bring_back(act, await self._connect(cloud), hold)
+        return self._statement(act, kind, vm_id)
+
+    async def _bring_back(self, act: Act, driver: Cloud, hold: Hold) -> None:
+        await able(driver, Exporter).end_export(act, hold.vm)
+        await able(driver, Fencer).unfence(act, hold.vm)
+        now = (await able(driver, Inventory).vm(hold.vm)).power
+        if hold.was is PowerState.RUNNING and now is not PowerState.RUNNING:
+            await able(driver, Power).start(act, hold.vm)
+
+    async def clean(self, act: Act, cloud: str, *, keep_vm: bool) -> Cleaned:
+        """Remove what the run made here and does not keep."""
+        cleaned = await self._remove_all(act, cloud, must=False, keep_vm=keep_vm)
+        for document in await self._documents.list("reservation", _Reservation, prefix=f"{cloud}/"):
+            if document.value.run == act.run:
+                await self._documents.delete("reservation", document.key)
+        return cleaned
+
+    async def _remove_all(self, act: Act, cloud: str, *, must: bool, keep_vm: bool = False) -> Cleaned:
+        """Remove the run's things, VMs first. ``must`` raises what could not be removed."""
+        driver = await self._connect(cloud)
+        removed: list[str] = []
+        left: list[str] = []
+        for thing in await self._things(act, cloud, driver):
+            if thing.state is LedgerState.REMOVED or thing.state is LedgerState.KEPT:
+                continue
+            if keep_vm and thing.kind in {"vm", "volume"}:
+                continue
+            try:
+                await self._remove(act, driver, thing)
+            except errors.Error as error:
+                if must:
+                    raise
+                left.append(f"{thing.kind} {thing.name}: {error.text}")
+                continue
+            await self._settle(act, cloud, thing.kind, thing.name, LedgerState.REMOVED, thing)
+            removed.append(f"{thing.kind} {thing.name}")
+        return Cleaned(removed=tuple(removed), left=tuple(left))
+
+    async def _things(self, act: Act, cloud: str, driver: Cloud) -> list[Created]:
+        """The ledger's entries with the ids that the cloud knows, and orphans that only the tag shows."""
+        entries = await self._ledger.entries(act.run, cloud)
+        tagged = await driver.tagged(act.run) if isinstance(driver, Importer) else ()
+        kept = {entry.id for entry in entries if entry.state is LedgerState.KEPT}
+        known = {entry.id for entry in entries if entry.id}
+        orphans = [thing for thing in tagged if thing.id not in known | kept]
+        order = {"vm": 0, "volume": 1, "export": 2}
+        return sorted((*entries, *orphans), key=lambda thing: order.get(thing.kind, 3))
+
+    async def _remove(self, act: Act, driver: Cloud, thing: Created) -> None:
+        if thing.kind == "export":
+            await able(driver, Exporter).end_export(act, thing.name)
+        elif thing.id or thing.kind not in {"vm", "volume"}:
+            await able(driver, Importer).remove(act, thing)
+
+    async def _settle(
+        self, act: Act, cloud: str, kind: str, name: str, state: LedgerState, thing: Created | None
+    ) -> None:
+        entry = Created(
+            run=act.run, cloud=cloud, kind=kind, name=name, id=thing.id if thing else "", state=state
+        )
+        await self._ledger.settle(entry)
+
+    def _statement(self, act: Act, kind: StatementKind, vm: str, fence: Fence | None = None) -> Statement:
+        return Statement(
+            kind=kind,
+            site=self.name,
+            run=act.run,
+            vm=vm,
+            epoch=act.epoch,
+            made=self._clock.wall(),
+            fence=fence or Fence(),
+        )
+
+
+def _expect(statement: Statement, act: Act, kinds: Iterable[StatementKind]) -> None:
+    if statement.kind not in kinds or statement.run != act.run:
+        raise errors.Refused(
+            "permit.statement.wrong",
+            f"The statement {statement.kind} of run {statement.run} does not allow this in run {act.run}.",
+        )

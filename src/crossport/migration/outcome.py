@@ -1,0 +1,36 @@
+"""How a migration that did not go through ends, in words and in the state of its run."""
+
+from crossport import errors
+from crossport.model.finding import Finding
+from crossport.model.run import RunState
+
+__all__ = ["attention", "blocked", "ended"]
+
+
+def blocked(findings: tuple[Finding, ...]) -> errors.Blocked:
+    """Return the error for findings that stand in the way: all of them, each with its remedy."""
+    lines = [f"{one.severity}: {one.subject}: {one.text} {one.remedy} [{one.code}]" for one in findings]
+    return errors.Blocked(
+        findings[0].code,
+        f"{len(findings)} finding{'s' * (len(findings) > 1)} in the way.\n" + "\n".join(lines),
+        remedy="Nothing was touched.",
+    )
+
+
+def ended(error: errors.Error) -> tuple[RunState, str]:
+    """Return the outcome of a run that failed with ``error`` and was then brought back."""
+    if isinstance(error, errors.Cancelled):
+        return RunState.CANCELLED, "Cancelled. The source is as it was before."
+    remedy = f" {error.remedy}" if error.remedy else ""
+    return RunState.ROLLED_BACK, f"{error.text}{remedy} The source is as it was before."
+
+
+def attention(error: errors.Error, run: str, committed: bool) -> errors.NeedsAttention:
+    """Return the error for a run that could be finished neither way for now."""
+    where = "behind the commit" if committed else "while going back"
+    return errors.NeedsAttention(
+        error.code,
+        f"The run stopped {where}: {error.text}",
+        remedy=f"When that is repaired: crossport run resume {run}. "
+        f"To see both sides: crossport run resolve {run}",
+    )

@@ -1,0 +1,46 @@
+"""The way back: no permit, then the target's part discarded, then the source as it was; and tidying up."""
+
+from crossport.migration.leg import CERTAIN, Leg
+from crossport.model.permit import Statement
+from crossport.model.run import Act
+from crossport.model.vm import VM
+from crossport.spi.site import Cleaned
+
+__all__ = ["bring_back", "clean_up"]
+
+
+async def bring_back(leg: Leg, vm: VM) -> None:
+    """Bring the source back. Each side acts only on the statement of the other."""
+    request = leg.request
+
+    async def withdraw(act: Act) -> Statement:
+        return await (await leg.source()).withdraw(act, request.source, vm.id)
+
+    no_permit = (await leg.certain("withdraw", withdraw, Statement)).value
+
+    async def discard(act: Act) -> Statement:
+        return await (await leg.target()).roll_back(act, request.target, vm.id, other=no_permit)
+
+    gone = (await leg.certain("roll-back-target", discard, Statement)).value
+
+    async def release(act: Act) -> Statement:
+        return await (await leg.source()).roll_back(act, request.source, vm.id, other=gone)
+
+    await leg.certain("roll-back-source", release, Statement)
+
+
+async def clean_up(leg: Leg, *, keep_vm: bool, only_source: bool = False) -> tuple[str, ...]:
+    """Remove what the run made at both ends and does not keep; return what could not be removed."""
+    request = leg.request
+
+    async def clean_target(act: Act) -> Cleaned:
+        return await (await leg.target()).clean(act, request.target, keep_vm=keep_vm)
+
+    async def clean_source(act: Act) -> Cleaned:
+        return await (await leg.source()).clean(act, request.source, keep_vm=keep_vm)
+
+    left: list[str] = []
+    if not only_source:
+        left += (await leg.timed("clean-target", clean_target, Cleaned, retry=CERTAIN)).value.left
+    left += (await leg.timed("clean-source", clean_source, Cleaned, retry=CERTAIN)).value.left
+    return tuple(left)

@@ -1,0 +1,190 @@
+"""Two simulated clouds and everything that a migration between them needs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+from crossport import errors
+from crossport.clouds.memory import MemoryCloud
+from crossport.migration.cold import ColdMigration
+from crossport.migration.local_site import LocalSite, SiteParts
+from crossport.migration.parts import Parts
+from crossport.model.artifact import Moved, Progress, Ticket
+from crossport.model.health import HealthChecks, Probe, ProbeKind
+from crossport.model.mapping import MappingRules
+from crossport.model.run import Act, Estimate, Hook, MigrationReport, MigrationRequest
+from crossport.model.vm import VM, PowerState
+from crossport.spi.cloud import Cloud
+from crossport.spi.site import Site
+from crossport.testing.document import MemoryDocuments
+from crossport.testing.file_disk import FileDisks
+from crossport.testing.mover import MemoryMover
+from crossport.testing.run import DirectRun
+from crossport.testing.world import ALPHA, BETA, web_vm
+
+HTTP = HealthChecks(probes=(Probe(kind=ProbeKind.HTTP, port=80),), successes=2, timeout_s=3.0)
+
+
+class TestClock:
+    """A clock that moves only by sleeping."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+class _Guess:
+    async def estimate(self, vm: VM, request: MigrationRequest) -> Estimate:
+        return Estimate(seconds=1.0, outage_s=1.0, size=sum(disk.size for disk in vm.disks))
+
+
+class RecordingHooks:
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.fail: Callable[[str], None] = lambda name: None
+
+    def unknown(self, hooks: tuple[Hook, ...]) -> tuple[str, ...]:
+        return tuple(hook.name for hook in hooks if hook.name.startswith("unknown"))
+
+    async def run(self, hook: Hook, run: str, vm: VM) -> None:
+        self.ran.append(hook.name)
+        self.fail(hook.name)
+
+
+class FaultyMover(MemoryMover):
+    """A mover that fails the first ``fail_times`` times, and lets a test act during and after a copy."""
+
+    def __init__(self, clock: TestClock) -> None:
+        super().__init__(cast("Any", FileDisks()), clock, self._paced)
+        self.fail_times = 0
+        self.during: Callable[[Progress], Awaitable[None]] | None = None
+        self.after: Callable[[Ticket], Awaitable[None]] | None = None
+
+    async def _paced(self, progress: Progress) -> None:
+        if self.during:
+            await self.during(progress)
+        await asyncio.sleep(0.01 if self.during else 0)
+
+    async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
+        if self.fail_times:
+            self.fail_times -= 1
+            raise errors.Unavailable("transfer.worker.gone", "The worker died.")
+        moved = await super().move(read, write, report)
+        if self.after:
+            await self.after(write)
+        return moved
+
+
+def act(step: str, run: str = "test") -> Act:
+    """Return a name to act in from outside any migration."""
+    return Act(run=run, step=step, epoch=1)
+
+
+def disk_bytes(cloud: MemoryCloud, vm: VM) -> bytes:
+    """Return what is on the VM's first disk."""
+    return cloud.disk_path(vm.disks[0].id).read_bytes()
+
+
+@dataclass
+class World:
+    """Both clouds, and the parts of a migration between them."""
+
+    alpha: MemoryCloud
+    beta: MemoryCloud
+    parts: Parts
+    mover: FaultyMover
+    site: LocalSite
+    documents: MemoryDocuments
+    hooks: RecordingHooks
+    clock: TestClock
+    context: DirectRun
+
+    async def migrate(self, context: DirectRun | None = None, **changes: Any) -> MigrationReport:
+        return await ColdMigration(context or self.context, self.request(**changes), self.parts).run()
+
+    def request(self, **changes: Any) -> MigrationRequest:
+        wanted: dict[str, Any] = {
+            "vm": "web",
+            "source": "alpha",
+            "target": "beta",
+            "rules": MappingRules(networks={"app": "frontend"}),
+            "checks": HTTP,
+        }
+        return MigrationRequest(**{**wanted, **changes})
+
+    async def source_vm(self) -> VM:
+        return await self.alpha.vm("web")
+
+    async def target_vms(self) -> tuple[VM, ...]:
+        return await self.beta.vms()
+
+    async def again(self, run: str) -> "World":
+        """Another run in the same clouds, with the VM ``web`` made anew at alpha."""
+        await self.alpha.create_vm(act("create", run=run), web_vm(), "boot and data")
+        return make_world(self.alpha, self.beta, run)
+
+    async def running(self) -> list[str]:
+        vms = (*await self.alpha.vms(), *await self.target_vms())
+        return [vm.id for vm in vms if vm.power is PowerState.RUNNING]
+
+
+async def new_world(root: Path, **tags: str) -> World:
+    """Return both clouds with the VM ``web`` running at alpha; ``tags`` make its guest misbehave."""
+    alpha, beta = MemoryCloud("alpha", root / "alpha"), MemoryCloud("beta", root / "beta")
+    alpha.found(ALPHA)
+    beta.found(BETA)
+    await alpha.create_vm(Act(run="setup", step="create", epoch=1), web_vm(**tags), "boot and data")
+    return make_world(alpha, beta)
+
+
+def make_world(alpha: MemoryCloud, beta: MemoryCloud, run: str = "run-1") -> World:
+    """Return the parts of a migration between both clouds."""
+    clouds: dict[str, Cloud] = {"alpha": alpha, "beta": beta}
+    clock, documents, context, hooks = TestClock(), MemoryDocuments(), DirectRun(run), RecordingHooks()
+    numbers = count(1)
+    mover = FaultyMover(clock)
+
+    async def connect(name: str) -> Cloud:
+        return clouds[name]
+
+    site = LocalSite(
+        "here",
+        SiteParts(
+            connect=connect,
+            documents=documents,
+            ledger=context.ledger,
+            mover=mover,
+            clock=clock,
+            token=lambda: f"token-{next(numbers)}",
+        ),
+    )
+
+    async def site_of(cloud: str) -> Site:
+        return site
+
+    parts = Parts(site=site_of, mover=mover, clock=clock, estimator=_Guess(), hooks=hooks)
+    return World(
+        alpha=alpha,
+        beta=beta,
+        parts=parts,
+        site=site,
+        documents=documents,
+        hooks=hooks,
+        clock=clock,
+        mover=mover,
+        context=context,
+    )
