@@ -12,7 +12,7 @@ from typing import Protocol
 
 from crossport import errors
 
-__all__ = ["BytesReader", "FileReader", "Reader", "Truncated", "opened"]
+__all__ = ["BytesReader", "FileReader", "Reader", "SliceReader", "Truncated", "opened"]
 
 
 class Truncated(Exception):
@@ -79,6 +79,26 @@ class FileReader:
             start += len(part)
             size -= len(part)
         return b"".join(parts)
+
+
+class SliceReader:
+    """A part of another reader, such as one file of an archive."""
+
+    def __init__(self, reader: Reader, start: int, size: int) -> None:
+        _require(reader.size, start, size, "part")
+        self._reader = reader
+        self._start = start
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        """Size of the part in bytes."""
+        return self._size
+
+    def read_at(self, start: int, size: int, what: str = "data") -> bytes:
+        """Return exactly ``size`` bytes; raise Truncated naming ``what`` if they are not all there."""
+        _require(self._size, start, size, what)
+        return self._reader.read_at(self._start + start, size, what)
 
 
 @contextmanager
