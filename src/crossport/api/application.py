@@ -1,0 +1,123 @@
+"""Put the API together: the routes of every resource, each behind its right, and the guard before all."""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse
+from prometheus_client import CollectorRegistry
+
+from crossport import __version__
+from crossport.api import openapi, problem
+from crossport.api.access import admit
+from crossport.api.guard import Figures, Guard, Limits, RateLimit
+from crossport.api.resource.cloud import Clouds
+from crossport.api.resource.migration import Migrations
+from crossport.api.resource.plan import Plans
+from crossport.api.resource.run import Runs
+from crossport.api.resource.site import SiteRoutes
+from crossport.api.resource.token import TokenRoutes
+from crossport.api.resource.vm import VMs
+from crossport.api.route import Route
+from crossport.api.token import Tokens
+from crossport.spi.clock import Clock
+from crossport.spi.control import Control
+
+__all__ = ["Application"]
+
+LIMITS = Limits()
+
+
+class Application:
+    """One site's API. ``asgi`` is what a server runs, ``routes`` the table."""
+
+    def __init__(
+        self,
+        control: Control,
+        tokens: Tokens,
+        *,
+        clock: Clock,
+        new_id: Callable[[], str],
+        limits: Limits = LIMITS,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        registry = registry or CollectorRegistry()
+        self._figures = Figures(registry)
+        self.asgi = FastAPI(
+            title="Crossport",
+            version=__version__,
+            summary="Moves virtual machines between clouds.",
+            openapi_url=None,
+            separate_input_output_schemas=False,
+            redirect_slashes=False,
+        )
+        self.routes = _table(control, tokens, registry, self.description)
+        self._description: dict[str, Any] | None = None
+        limit = RateLimit(limits, clock)
+        for route in self.routes:
+            _serve(self.asgi, route, admit(route, tokens, limit))
+        problem.install(self.asgi, self.methods)
+        self.asgi.add_middleware(Guard, limits=limits, clock=clock, figures=self._figures, new_id=new_id)
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many requests are being answered now."""
+        return self._figures.in_flight
+
+    def description(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        if self._description is None:
+            self._description = openapi.described(self.asgi, self.routes)
+        return self._description
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """Return the methods that ``path`` answers, for the Allow header."""
+        return tuple(sorted({route.method for route in self.routes if _matches(route.path, path)}))
+
+
+def _table(
+    control: Control, tokens: Tokens, registry: CollectorRegistry, description: Callable[[], dict[str, Any]]
+) -> tuple[Route, ...]:
+    return (
+        *SiteRoutes(registry, description).routes(),
+        *Clouds(control).routes(),
+        *VMs(control).routes(),
+        *Migrations(control).routes(),
+        *Runs(control).routes(),
+        *Plans(control).routes(),
+        *TokenRoutes(tokens).routes(),
+    )
+
+
+def _serve(app: FastAPI, route: Route, admitted: Callable[..., Any]) -> None:
+    async def named(request: Request) -> None:
+        request.state.operation = route.operation
+
+    dependencies = [Depends(named), Depends(admitted)]
+    if route.before:
+        dependencies.append(Depends(route.before))
+    options: dict[str, Any] = {}
+    if route.response:
+        options["response_class"] = route.response
+    if route.stream:
+        options["response_class"] = EventSourceResponse
+    if route.status == HTTPStatus.NO_CONTENT:
+        options["response_class"] = Response
+    app.add_api_route(
+        route.path,
+        route.call,
+        methods=[route.method],
+        status_code=route.status,
+        operation_id=route.operation,
+        tags=[route.resource],
+        dependencies=dependencies,
+        **options,
+    )
+
+
+def _matches(template: str, path: str) -> bool:
+    pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))
+    return re.fullmatch(pattern, path) is not None

@@ -1,0 +1,76 @@
+"""Read a request's JSON into a record, strictly: no unknown fields, no texts for numbers."""
+
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from fastapi import Request
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from crossport import errors
+from crossport.api.problem import UnsupportedMedia
+
+__all__ = ["adapter", "body"]
+
+T = TypeVar("T")
+
+EXACT = 2**53
+"""Below it every whole number has a float of its own."""
+
+
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what validates and describes ``kind``."""
+    return TypeAdapter(kind)
+
+
+def body(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
+    """Return a dependency that reads a ``kind``; it raises Invalid with the field at fault."""
+
+    async def read(request: Request) -> T:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise UnsupportedMedia(
+                "request.media-type",
+                f"The body is {media_type or 'of no declared type'}, not JSON.",
+                field="Content-Type",
+                remedy="Send application/json.",
+            )
+        try:
+            value = _whole(from_json(await request.body(), allow_inf_nan=False))
+        except ValueError as error:
+            raise errors.Invalid(
+                "request.body.json", f"The body is not JSON: {error}.", remedy="Correct it and send it again."
+            ) from error
+        try:
+            result: T = adapter(kind).validate_json(to_json(value), strict=True)
+        except ValidationError as error:
+            raise _invalid(error) from error
+        return result
+
+    return read
+
+
+def _whole(value: Any) -> Any:
+    """Return ``value`` with 2.0 as 2: JSON knows one kind of number, a strict integer field two."""
+    match value:
+        case float() if value.is_integer() and abs(value) < EXACT:
+            return int(value)
+        case list():
+            return [_whole(item) for item in cast("list[Any]", value)]
+        case dict():
+            return {key: _whole(item) for key, item in cast("dict[str, Any]", value).items()}
+        case _:
+            return value
+
+
+def _invalid(error: ValidationError) -> errors.Invalid:
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return errors.Invalid(
+        "request.body.invalid",
+        f"{first['msg']}.",
+        field=field,
+        remedy="Correct this field and send it again.",
+    )

@@ -1,0 +1,79 @@
+"""The site itself: whether it is well, who the caller is, its metrics, and the description of this API."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from crossport import __version__
+from crossport.api import example
+from crossport.api.parameter import Who
+from crossport.api.right import Right
+from crossport.api.route import Route
+from crossport.model.record import record
+
+__all__ = ["Greeting", "Healthy", "SiteRoutes"]
+
+
+@record()
+class Healthy:
+    """The server answers."""
+
+    status: str = "ok"
+
+
+@record()
+class Greeting:
+    """Who serves, and who asks."""
+
+    version: str
+    tenant: str
+    token: str
+    rights: tuple[Right, ...]
+
+
+class SiteRoutes:
+    """Serves ``/healthz``, ``/metrics``, ``/v1/site`` and ``/v1/openapi.json``."""
+
+    def __init__(self, registry: CollectorRegistry, description: Callable[[], dict[str, Any]]) -> None:
+        self._registry = registry
+        self._description = description
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return the table."""
+        greeting = Greeting(version=__version__, tenant="default", token="3f9a1c7e20b4", rights=(Right.READ,))  # noqa: S106
+        return (
+            Route("GET", "/healthz", "site.health", None, self.health, example.shown(Healthy())),
+            Route(
+                "GET",
+                "/metrics",
+                "site.metrics",
+                Right.SITE,
+                self.metrics,
+                "up 1.0",
+                response=PlainTextResponse,
+            ),
+            Route("GET", "/v1/site", "site.show", Right.READ, self.show, example.shown(greeting)),
+            Route(
+                "GET", "/v1/openapi.json", "site.describe", Right.READ, self.describe, {"openapi": "3.1.0"}
+            ),
+        )
+
+    async def health(self) -> Healthy:
+        """Say that the server answers. Needs no token, and tells nothing else."""
+        return Healthy()
+
+    async def metrics(self) -> Response:
+        """Return the site's figures for Prometheus."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def show(self, who: Who) -> Greeting:
+        """Say which version serves, and what the caller may do."""
+        return Greeting(
+            version=__version__, tenant=who.tenant, token=who.token, rights=tuple(sorted(who.rights))
+        )
+
+    async def describe(self) -> dict[str, Any]:
+        """Return this API's description in OpenAPI 3.1."""
+        return self._description()

@@ -1,0 +1,120 @@
+"""VMs of a cloud: list, make, start, stop, and what their console says."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query
+from pydantic import Field
+
+from crossport.api import example
+from crossport.api.body import body
+from crossport.api.parameter import After, CloudName, Key, Limit, Page, VmName, Who, page
+from crossport.api.right import Right
+from crossport.api.route import Route
+from crossport.model.record import record
+from crossport.model.request import VmRequest
+from crossport.model.vm import VM, PowerState
+from crossport.spi.control import Control
+
+__all__ = ["Console", "StopRequest", "VMs"]
+
+
+@record()
+class StopRequest:
+    """How to stop a VM: seconds for a graceful shutdown, and whether to pull the plug afterwards."""
+
+    shutdown_s: Annotated[float, Field(ge=0, le=86400)] = 90.0
+    power_off: bool = False
+
+
+@record()
+class Console:
+    """The end of a VM's console log."""
+
+    text: str
+
+
+class VMs:
+    """Serves ``/v1/clouds/{cloud}/vms``."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return the table."""
+        read, operate = Right.READ, Right.OPERATE
+        many, one = "/v1/clouds/{cloud}/vms", "/v1/clouds/{cloud}/vms/{vm}"
+        vm, sent = example.shown(example.WEB), example.shown(example.VM_REQUEST)
+        listed, log = example.page_of(example.WEB), example.shown(Console(text="web login: "))
+        named = {"vm": "$response.body#/id"}
+        stop, fails = example.shown(StopRequest()), (404, 409, 503)
+        return (
+            Route("GET", many, "vm.list", read, self.list, listed, raises=(404, 503)),
+            Route(
+                "POST",
+                many,
+                "vm.create",
+                operate,
+                self.create,
+                vm,
+                201,
+                VmRequest,
+                sent,
+                raises=fails,
+                names=named,
+            ),
+            Route("GET", one, "vm.show", read, self.show, vm, raises=(404, 503)),
+            Route("POST", one + "/start", "vm.start", operate, self.start, vm, raises=fails),
+            Route(
+                "POST", one + "/stop", "vm.stop", operate, self.stop, vm, 200, StopRequest, stop, raises=fails
+            ),
+            Route("GET", one + "/console", "vm.console", read, self.console, log, raises=(404, 503)),
+        )
+
+    async def list(
+        self,
+        who: Who,
+        cloud: CloudName,
+        *,
+        power: Annotated[PowerState | None, Query(description="Only VMs in this state.")] = None,
+        after: After = "",
+        limit: Limit = 100,
+    ) -> Page[VM]:
+        """List the VMs of a cloud, by name."""
+        found = await self._control.vms(who.tenant, cloud)
+        vms = sorted((vm for vm in found if power in (None, vm.power)), key=_place)
+        return page(tuple(vms), tuple(map(_place, vms)), after, limit)
+
+    async def create(
+        self, who: Who, cloud: CloudName, request: Annotated[VmRequest, Depends(body(VmRequest))], key: Key
+    ) -> VM:
+        """Make a VM from an image of the cloud and start it."""
+        return await self._control.create_vm(who.tenant, cloud, request, key)
+
+    async def show(self, who: Who, cloud: CloudName, vm: VmName) -> VM:
+        """Show one VM with its disks and NICs."""
+        return await self._control.vm(who.tenant, cloud, vm)
+
+    async def start(self, who: Who, cloud: CloudName, vm: VmName) -> VM:
+        """Start a VM. One that was migrated away is fenced, and refused."""
+        return await self._control.start_vm(who.tenant, cloud, vm)
+
+    async def stop(
+        self,
+        who: Who,
+        cloud: CloudName,
+        vm: VmName,
+        request: Annotated[StopRequest, Depends(body(StopRequest))],
+    ) -> VM:
+        """Shut a VM down; pull the plug afterwards only when told."""
+        return await self._control.stop_vm(
+            who.tenant, cloud, vm, shutdown_s=request.shutdown_s, power_off=request.power_off
+        )
+
+    async def console(self, who: Who, cloud: CloudName, vm: VmName) -> Console:
+        """Show the end of the VM's console log."""
+        return Console(text=await self._control.console(who.tenant, cloud, vm))
+
+
+def _place(vm: VM) -> str:
+    """Return where the VM stands in the list: by name, and by id among equal names."""
+    return f"{vm.name}/{vm.id}"

@@ -1,0 +1,58 @@
+"""How a route of the API is declared: what it asks of its caller stands beside its path.
+
+Nothing is served that does not say what right it needs and which resource it touches.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import field
+from typing import Any
+
+from fastapi.responses import Response
+
+from crossport.api.right import Right
+from crossport.model.record import record
+
+__all__ = ["ID", "NAME", "Route"]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Names that people give: clouds, plans."""
+ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$"
+"""Ids that programs make: runs, tokens, VMs of clouds."""
+
+
+@record(kw_only=False)
+class Route:
+    """One operation. ``right`` None is for the health endpoint alone.
+
+    ``operation`` reads ``resource.action`` (``run.cancel``): what is touched, and what is done with it.
+    ``example`` is what a good answer looks like, ``body`` the class of the request, ``sent`` a request that
+    is accepted. ``raises`` are the statuses beside those that every route can answer. ``stream`` routes
+    answer with server-sent events; ``before`` is called first, because no error can be told once a stream
+    has begun. ``names`` says where the answer to a request that made something has its id, by the name of
+    the path parameter (OpenAPI runtime expressions): links to the operations on the new thing.
+    """
+
+    method: str
+    path: str
+    operation: str
+    right: Right | None
+    call: Callable[..., Any]
+    example: Any = None
+    status: int = 200
+    body: Any = None
+    sent: Any = None
+    raises: tuple[int, ...] = ()
+    response: type[Response] | None = None
+    stream: bool = False
+    before: Callable[..., Any] | None = None
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def resource(self) -> str:
+        """Return what is touched."""
+        return self.operation.partition(".")[0]
+
+    @property
+    def action(self) -> str:
+        """Return what is done with it."""
+        return self.operation.partition(".")[2]

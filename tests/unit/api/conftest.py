@@ -1,0 +1,28 @@
+"""One site in memory per test."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import structlog
+from tests.unit.api.site import Site
+from tests.unit.api.site import site as running_site
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """Keep the log of requests out of the tests' output."""
+    with structlog.testing.capture_logs():
+        yield
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with running_site() as site:
+        yield site
+
+
+@pytest.fixture
+async def client(site: Site) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.client() as client:
+        yield client

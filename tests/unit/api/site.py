@@ -1,0 +1,103 @@
+"""A site in memory behind its real API, with one token of each kind: what the tests of the API talk to."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from crossport.api import Application, Limits, Right, Role, Token, TokenRequest, Tokens
+from crossport.app.clock import SystemClock
+from crossport.model.request import CloudEntry
+from crossport.testing.control import MemoryControl, sample_vm
+
+GENEROUS = Limits(rate=10_000, burst=100_000)
+
+
+class MemoryTokens:
+    """A store of tokens that forgets everything at the end."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Token] = {}
+
+    async def put(self, token: Token) -> None:
+        self.kept[token.id] = token
+
+    async def fetch(self, id: str) -> Token | None:  # noqa: A002
+        return self.kept.get(id)
+
+    async def all(self) -> tuple[Token, ...]:
+        return tuple(self.kept[key] for key in sorted(self.kept))
+
+    async def delete(self, id: str) -> bool:  # noqa: A002
+        return self.kept.pop(id, None) is not None
+
+
+class MovableClock(SystemClock):
+    """The machine's clock, and however far a test moved it."""
+
+    def __init__(self) -> None:
+        self.moved_s = 0.0
+
+    def wall(self) -> float:
+        return super().wall() + self.moved_s
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.moved_s
+
+
+class Counter:
+    """Bytes and ids that differ each time, and are the same in each session."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def bytes(self, size: int) -> bytes:
+        self.count += 1
+        return self.count.to_bytes(size, "big")
+
+    def id(self) -> str:
+        self.count += 1
+        return f"{self.count:016x}"
+
+
+@dataclass
+class Site:
+    """What a test needs to talk to the site and to look behind it."""
+
+    application: Application
+    control: MemoryControl
+    tokens: Tokens
+    store: MemoryTokens
+    clock: MovableClock
+    secret: str
+
+    async def token(self, role: Role, *rights: Right, tenant: str = "default", days: int = 1) -> str:
+        """Return the text of a new token."""
+        request = TokenRequest(name="test", role=role, rights=rights, days=days)
+        return (await self.tokens.create(request, tenant=tenant))[1].reveal()
+
+    def client(self, secret: str | None = None) -> httpx.AsyncClient:
+        """Return a client that sends ``secret``, or else the token with all rights."""
+        headers = {"Authorization": f"Bearer {self.secret if secret is None else secret}"}
+        transport = httpx.ASGITransport(self.application.asgi)
+        return httpx.AsyncClient(transport=transport, base_url="http://site", headers=headers)
+
+
+@asynccontextmanager
+async def site(*, limits: Limits = GENEROUS, pace_s: float = 0.0) -> AsyncGenerator[Site]:
+    """Run a site with the clouds alpha (web, db, odd) and beta."""
+    clock, counter, store = MovableClock(), Counter(), MemoryTokens()
+    control = MemoryControl(clock, pace_s=pace_s)
+    for name in ("alpha", "beta"):
+        await control.add_cloud("default", CloudEntry(name=name, driver="memory"))
+    for vm in (sample_vm("web"), sample_vm("db"), sample_vm("odd", blocked="yes")):
+        control.put_vm("default", "alpha", vm)
+    tokens = Tokens(store, clock, counter.bytes)
+    request = TokenRequest(name="first", role=Role.ADMIN, rights=(Right.RETIRE, Right.SITE), days=0)
+    _, secret = await tokens.create(request, tenant="default")
+    application = Application(control, tokens, clock=clock, new_id=counter.id, limits=limits)
+    try:
+        yield Site(application, control, tokens, store, clock, secret.reveal())
+    finally:
+        await control.close()
