@@ -1,10 +1,10 @@
 """What the embedded cloud asks of its network: plug a NIC, change its rules, reach a guest, seat the gateway.
 
-Two implementations, chosen by ``crossport.clouds.local.network.fabric(kind, cloud_id, name)`` with kind
-``enforced`` (root: a network namespace per cloud) or ``user`` (no root: says in ``notes`` what it cannot
-enforce). The cloud owns the state; a fabric keeps nothing that it cannot find again in the kernel or in the
-``Port`` it is given. So every call may be made again, and after a restart of the service ``ensure`` and then
-``update`` per running NIC are enough.
+Two implementations, chosen by ``crossport.clouds.local.network.fabric(kind, cloud_id, name, home=…)`` with
+kind ``enforced`` (root: a network namespace per cloud; clouds with one ``home`` directory meet in its
+``wan``) or ``user`` (no root: says in ``notes`` what it cannot enforce). The cloud owns the state; a fabric
+keeps nothing that it cannot find again in the kernel or in the ``Port`` it is given. So every call may be
+made again, and after a restart of the service ``ensure`` and then ``update`` per running NIC are enough.
 """
 
 import socket
@@ -35,7 +35,8 @@ class Forward:
 class Port:
     """One NIC of a VM as the network sees it. (vm_id, index) names it; every other field may change.
 
-    ``rules`` are those of all its security groups. In ``quarantine`` only the cloud's own prober reaches the
+    ``rules`` are ``network.rules_of(groups)``, which adds the egress that a group without egress rules
+    admits; a port without rules admits nothing, either way. In ``quarantine`` only the cloud's own prober reaches the
     guest and the guest reaches nobody; ``isolated`` says that this will never end. ``forwards`` are
     what the last answer for this port said, so that they stay the same. ``probed`` are the guest's TCP ports
     that ``connect`` will be asked for: user-mode networking needs a private forward for each. ``owner_uid``
