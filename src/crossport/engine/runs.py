@@ -1,11 +1,22 @@
 """What is known about runs: their records, their stories, and following a story while it is told."""
 
 from collections.abc import AsyncIterator
+from typing import Any, TypeVar
 
+import sqlalchemy as sa
+
+from crossport import errors
+from crossport.engine import run_rows
+from crossport.engine.bell import Bells, rung
+from crossport.engine.database import Database
+from crossport.engine.schema import events, progress, runs
+from crossport.model import codec
 from crossport.model.record import record
 from crossport.model.run import Event, RunRecord, RunState
 
 __all__ = ["RunFilter", "RunPage", "Runs"]
+
+T = TypeVar("T")
 
 
 @record()
@@ -18,6 +29,9 @@ class RunFilter:
     states: tuple[RunState, ...] = ()
 
 
+ALL = RunFilter()
+
+
 @record()
 class RunPage:
     """Some runs, the newest first. ``cursor`` leads to the next page, empty on the last."""
@@ -27,31 +41,93 @@ class RunPage:
 
 
 class Runs:
-    """The runs in the database."""
+    """The runs in the database. ``look_s``: how soon a follower sees what another node wrote."""
 
-    async def list(self, which: RunFilter = RunFilter(), *, cursor: str = "", limit: int = 100) -> RunPage:
+    def __init__(self, database: Database, bells: Bells, look_s: float) -> None:
+        self._database = database
+        self._bells = bells
+        self._look_s = look_s
+
+    async def list(self, which: RunFilter = ALL, *, cursor: str = "", limit: int = 100) -> RunPage:
         """Return a page of runs; raise Invalid ``run.cursor.invalid``."""
-        raise NotImplementedError
+        query = _selected(which).order_by(runs.c.number.desc()).limit(limit + 1)
+        if cursor:
+            query = query.where(runs.c.number < _position(cursor))
+        rows = await self._database.run(lambda it: it.execute(query).all())
+        page = tuple(run_rows.record_of(row) for row in rows[:limit])
+        return RunPage(runs=page, cursor=str(rows[limit - 1].number) if len(rows) > limit else "")
 
     async def fetch(self, run_id: str) -> RunRecord:
         """Return the run; raise NotFound ``run.unknown``."""
-        raise NotImplementedError
+        return run_rows.record_of(await self._database.run(lambda it: run_rows.fetched(it, run_id)))
 
-    async def request(self, run_id: str, type_: type) -> object:
+    async def request(self, run_id: str, type_: type[T]) -> T:
         """Return what was asked for; raise NotFound ``run.unknown``."""
-        raise NotImplementedError
+        row = await self._database.run(lambda it: run_rows.fetched(it, run_id))
+        return codec.decoded(row.request, type_)
 
     async def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> tuple[Event, ...]:
         """Return the numbered events after number ``after``, without progress."""
-        raise NotImplementedError
+        query = (
+            sa.select(events.c.event)
+            .where(events.c.run == run_id, events.c.number > after)
+            .order_by(events.c.number)
+            .limit(limit)
+        )
+        return await self._events(query)
 
     async def progress(self, run_id: str) -> tuple[Event, ...]:
         """Return the last progress of every artifact. Progress has number 0."""
-        raise NotImplementedError
+        query = sa.select(progress.c.event).where(progress.c.run == run_id).order_by(progress.c.artifact)
+        return await self._events(query)
 
-    def follow(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
+    async def follow(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
         """Yield every numbered event after ``after`` once and in order, and progress as it comes.
 
-        Ends when the run's state is final and all is told.
+        Ends when the run's state is final and all is told. Raise NotFound ``run.unknown``.
         """
-        raise NotImplementedError
+        seen: frozenset[Event] = frozenset()
+        with self._bells.listening(run_id) as bell:
+            while True:
+                final = (await self.fetch(run_id)).state.final
+                latest = await self.progress(run_id)
+                for event in latest:
+                    if event not in seen:
+                        yield event
+                seen = frozenset(latest)
+                while fresh := await self.events(run_id, after=after):
+                    for event in fresh:
+                        after = event.number
+                        yield event
+                if final:
+                    return
+                await rung(bell, self._look_s)
+
+    async def _events(self, query: sa.Select[Any]) -> tuple[Event, ...]:
+        texts = await self._database.run(lambda it: it.execute(query).scalars().all())
+        return tuple(codec.decoded(text, Event) for text in texts)
+
+
+def _selected(which: RunFilter) -> Any:
+    query = sa.select(runs)
+    for column, wanted in (
+        (runs.c.tenant, which.tenant),
+        (runs.c.kind, which.kind),
+        (runs.c.subject, which.subject),
+    ):
+        if wanted:
+            query = query.where(column == wanted)
+    if which.states:
+        query = query.where(runs.c.state.in_([state.value for state in which.states]))
+    return query
+
+
+def _position(cursor: str) -> int:
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise errors.Invalid(
+            "run.cursor.invalid",
+            "This is not a cursor of a list of runs.",
+            field="cursor",
+            remedy="Begin without a cursor.",
+        )
+    return int(cursor)

@@ -8,7 +8,7 @@ from typing import Any
 from crossport.model.record import record
 from crossport.spi.run import RunContext
 
-__all__ = ["EngineSettings", "Kind", "Limits"]
+__all__ = ["NO_LIMITS", "EngineSettings", "Kind", "Limits"]
 
 
 @record()
@@ -25,8 +25,10 @@ class EngineSettings:
     node: str = "node"
     database_url: str = field(default="", repr=False)
     lease_s: float = 10.0
-    poll_s: float = 0.25
-    """How soon a queued run is found, by this node or another. Lower costs idle CPU."""
+    at_once: int = 64
+    """How many runs this node executes at once, of all kinds."""
+    poll_s: float = 1.0
+    """How soon a run that another node queued is found. One's own are started at once."""
 
 
 @record()
@@ -35,6 +37,9 @@ class Limits:
 
     at_once: int = 0
     per_partition: int = 0
+
+
+NO_LIMITS = Limits()
 
 
 @record()
@@ -48,5 +53,5 @@ class Kind:
     workflow: Callable[[RunContext, Any], Awaitable[Any]]
     request: type[Any]
     report: type[Any]
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     partition: Callable[[Any], str] | None = None
