@@ -1,0 +1,101 @@
+"""Cutting a disk into runs of chunks: those that must be read, and those that certainly hold only zeros."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from crossport import errors
+from crossport.model.artifact import Extent
+from crossport.spi.block import BlockReader
+from crossport.transfer import merkle
+
+__all__ = ["Cut", "Run", "batches", "root_of", "runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """``count`` chunks from chunk ``first``; ``zero`` when they certainly hold only zeros."""
+
+    first: int
+    count: int
+    zero: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How ``size`` bytes lie in chunks; only the last one may be short."""
+
+    size: int
+    chunk_size: int = merkle.CHUNK
+
+    @property
+    def count(self) -> int:
+        """The number of chunks."""
+        return -(-self.size // self.chunk_size)
+
+    def start(self, index: int) -> int:
+        """Where a chunk begins, or the disk ends."""
+        return min(index * self.chunk_size, self.size)
+
+    def length(self, first: int, count: int = 1) -> int:
+        """How many bytes ``count`` chunks from ``first`` have."""
+        return self.start(first + count) - self.start(first)
+
+    def add_zeros(self, tree: merkle.Tree, run: Run) -> None:
+        """Add a run of zero chunks to the tree, the short last one too."""
+        short = self.length(run.first, run.count) % self.chunk_size
+        tree.add_zeros(run.count - (1 if short else 0))
+        if short:
+            tree.add(merkle.zero_leaf(short))
+
+
+def runs(extents: Iterable[Extent], cut: Cut) -> Iterator[Run]:
+    """Return the runs that cover all chunks, in order; a chunk is zero if zero extents cover all of it."""
+    done, first, stop, expected = 0, 0, 0, 0
+    for extent in extents:
+        if extent.start != expected:
+            raise errors.Broken("transfer.extent.gap", f"The disk does not say what lies at {expected}.")
+        expected += extent.size
+        if extent.zero or not extent.size:
+            continue
+        begin = max(extent.start // cut.chunk_size, done)
+        if begin > stop:
+            yield from _emitted(done, first, stop)
+            done, first = stop, begin
+        stop = max(stop, -(-expected // cut.chunk_size))
+    if expected != cut.size:
+        raise errors.Broken("transfer.extent.gap", f"The disk does not say what lies at {expected}.")
+    yield from _emitted(done, first, stop)
+    if stop < cut.count:
+        yield Run(stop, cut.count - stop, zero=True)
+
+
+def batches(of: Iterable[Run], limit: int) -> Iterator[Run]:
+    """Cut the runs that must be read into batches of at most ``limit`` chunks."""
+    for run in of:
+        if run.zero:
+            yield run
+            continue
+        for first in range(run.first, run.first + run.count, limit):
+            yield Run(first, min(limit, run.first + run.count - first), zero=False)
+
+
+def root_of(reader: BlockReader, cut: Cut) -> bytes:
+    """Read the disk and return its Merkle root. Memory is one chunk."""
+    tree = merkle.Tree(cut.chunk_size)
+    buffer = memoryview(bytearray(cut.chunk_size))
+    for run in runs(reader.extents(0, cut.size), cut):
+        if run.zero:
+            cut.add_zeros(tree, run)
+            continue
+        for index in range(run.first, run.first + run.count):
+            part = buffer[: cut.length(index)]
+            reader.read_into(cut.start(index), part)
+            tree.add(merkle.leaf(part))
+    return tree.root()
+
+
+def _emitted(done: int, first: int, stop: int) -> Iterator[Run]:
+    if first > done:
+        yield Run(done, first - done, zero=True)
+    if stop > first:
+        yield Run(first, stop - first, zero=False)

@@ -1,0 +1,212 @@
+"""A worker process: started where its gateway sits, confined to one disk and one connection.
+
+It runs in the network namespace of its place, as an unprivileged user, and sees its Python, this package and
+the one file or socket its disk is: nothing else of the machine. It ends when its starter does.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import crossport
+from crossport import errors
+from crossport.hypervisor import confine, nbd_wire
+from crossport.hypervisor.file_access import lent
+from crossport.model.artifact import DiskRef, Place
+from crossport.transfer.job import MAX_LINE, failure_from
+
+__all__ = ["Worker", "started"]
+
+# A worker tells its progress four times a second; one that says nothing for this long hangs.
+SILENT_S = 60.0
+_STDERR_KEPT = 4096
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*|/[A-Za-z0-9_./-]+")
+_LIMITS = confine.Limits(address_space=4 << 30, cpu_s=None, open_files=64)
+
+Way: TypeAlias = Literal["send", "receive", "digest"]
+
+
+class Worker:
+    """A running worker, as its starter sees it."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self.process = process
+        self._stderr = bytearray()
+        self._draining = asyncio.create_task(self._drain())
+
+    async def give(self, line: bytes) -> None:
+        """Hand the worker its job."""
+        stdin = self.process.stdin
+        if stdin is None:
+            raise RuntimeError("a worker is started with a pipe")
+        with contextlib.suppress(ConnectionError):  # it died: what it said last tells why
+            stdin.write(line)
+            await stdin.drain()
+
+    async def event(self, name: str, on_progress: Callable[[dict[str, Any]], None] | None = None) -> Any:
+        """Return the event ``name``, passing on progress meanwhile.
+
+        Raise the error that the worker told, Unavailable when it died or hangs.
+        """
+        while True:
+            said = await self._said()
+            match said.get("event"):
+                case "progress":
+                    if on_progress is not None:
+                        on_progress(said)
+                case "failed":
+                    raise failure_from(said)
+                case other if other == name:
+                    return said
+                case other:
+                    raise errors.Broken("transfer.worker.malformed", f"{self.name} said {str(other)[:40]!r}.")
+
+    async def end(self) -> None:
+        """Kill it with everything in its process namespace, and wait for its end."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        await asyncio.shield(self.process.wait())
+        self._draining.cancel()
+        await asyncio.gather(self._draining, return_exceptions=True)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+    async def _said(self) -> dict[str, Any]:
+        stdout = self.process.stdout
+        if stdout is None:
+            raise RuntimeError("a worker is started with a pipe")
+        try:
+            async with asyncio.timeout(SILENT_S):
+                line = await stdout.readline()
+            said = json.loads(line) if line else None
+        except TimeoutError as error:
+            raise errors.Unavailable("transfer.worker.silent", f"{self.name} hangs.") from error
+        except (ValueError, RecursionError) as error:
+            raise errors.Broken("transfer.worker.malformed", f"{self.name} did not speak JSON.") from error
+        if said is None:
+            raise await self._died()
+        if not isinstance(said, dict):
+            raise errors.Broken("transfer.worker.malformed", f"{self.name} did not speak of events.")
+        return said  # pyright: ignore[reportUnknownVariableType]
+
+    async def _died(self) -> errors.Unavailable:
+        status = await self.process.wait()
+        await asyncio.gather(self._draining, return_exceptions=True)
+        last = self._stderr.decode(errors="replace").strip().rpartition("\n")[2][:200]
+        return errors.Unavailable(
+            "transfer.worker.died",
+            f"{self.name} ended with status {status}" + (f": {last}" if last else "."),
+            remedy="The copy starts this disk anew when it is tried again.",
+        )
+
+    async def _drain(self) -> None:
+        stderr = self.process.stderr
+        while stderr is not None and (piece := await stderr.read(4096)):
+            self._stderr.extend(piece)
+            del self._stderr[:-_STDERR_KEPT]
+
+
+@contextlib.asynccontextmanager
+async def started(way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[Worker]:
+    """Start a worker for one disk at one place; on leaving, it and all it started are gone.
+
+    Raise Refused when this process may not enter the place's namespace or let the worker at the disk,
+    Unavailable without bubblewrap.
+    """
+    as_root = os.geteuid() == 0
+    confinement = _confinement(ref, as_root=as_root)
+    argv = [sys.executable, "-IB", "-m", "crossport.transfer.worker", way]
+    line = [*_entered(place, as_root=as_root), *confine.command(argv, confinement, as_root=as_root)]
+    with contextlib.ExitStack() as loans:
+        if as_root and ref.kind == "file":
+            loans.enter_context(lent([Path(ref.locator)], uid=confinement.uid, writable=way == "receive"))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *line,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=MAX_LINE,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise errors.Unavailable(
+                "hypervisor.tool.missing",
+                f"{line[0]} is not installed.",
+                remedy="Install the packages bubblewrap and util-linux.",
+            ) from error
+        worker = Worker(f"the {way} worker at {place.cloud or place.address}", process)
+        try:
+            yield worker
+        finally:
+            await worker.end()
+
+
+def _entered(place: Place, *, as_root: bool) -> list[str]:
+    if not place.namespace:
+        return []
+    if not _NAMESPACE.fullmatch(place.namespace) or ".." in place.namespace:
+        raise errors.Invalid("transfer.place.namespace", f"{place.namespace!r} is no network namespace.")
+    if not as_root:
+        raise errors.Refused(
+            "transfer.place.namespace",
+            f"Only root can enter the network namespace {place.namespace}.",
+            remedy="Run the server as root, or use places without a namespace.",
+        )
+    return ["nsenter", f"--net={Path('/run/netns') / place.namespace}", "--"]
+
+
+def _confinement(ref: DiskRef, *, as_root: bool) -> confine.Confinement:
+    path = _path(ref)
+    uid, gid = _identity(ref, path) if as_root else (confine.NOBODY, confine.NOBODY)
+    return confine.Confinement(
+        read=_program(), write=(path,) if path else (), limits=_LIMITS, uid=uid, gid=gid, network=True
+    )
+
+
+def _path(ref: DiskRef) -> Path | None:
+    """Return the file or socket that is bound into the worker's view, None when there is none."""
+    text = nbd_wire.address_of(ref.locator).path if ref.kind == "nbd" else ""
+    if ref.kind == "file":
+        text = ref.locator
+    path = Path(text)
+    if text and (not path.is_absolute() or ".." in path.parts or len(path.parts) < 2):
+        raise errors.Invalid("transfer.disk.kind", f"{text} is not an absolute path.", field="ref.locator")
+    if text and not path.exists():
+        raise errors.Unavailable("transfer.disk.closed", f"There is no {path}.")
+    return path if text else None
+
+
+def _identity(ref: DiskRef, path: Path | None) -> tuple[int, int]:
+    """Return whom the worker runs as: the owner of its socket where that is not root."""
+    if path is None or ref.kind != "nbd":
+        return confine.NOBODY, confine.NOBODY
+    facts = path.stat()
+    if facts.st_uid and facts.st_gid:
+        return facts.st_uid, facts.st_gid
+    if not facts.st_mode & stat.S_IWOTH:
+        raise errors.Refused(
+            "transfer.socket.closed",
+            f"{path} belongs to root and is closed to the unprivileged user that copies.",
+            remedy="Give the socket to the server's own user, or open it to others in a closed directory.",
+        )
+    return confine.NOBODY, confine.NOBODY
+
+
+def _program() -> tuple[Path, ...]:
+    """Return where Python, its libraries and this package lie, as far as it is not below /usr."""
+    package = Path(crossport.__file__).resolve().parent
+    paths = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_exec_prefix), package}
+    tops = {path for path in paths if not path.is_relative_to("/usr")}
+    return tuple(
+        sorted(path for path in tops if not any(path != top and path.is_relative_to(top) for top in tops))
+    )

@@ -1,0 +1,146 @@
+"""Opening what a DiskRef names, by its kind; and wrappers that are themselves disks.
+
+Only a worker or a gateway opens a DiskRef, never the control plane.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from crossport import errors
+from crossport.hypervisor import nbd
+from crossport.model.artifact import DiskRef, Extent
+from crossport.spi.block import BlockReader, BlockWriter
+from crossport.transfer.file_disk import FileDisk
+
+__all__ = ["FileOpener", "NbdOpener", "Opener", "Statistics", "ThrottledReader", "open_reader", "open_writer"]
+
+
+class Opener(Protocol):
+    """Whoever opens the disks of one kind; ``testing.memory_disk.MemoryDisks`` is one, too."""
+
+    def open_reader(self, ref: DiskRef) -> BlockReader:
+        """Open for reading."""
+        ...
+
+    def open_writer(self, ref: DiskRef) -> BlockWriter:
+        """Open for writing."""
+        ...
+
+
+class FileOpener:
+    """Opens plain files and block devices."""
+
+    def open_reader(self, ref: DiskRef) -> BlockReader:
+        """Open for reading."""
+        return FileDisk(ref, writable=False)
+
+    def open_writer(self, ref: DiskRef) -> BlockWriter:
+        """Open for writing."""
+        return FileDisk(ref, writable=True)
+
+
+class NbdOpener:
+    """Opens NBD exports. A server that says nothing for ``timeout_s`` is given up."""
+
+    def __init__(self, timeout_s: float = 60.0) -> None:
+        self._timeout_s = timeout_s
+
+    def open_reader(self, ref: DiskRef) -> BlockReader:
+        """Open for reading."""
+        return nbd.open_disk(ref.locator, writable=False, timeout_s=self._timeout_s)
+
+    def open_writer(self, ref: DiskRef) -> BlockWriter:
+        """Open for writing."""
+        return nbd.open_disk(ref.locator, writable=True, timeout_s=self._timeout_s)
+
+
+def open_reader(openers: Mapping[str, Opener], ref: DiskRef) -> BlockReader:
+    """Open ``ref`` for reading; raise Invalid for an unknown kind, Broken if less is there than it says."""
+    reader = _opener(openers, ref).open_reader(ref)
+    if reader.size < ref.size:
+        reader.close()
+        raise errors.Broken(
+            "transfer.source.short", f"The source holds {reader.size} bytes, not {ref.size} as was said."
+        )
+    return reader
+
+
+def open_writer(openers: Mapping[str, Opener], ref: DiskRef) -> BlockWriter:
+    """Open ``ref`` for writing; raise Invalid for an unknown kind."""
+    return _opener(openers, ref).open_writer(ref)
+
+
+def _opener(openers: Mapping[str, Opener], ref: DiskRef) -> Opener:
+    if ref.secret_ref:
+        raise errors.Invalid("transfer.disk.secret", f"A disk of kind {ref.kind} takes no secret.")
+    if ref.kind not in openers:
+        raise errors.Invalid(
+            "transfer.disk.kind",
+            f"Disks of kind {ref.kind!r} cannot be opened here.",
+            remedy=f"Known kinds: {', '.join(sorted(openers))}.",
+            field="ref.kind",
+        )
+    return openers[ref.kind]
+
+
+class Statistics:
+    """A reader that counts the bytes it was asked for."""
+
+    def __init__(self, reader: BlockReader) -> None:
+        self.size = reader.size
+        self.bytes_read = 0
+        self._reader = reader
+        self._counting = threading.Lock()
+
+    def extents(self, start: int, size: int) -> Iterator[Extent]:
+        """As the disk within."""
+        return self._reader.extents(start, size)
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """As the disk within, counted."""
+        self._reader.read_into(start, buffer)
+        with self._counting:
+            self.bytes_read += len(buffer)
+
+    def close(self) -> None:
+        """Close the disk within."""
+        self._reader.close()
+
+
+class ThrottledReader:
+    """A reader that gives at most ``rate_bps`` bits per second, over all threads together."""
+
+    def __init__(
+        self,
+        reader: BlockReader,
+        rate_bps: float,
+        *,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.size = reader.size
+        self._reader = reader
+        self._rate_bps = rate_bps
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._next = 0.0
+        self._booking = threading.Lock()
+
+    def extents(self, start: int, size: int) -> Iterator[Extent]:
+        """As the disk within."""
+        return self._reader.extents(start, size)
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """As the disk within, when its turn has come."""
+        with self._booking:
+            now = self._monotonic()
+            turn = max(self._next, now)
+            self._next = turn + len(buffer) * 8 / self._rate_bps
+        if turn > now:
+            self._sleep(turn - now)
+        self._reader.read_into(start, buffer)
+
+    def close(self) -> None:
+        """Close the disk within."""
+        self._reader.close()

@@ -1,0 +1,140 @@
+"""A plain file or block device of this machine as a disk: ``DiskRef(kind="file", locator="/path")``."""
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from crossport import errors
+from crossport.model.artifact import DiskRef, Extent
+
+__all__ = ["FileDisk"]
+
+_STEP = 1 << 20
+
+
+class FileDisk:
+    """An open file: a BlockReader and, opened for writing, a BlockWriter.
+
+    Written to, a regular file that is shorter than ``ref.size`` is made that long; it must exist.
+    """
+
+    def __init__(self, ref: DiskRef, *, writable: bool) -> None:
+        """Open it; raise Unavailable when it cannot be opened, Invalid when it is no disk."""
+        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        try:
+            self._descriptor = os.open(ref.locator, flags)
+        except OSError as error:
+            raise errors.Unavailable(
+                "transfer.disk.closed", f"{ref.locator} cannot be opened ({error.strerror})."
+            ) from error
+        self._closed = False
+        self._seeking = threading.Lock()
+        try:
+            self.size = _size(self._descriptor, ref, writable=writable)
+            self.reads_as_zero = writable and all(extent.zero for extent in self.extents(0, self.size))
+        except (errors.Error, OSError):
+            self.close()
+            raise
+
+    def extents(self, start: int, size: int) -> Iterator[Extent]:
+        """Cover the range: the file system's holes are zero (lseek(2), SEEK_DATA)."""
+        self._check(start, size)
+        end = start + size
+        while start < end:
+            with self._seeking:
+                data = min(self._next_data(start), end)
+                hole = end if data == end else min(os.lseek(self._descriptor, data, os.SEEK_HOLE), end)
+            if data > start:
+                yield Extent(start, data - start, zero=True)
+            if hole > data:
+                yield Extent(data, hole - data)
+            start = hole
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from ``start``."""
+        self._check(start, len(buffer))
+        while buffer:
+            try:
+                size = os.preadv(self._descriptor, [buffer], start)
+            except OSError as error:
+                raise _failed(error, "read", start, len(buffer)) from error
+            if not size:
+                raise errors.Broken("transfer.disk.shrank", f"The file ends at {start}: it became shorter.")
+            start, buffer = start + size, buffer[size:]
+
+    def write(self, start: int, data: bytes | memoryview) -> None:
+        """Write all of ``data``."""
+        view = memoryview(data)
+        self._check(start, len(view))
+        while view:
+            try:
+                size = os.pwrite(self._descriptor, view, start)
+            except OSError as error:
+                raise _failed(error, "written", start, len(view)) from error
+            start, view = start + size, view[size:]
+
+    def zero(self, start: int, size: int) -> None:
+        """Make the range read as zero; holes stay holes."""
+        for extent in self.extents(start, size):
+            if not extent.zero:
+                for piece in range(extent.start, extent.start + extent.size, _STEP):
+                    self.write(piece, bytes(min(_STEP, extent.start + extent.size - piece)))
+
+    def flush(self) -> None:
+        """Return when everything written before is on the storage."""
+        self._check(0, 0)
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise _failed(error, "flushed", 0, self.size) from error
+
+    def close(self) -> None:
+        """Let go."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._descriptor)
+
+    def _next_data(self, start: int) -> int:
+        try:
+            return os.lseek(self._descriptor, start, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                return self.size
+            if error.errno == errno.EINVAL:  # a device, or a file system that knows no holes
+                return start
+            raise
+
+    def _check(self, start: int, size: int) -> None:
+        if self._closed:
+            raise errors.Unavailable("transfer.disk.closed", "The disk was closed.")
+        if start < 0 or start + size > self.size:
+            raise errors.Invalid(
+                "transfer.disk.beyond_end",
+                f"Bytes {start} to {start + size} are not within the disk of {self.size} bytes.",
+            )
+
+
+def _size(descriptor: int, ref: DiskRef, *, writable: bool) -> int:
+    facts = os.fstat(descriptor)
+    if stat.S_ISBLK(facts.st_mode):
+        return os.lseek(descriptor, 0, os.SEEK_END)
+    if not stat.S_ISREG(facts.st_mode):
+        raise errors.Invalid(
+            "transfer.disk.kind", f"{Path(ref.locator).name} is neither a file nor a block device."
+        )
+    if writable and facts.st_size < ref.size:
+        os.ftruncate(descriptor, ref.size)
+        return ref.size
+    return facts.st_size
+
+
+def _failed(error: OSError, verb: str, start: int, size: int) -> errors.Error:
+    text = f"Bytes {start} to {start + size} cannot be {verb} ({error.strerror})."
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return errors.Conflict("transfer.target.full", text, remedy="Make room where this disk lies.")
+    return errors.Broken(
+        "transfer.disk.failed", text, remedy="Check the storage under this disk, then try again."
+    )

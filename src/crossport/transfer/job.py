@@ -1,0 +1,115 @@
+"""What a worker is told and what it tells: JSON lines on its standard input and output.
+
+Keys and tickets travel in the job and nowhere else: not in arguments, not in the environment.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from crossport import errors
+from crossport.model.artifact import DiskRef, Place, Ticket, Way
+from crossport.transfer.frame import Hello
+
+__all__ = ["MAX_LINE", "DigestJob", "End", "Job", "failure_from", "failure_line"]
+
+MAX_LINE = 256 << 10
+_KINDS: dict[str, type[errors.Error]] = {
+    kind.__name__: kind
+    for kind in (
+        errors.Invalid,
+        errors.NotFound,
+        errors.Conflict,
+        errors.Refused,
+        errors.Unavailable,
+        errors.Broken,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Who this end is, and whom it talks to."""
+
+    certificate: str
+    authority: str
+    peer_fingerprint: str
+    address: str
+    port: int
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One end of one copy. A receiver listens on ``end.address``, a sender connects to it."""
+
+    ticket: Ticket
+    hello: Hello
+    end: End
+    disk_timeout_s: float
+    idle_s: float
+
+    def line(self) -> bytes:
+        """Return the job as one line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def of(cls, line: bytes) -> "Job":
+        """Read a line of `line`."""
+        said = json.loads(line)
+        return cls(
+            ticket=_ticket(said["ticket"]),
+            hello=Hello(**said["hello"]),
+            end=End(**said["end"]),
+            disk_timeout_s=said["disk_timeout_s"],
+            idle_s=said["idle_s"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DigestJob:
+    """Read a disk at rest and tell its root."""
+
+    ref: DiskRef
+    chunk_size: int
+    disk_timeout_s: float
+
+    def line(self) -> bytes:
+        """Return the job as one line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def of(cls, line: bytes) -> "DigestJob":
+        """Read a line of `line`."""
+        said = json.loads(line)
+        return cls(DiskRef(**said["ref"]), said["chunk_size"], said["disk_timeout_s"])
+
+
+def failure_line(error: errors.Error) -> dict[str, Any]:
+    """Return what a worker tells about the error it ends with."""
+    kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "Broken")
+    return {
+        "event": "failed",
+        "kind": kind,
+        "code": error.code,
+        "text": error.text,
+        "remedy": error.remedy,
+        "field": error.field,
+    }
+
+
+def failure_from(said: dict[str, Any]) -> errors.Error:
+    """Return the error that a worker told; the worker handles hostile bytes, so its words are only text."""
+    kind = _KINDS.get(str(said.get("kind")), errors.Broken)
+    code, text, remedy, at = (_plain(said.get(name, "")) for name in ("code", "text", "remedy", "field"))
+    return kind(code or "transfer.worker.failed", text, remedy=remedy, field=at)
+
+
+def _plain(value: object) -> str:
+    return "".join(letter for letter in str(value)[:600] if letter.isprintable())
+
+
+def _ticket(said: dict[str, Any]) -> Ticket:
+    parts: dict[str, Any] = dict(said)
+    parts.update(way=Way(said["way"]), ref=DiskRef(**said["ref"]), place=Place(**said["place"]))
+    return Ticket(**parts)
