@@ -222,9 +222,7 @@ class ColdMigration:
             read = await (await self._leg.source()).ticket(act, request.source, source, Way.READ)
             write = await (await self._leg.target()).ticket(act, request.target, target, Way.WRITE)
             async with telling(context, parts.clock) as report:
-                moved = await parts.mover.move(
-                    replace(read, tenant=request.tenant), replace(write, tenant=request.tenant), report
-                )
+                moved = await parts.mover.move(read, write, report)
                 report(_whole(moved))
             return moved
 

@@ -66,6 +66,7 @@ def able(cloud: Cloud, ability: type[T]) -> T:
 class SiteParts:
     """What a site works with. ``connect`` returns the connection to a cloud; ``token`` fresh random text."""
 
+    tenant: str
     connect: Callable[[str], Awaitable[Cloud]]
     documents: Documents
     ledger: Ledger
@@ -79,6 +80,7 @@ class LocalSite:
 
     def __init__(self, name: str, parts: SiteParts) -> None:
         self.name = name
+        self._tenant = parts.tenant
         self._connect = parts.connect
         self._documents = parts.documents
         self._ledger = parts.ledger
@@ -104,9 +106,21 @@ class LocalSite:
         """Take the source's VM for this run alone."""
         del rooms  # the target's room is taken by prepare_import, which makes the volumes
         if vm:
-            await self._take(f"{cloud}/{vm}", act.run)
+            await self._take(cloud, vm, act.run)
 
-    async def _take(self, key: str, run: str) -> None:
+    async def holder(self, cloud: str, vm: str) -> str:
+        """Return the run that has reserved the VM, empty when nobody has."""
+        try:
+            found = await self._documents.fetch("reservation", self._key(cloud, vm), _Reservation)
+        except errors.NotFound:
+            return ""
+        return found.value.run
+
+    def _key(self, cloud: str, vm: str) -> str:
+        return f"{self._tenant}/{cloud}/{vm}"
+
+    async def _take(self, cloud: str, vm: str, run: str) -> None:
+        key = self._key(cloud, vm)
         try:
             await self._documents.put("reservation", key, _Reservation(run=run), generation=0)
         except errors.Conflict:
@@ -114,7 +128,7 @@ class LocalSite:
             if holder != run:
                 raise errors.Conflict(
                     "vm.migrating",
-                    f"{key} is already being migrated by run {holder}.",
+                    f"{vm} of {cloud} is already being migrated by run {holder}.",
                     field="vm",
                     remedy=f"Wait for it, or look at it with: crossport run show {holder}",
                 ) from None
@@ -170,7 +184,7 @@ class LocalSite:
         place = await able(await self._connect(cloud), GatewayHost).place(way)
         return Ticket(
             id=self._token(),
-            tenant="",
+            tenant=self._tenant,
             run=act.run,
             epoch=act.epoch,
             artifact=artifact.name,
@@ -282,7 +296,7 @@ class LocalSite:
     async def clean(self, act: Act, cloud: str, *, keep_vm: bool) -> Cleaned:
         """Remove what the run made here and does not keep."""
         cleaned = await self._remove_all(act, cloud, must=False, keep_vm=keep_vm)
-        for document in await self._documents.list("reservation", _Reservation, prefix=f"{cloud}/"):
+        for document in await self._documents.list("reservation", _Reservation, prefix=self._key(cloud, "")):
             if document.value.run == act.run:
                 await self._documents.delete("reservation", document.key)
         return cleaned

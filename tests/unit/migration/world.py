@@ -164,6 +164,7 @@ def make_world(alpha: MemoryCloud, beta: MemoryCloud, run: str = "run-1") -> Wor
     site = LocalSite(
         "here",
         SiteParts(
+            tenant="default",
             connect=connect,
             documents=documents,
             ledger=context.ledger,

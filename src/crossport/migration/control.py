@@ -1,0 +1,446 @@
+"""One site as its API serves it: clouds, VMs, migrations, runs and plans of each tenant.
+
+It decides nothing that another module decides: it finds the tenant's things, hands them on, and makes runs
+out of requests.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+
+from crossport import errors
+from crossport.engine.engine import Engine
+from crossport.engine.runs import RunFilter
+from crossport.engine.settings import Limits
+from crossport.migration.cold import ColdMigration
+from crossport.migration.end import Ends
+from crossport.migration.estimate import HistoryEstimator
+from crossport.migration.finding import standing
+from crossport.migration.judge import assess, dry_run
+from crossport.migration.local_site import LocalSite, SiteParts, able
+from crossport.migration.new_vm import described
+from crossport.migration.outcome import blocked
+from crossport.migration.parts import Hooks, Parts
+from crossport.migration.plans import MIGRATE, Plans, labels
+from crossport.migration.registry import CloudRegistry
+from crossport.migration.resolve import Resolution, advice, resolved, said
+from crossport.model.construct import Constructs
+from crossport.model.plan import Plan, PlanCheck, PlanStatus
+from crossport.model.request import (
+    Assessment,
+    CloudEntry,
+    CloudStatus,
+    DryRun,
+    Evidence,
+    ResolveAs,
+    VmRequest,
+)
+from crossport.model.run import (
+    Act,
+    Created,
+    Event,
+    MigrationReport,
+    MigrationRequest,
+    RunRecord,
+    RunState,
+)
+from crossport.model.vm import VM
+from crossport.spi.clock import Clock
+from crossport.spi.cloud import Console, Inventory, Power, Provisioner
+from crossport.spi.mover import Mover
+from crossport.spi.run import RunContext
+from crossport.spi.site import Cleaned, Site
+
+__all__ = ["MeansOfControl", "SiteControl"]
+
+RESOLVE = "resolve"
+AT_ONCE = Limits(at_once=8, per_partition=4)
+"""Migrations at once in all, and to one cloud: each keeps two worker processes busy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeansOfControl:
+    """What a site's control works with. ``token`` returns fresh random text."""
+
+    site: str
+    engine: Engine
+    registry: CloudRegistry
+    mover: Mover
+    hooks: Hooks
+    clock: Clock
+    token: Callable[[], str]
+
+
+class SiteControl:
+    """Implements `crossport.spi.control.Control`. Make it before the engine is opened."""
+
+    def __init__(self, means: MeansOfControl) -> None:
+        self._means = means
+        self._engine = means.engine
+        self._registry = means.registry
+        engine = means.engine
+        engine.register(
+            MIGRATE,
+            self._run_migration,
+            request=MigrationRequest,
+            report=MigrationReport,
+            limits=AT_ONCE,
+            partition=lambda request: request.target,
+        )
+        engine.register(RESOLVE, self._run_resolution, request=Resolution, report=MigrationReport)
+        self._plans = Plans(engine, means.clock, self.dry_run)
+
+    # What runs do.
+    def _parts(self, tenant: str) -> Parts:
+        means = self._means
+
+        async def site(cloud: str) -> Site:
+            del cloud  # every cloud is this site's own until there are partners
+            return self._site(tenant)
+
+        return Parts(
+            site=site,
+            mover=means.mover,
+            clock=means.clock,
+            estimator=HistoryEstimator(means.engine.documents, tenant),
+            hooks=means.hooks,
+        )
+
+    def _site(self, tenant: str) -> LocalSite:
+        means = self._means
+        return LocalSite(
+            means.site,
+            SiteParts(
+                tenant=tenant,
+                connect=lambda cloud: means.registry.cloud(tenant, cloud),
+                documents=means.engine.documents,
+                ledger=means.engine.ledger,
+                mover=means.mover,
+                clock=means.clock,
+                token=means.token,
+            ),
+        )
+
+    async def _run_migration(self, context: RunContext, request: MigrationRequest) -> MigrationReport:
+        report = await ColdMigration(context, request, self._parts(request.tenant)).run()
+        await HistoryEstimator(self._engine.documents, request.tenant).learn(report)
+        return report
+
+    async def _run_resolution(self, context: RunContext, request: Resolution) -> MigrationReport:
+        return await resolved(context, request, self._parts(request.request.tenant))
+
+    # Clouds
+    async def add_cloud(self, tenant: str, entry: CloudEntry) -> CloudStatus:
+        """Connect and keep a cloud."""
+        return await self._registry.add(tenant, entry)
+
+    async def clouds(self, tenant: str) -> tuple[CloudEntry, ...]:
+        """Return all clouds."""
+        return await self._registry.entries(tenant)
+
+    async def check_cloud(self, tenant: str, name: str) -> CloudStatus:
+        """Ask the cloud now."""
+        return await self._registry.check(tenant, name)
+
+    async def remove_cloud(self, tenant: str, name: str) -> None:
+        """Forget a cloud that no run uses."""
+        for state in (RunState.RUNNING, RunState.QUEUED, RunState.WAITING, RunState.ATTENTION):
+            for run in await self.runs(tenant, state=state, kind=MIGRATE, after="", limit=1000):
+                if name in (run.labels.get("source"), run.labels.get("target")):
+                    raise errors.Conflict(
+                        "cloud.in-use",
+                        f"Run {run.id} uses {name}.",
+                        remedy="Wait until it is finished, or cancel it.",
+                    )
+        await self._registry.remove(tenant, name)
+
+    async def constructs(self, tenant: str, cloud: str) -> Constructs:
+        """Return what a VM can be mapped to."""
+        return await able(await self._registry.cloud(tenant, cloud), Inventory).constructs()
+
+    # VMs
+    async def vms(self, tenant: str, cloud: str) -> tuple[VM, ...]:
+        """Return the VMs of a cloud."""
+        return await able(await self._registry.cloud(tenant, cloud), Inventory).vms()
+
+    async def vm(self, tenant: str, cloud: str, vm: str) -> VM:
+        """Return one VM."""
+        return await able(await self._registry.cloud(tenant, cloud), Inventory).vm(vm)
+
+    async def create_vm(self, tenant: str, cloud: str, request: VmRequest, key: str) -> VM:
+        """Make and start a VM."""
+        driver = able(await self._registry.cloud(tenant, cloud), Provisioner)
+        constructs = await able(await self._registry.cloud(tenant, cloud), Inventory).constructs()
+        run = self._run_id(tenant, f"create-vm/{cloud}/{key}" if key else "")
+        return await driver.create_vm(_act(run, "create"), described(request, constructs), request.image)
+
+    async def start_vm(self, tenant: str, cloud: str, vm: str) -> VM:
+        """Start a VM."""
+        driver = await self._registry.cloud(tenant, cloud)
+        found = await able(driver, Inventory).vm(vm)
+        await able(driver, Power).start(_act(self._means.token(), "start"), found.id)
+        return await able(driver, Inventory).vm(found.id)
+
+    async def stop_vm(self, tenant: str, cloud: str, vm: str, *, shutdown_s: float, power_off: bool) -> VM:
+        """Shut a VM down."""
+        driver = await self._registry.cloud(tenant, cloud)
+        found = await able(driver, Inventory).vm(vm)
+        act = _act(self._means.token(), "stop")
+        if not await able(driver, Power).shut_down(act, found.id, shutdown_s):
+            if not power_off:
+                raise errors.Conflict(
+                    "vm.shutdown.refused",
+                    f"{found.name} did not shut down within {shutdown_s:.0f} s.",
+                    remedy="Give it more time, or pull the plug with --power-off.",
+                )
+            await able(driver, Power).power_off(act, found.id)
+        return await able(driver, Inventory).vm(found.id)
+
+    async def console(self, tenant: str, cloud: str, vm: str) -> str:
+        """Return the end of the console log."""
+        driver = await self._registry.cloud(tenant, cloud)
+        found = await able(driver, Inventory).vm(vm)
+        return await able(driver, Console).console_log(found.id)
+
+    # Migration
+    async def assess(self, tenant: str, source: str, target: str = "") -> Assessment:
+        """Judge all VMs of a cloud."""
+        vms = await self.vms(tenant, source)
+        return await assess(source, target, vms, self._parts(tenant))
+
+    async def dry_run(self, tenant: str, request: MigrationRequest) -> DryRun:
+        """Say what the migration would do."""
+        return await dry_run(_in_order(replace(request, tenant=tenant)), self._parts(tenant))
+
+    async def migrate(self, tenant: str, request: MigrationRequest, key: str) -> RunRecord:
+        """Check, then start the run."""
+        request = replace(request, tenant=tenant)
+        run_id = self._run_id(tenant, key)
+        if await self._find(run_id) is None:
+            found = await self.dry_run(tenant, request)
+            stop = standing(found.findings, request.accept)
+            if stop:
+                raise blocked(stop)
+            await self._not_migrating(tenant, request, found.vm)
+        return await self._engine.submit(
+            MIGRATE, request, run_id=run_id, tenant=tenant, subject=request.vm, labels=labels(request)
+        )
+
+    async def _not_migrating(self, tenant: str, request: MigrationRequest, vm: VM) -> None:
+        holder = await self._site(tenant).holder(request.source, vm.id)
+        if holder:
+            raise errors.Conflict(
+                "vm.migrating",
+                f"{vm.name} is already being migrated by run {holder}.",
+                field="vm",
+                remedy=f"Look at it with: crossport run show {holder}",
+            )
+
+    # Runs
+    async def runs(
+        self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int
+    ) -> tuple[RunRecord, ...]:
+        """Return runs, newest first."""
+        which = RunFilter(tenant=tenant, kind=kind, states=(state,) if state else ())
+        return (await self._engine.runs.list(which, cursor=after, limit=limit)).runs
+
+    async def run(self, tenant: str, run: str) -> RunRecord:
+        """Return one run."""
+        found = await self._find(run)
+        if found is None or found.tenant != tenant:
+            raise errors.NotFound(
+                "run.unknown", f"There is no run {run}.", remedy="List them with: crossport run list"
+            )
+        return found
+
+    async def _find(self, run: str) -> RunRecord | None:
+        try:
+            return await self._engine.runs.fetch(run)
+        except errors.NotFound:
+            return None
+
+    async def events(self, tenant: str, run: str, *, after: int, follow: bool) -> AsyncIterator[Event]:
+        """Yield the run's events."""
+        await self.run(tenant, run)
+        if follow:
+            async for event in self._engine.runs.follow(run, after=after):
+                yield event
+            return
+        while batch := await self._engine.runs.events(run, after=after):
+            for event in batch:
+                yield event
+            after = batch[-1].number
+
+    async def report(self, tenant: str, run: str) -> MigrationReport:
+        """Return the report of a migration."""
+        found = await self.run(tenant, run)
+        if not found.state.final:
+            raise errors.Conflict(
+                "run.unfinished", f"Run {run} is {found.state}.", remedy=f"crossport run watch {run}"
+            )
+        report = await self._engine.report(run)
+        if isinstance(report, MigrationReport):
+            return report
+        failure = await self._engine.failure(run)
+        return MigrationReport(
+            run=run,
+            request=await self._request(run),
+            outcome=found.state,
+            text=failure.text if failure else found.attention,
+            code=failure.code if failure else "",
+        )
+
+    async def _request(self, run: str) -> MigrationRequest:
+        return await self._engine.runs.request(run, MigrationRequest)
+
+    async def cancel(self, tenant: str, run: str) -> RunRecord:
+        """Ask the run to stop."""
+        await self.run(tenant, run)
+        return await self._engine.cancel(run)
+
+    async def resume(self, tenant: str, run: str) -> RunRecord:
+        """Try again from the step that failed."""
+        await self.run(tenant, run)
+        return await self._engine.resume(run)
+
+    async def decide(self, tenant: str, run: str, *, commit: bool) -> RunRecord:
+        """Commit or roll back a run that waits."""
+        await self.run(tenant, run)
+        await self._engine.decide(run, "commit", "commit" if commit else "rollback")
+        return await self.run(tenant, run)
+
+    async def evidence(self, tenant: str, run: str) -> Evidence:
+        """Return all that is known about a run."""
+        found = await self.run(tenant, run)
+        request = await self._request(run)
+        ledger = await self._engine.ledger.entries(run)
+        hold = await Ends(self._engine.documents).hold(run)
+        copy = next((one.id for one in ledger if one.kind == "vm" and one.id), "")
+        statements = await said(Ends(self._engine.documents), run)
+        return Evidence(
+            run=found,
+            statements=statements,
+            ledger=ledger,
+            source_vm=await self._now(tenant, request.source, hold.vm if hold else request.vm),
+            target_vm=await self._now(tenant, request.target, copy),
+            advice=advice(statements),
+        )
+
+    async def _now(self, tenant: str, cloud: str, vm: str) -> VM | None:
+        if not vm:
+            return None
+        try:
+            return await self.vm(tenant, cloud, vm)
+        except (errors.NotFound, errors.Unavailable):
+            return None
+
+    async def resolve(self, tenant: str, run: str, outcome: ResolveAs) -> RunRecord:
+        """End a run that needs attention as a person says."""
+        found = await self.run(tenant, run)
+        if found.state is not RunState.ATTENTION:
+            raise errors.Conflict("run.settled", f"Run {run} is {found.state}; nothing is to be resolved.")
+        evidence = await self.evidence(tenant, run)
+        if evidence.source_vm is None:
+            raise errors.Unavailable("vm.unreachable", "The source does not show its VM now.")
+        resolution = Resolution(
+            run=run,
+            request=await self._request(run),
+            vm=evidence.source_vm,
+            target_id=evidence.target_vm.id if evidence.target_vm else "",
+            outcome=outcome,
+        )
+        number = self._means.token()[:6]
+        return await self._engine.submit(
+            RESOLVE, resolution, run_id=f"{run}-{outcome}-{number}", tenant=tenant, subject=found.subject
+        )
+
+    async def ledger(self, tenant: str, run: str) -> tuple[Created, ...]:
+        """Return what the run created."""
+        await self.run(tenant, run)
+        return await self._engine.ledger.entries(run)
+
+    async def clean(self, tenant: str, run: str) -> Cleaned:
+        """Remove what the run left behind."""
+        found = await self.run(tenant, run)
+        if not found.state.final or found.state is RunState.ATTENTION:
+            raise errors.Conflict(
+                "run.unfinished",
+                f"Run {run} is {found.state}; it cleans up by itself.",
+                remedy=f"If it is stuck: crossport run resolve {run}",
+            )
+        keep = found.state is RunState.DONE
+        return await self._clean_both(tenant, found, keep_vm=keep)
+
+    async def finish_test(self, tenant: str, run: str) -> Cleaned:
+        """Remove the isolated copy."""
+        found = await self.run(tenant, run)
+        if not (await self._request(run)).test:
+            raise errors.Conflict("run.no-test", f"Run {run} is no test migration; its VM is in use.")
+        if not found.state.final:
+            raise errors.Conflict("run.unfinished", f"Run {run} is {found.state}.")
+        return await self._clean_both(tenant, found, keep_vm=False)
+
+    async def _clean_both(self, tenant: str, found: RunRecord, *, keep_vm: bool) -> Cleaned:
+        request, site = await self._request(found.id), self._site(tenant)
+        act = Act(run=found.id, step="clean-by-hand", epoch=found.epoch)
+        there = await site.clean(act, request.target, keep_vm=keep_vm)
+        here = await site.clean(act, request.source, keep_vm=keep_vm)
+        return Cleaned(removed=(*there.removed, *here.removed), left=(*there.left, *here.left))
+
+    async def retire(self, tenant: str, run: str, *, confirmed: bool) -> tuple[str, ...]:
+        """Delete the retained source of a committed run."""
+        found = await self.run(tenant, run)
+        report = await self.report(tenant, run)
+        if found.state is not RunState.DONE or report.request.test:
+            raise errors.Conflict(
+                "run.not-committed",
+                f"Run {run} is {found.state}; only a committed run has a retained source.",
+            )
+        driver = able(await self._registry.cloud(tenant, report.request.source), Provisioner)
+        vm = await self._now(tenant, report.request.source, report.source_id)
+        if vm is None:
+            return ()
+        if not confirmed:
+            return driver.deletes(vm)
+        return await driver.delete_vm(Act(run=run, step="retire", epoch=found.epoch), vm.id)
+
+    # Plans
+    async def put_plan(self, tenant: str, plan: Plan) -> Plan:
+        """Keep a plan."""
+        return await self._plans.put(tenant, plan)
+
+    async def plans(self, tenant: str) -> tuple[Plan, ...]:
+        """Return all plans."""
+        return await self._plans.every(tenant)
+
+    async def check_plan(self, tenant: str, name: str) -> PlanCheck:
+        """Dry-run every VM of the plan."""
+        return await self._plans.check(tenant, name)
+
+    async def run_plan(self, tenant: str, name: str, key: str) -> RunRecord:
+        """Start the plan when nothing stands in the way of any of its VMs."""
+        return await self._plans.start(tenant, name, self._run_id(tenant, key))
+
+    async def plan_status(self, tenant: str, name: str) -> PlanStatus:
+        """Say how far the plan is."""
+        return await self._plans.status(tenant, name)
+
+    def _run_id(self, tenant: str, key: str) -> str:
+        """The id that follows from an idempotency key, or a fresh one."""
+        text = f"{tenant}\0{key}" if key else self._means.token()
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _in_order(request: MigrationRequest) -> MigrationRequest:
+    if request.source == request.target:
+        raise errors.Invalid(
+            "migrate.same-cloud",
+            f"Source and target are both {request.source}.",
+            field="target",
+            remedy="Choose two clouds.",
+        )
+    return request
+
+
+def _act(run: str, step: str) -> Act:
+    return Act(run=run, step=step, epoch=1)

@@ -1,0 +1,146 @@
+"""The plans of each tenant: kept, checked, started, and told how far they are."""
+
+from collections.abc import Awaitable, Callable
+
+from crossport import errors
+from crossport.engine.engine import Engine
+from crossport.engine.runs import RunFilter
+from crossport.migration.finding import standing
+from crossport.migration.outcome import blocked
+from crossport.migration.plan import PlanReport, PlanRun, checked, child, request_of, vm_states, waves
+from crossport.model.plan import Plan, PlanCheck, PlannedVM, PlanStatus
+from crossport.model.record import record
+from crossport.model.request import DryRun
+from crossport.model.run import MigrationRequest, RunRecord, RunState
+from crossport.spi.clock import Clock
+from crossport.spi.run import RunContext
+
+__all__ = ["MIGRATE", "PLAN", "Plans", "labels"]
+
+MIGRATE, PLAN = "migrate", "plan"
+
+
+@record()
+class _PlanRequest:
+    plan: Plan
+    tenant: str
+
+
+def labels(request: MigrationRequest) -> dict[str, str]:
+    """Return what a migration's run is found by."""
+    return {
+        "source": request.source,
+        "target": request.target,
+        "mode": request.mode.value,
+        "test": "yes" if request.test else "no",
+    }
+
+
+class Plans:
+    """Plans over an engine that is not open yet. ``dry_run`` judges one migration of a tenant."""
+
+    def __init__(
+        self, engine: Engine, clock: Clock, dry_run: Callable[[str, MigrationRequest], Awaitable[DryRun]]
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._dry_run = dry_run
+        engine.register(PLAN, self._run, request=_PlanRequest, report=PlanReport)
+
+    async def _run(self, context: RunContext, request: _PlanRequest) -> PlanReport:
+        tenant = request.tenant
+
+        async def submit(one: PlannedVM, migration: MigrationRequest, run: str) -> None:
+            await self._engine.submit(
+                MIGRATE, migration, run_id=run, tenant=tenant, subject=one.vm, labels=labels(migration)
+            )
+
+        plan = PlanRun(request.plan, tenant, submit=submit, look=self._find, clock=self._clock)
+        return await plan.run(context)
+
+    async def _find(self, run: str) -> RunRecord | None:
+        try:
+            return await self._engine.runs.fetch(run)
+        except errors.NotFound:
+            return None
+
+    async def put(self, tenant: str, plan: Plan) -> Plan:
+        """Keep a plan."""
+        status = await self._last_run(tenant, plan.name)
+        if status is not None and not status.state.final:
+            raise errors.Conflict("plan.running", f"The plan {plan.name} runs.", remedy="Wait, or cancel it.")
+        await self._engine.documents.put("plan", f"{tenant}/{plan.name}", checked(plan))
+        return plan
+
+    async def every(self, tenant: str) -> tuple[Plan, ...]:
+        """Return all plans."""
+        documents = await self._engine.documents.list("plan", Plan, prefix=f"{tenant}/")
+        return tuple(document.value for document in documents)
+
+    async def _kept(self, tenant: str, name: str) -> Plan:
+        try:
+            return (await self._engine.documents.fetch("plan", f"{tenant}/{name}", Plan)).value
+        except errors.NotFound:
+            raise errors.NotFound(
+                "plan.unknown", f"There is no plan {name}.", remedy="List them with: crossport plan list"
+            ) from None
+
+    async def check(self, tenant: str, name: str) -> PlanCheck:
+        """Dry-run every VM of the plan."""
+        plan = await self._kept(tenant, name)
+        found = {one.vm: await self._dry_run(tenant, request_of(plan, one, tenant)) for one in plan.vms}
+        return PlanCheck(
+            plan=name,
+            findings={vm: result.findings for vm, result in found.items()},
+            estimates={vm: result.estimate for vm, result in found.items()},
+            waves=waves(plan),
+        )
+
+    async def start(self, tenant: str, name: str, run_id: str) -> RunRecord:
+        """Start the plan when nothing stands in the way of any of its VMs."""
+        plan = await self._kept(tenant, name)
+        if await self._find(run_id) is None:
+            accepted = {one.vm: (*plan.accept, *one.accept) for one in plan.vms}
+            check = await self.check(tenant, name)
+            stop = [one for vm, found in check.findings.items() for one in standing(found, accepted[vm])]
+            if stop:
+                raise blocked(tuple(stop))
+            await self._tested(tenant, plan)
+        request = _PlanRequest(plan=plan, tenant=tenant)
+        return await self._engine.submit(PLAN, request, run_id=run_id, tenant=tenant, subject=name)
+
+    async def _tested(self, tenant: str, plan: Plan) -> None:
+        if not plan.require_test:
+            return
+        done = RunFilter(tenant=tenant, kind=MIGRATE, states=(RunState.DONE,))
+        green = {
+            run.subject
+            for run in (await self._engine.runs.list(done, limit=1000)).runs
+            if run.labels.get("test") == "yes" and run.labels.get("target") == plan.target
+        }
+        missing = [one.vm for one in plan.vms if one.vm not in green]
+        if missing:
+            raise errors.Blocked(
+                "plan.test.missing",
+                f"The plan requires a green test migration of {', '.join(missing)}.",
+                field="require_test",
+                remedy=f"crossport migrate {missing[0]} --from {plan.source} --to {plan.target} --test",
+            )
+
+    async def status(self, tenant: str, name: str) -> PlanStatus:
+        """Say how far the plan is."""
+        plan = await self._kept(tenant, name)
+        found = await self._last_run(tenant, name)
+        run = found.id if found else ""
+        records = {one.vm: await self._find(child(run, one)) if run else None for one in plan.vms}
+        return PlanStatus(
+            plan=plan,
+            run=run,
+            state=found.state if found else RunState.QUEUED,
+            vms=vm_states(plan, run, records),
+        )
+
+    async def _last_run(self, tenant: str, name: str) -> RunRecord | None:
+        which = RunFilter(tenant=tenant, kind=PLAN, subject=name)
+        found = (await self._engine.runs.list(which, limit=1)).runs
+        return found[0] if found else None

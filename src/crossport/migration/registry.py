@@ -1,0 +1,137 @@
+"""The clouds of each tenant: kept in the site's documents, their secrets apart, connected when needed."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from crossport import errors
+from crossport.migration.local_site import ABILITIES
+from crossport.model.request import CloudEntry, CloudStatus
+from crossport.spi.cloud import Cloud
+from crossport.spi.document import Document, Documents
+from crossport.spi.driver import Connect
+from crossport.spi.secret import Secret, Secrets
+
+__all__ = ["CloudRegistry"]
+
+KIND = "cloud"
+SECRET_SETTINGS = ("password", "secret", "token", "key")
+"""A setting whose last word is one of these is kept sealed, and shown as a reference only."""
+
+
+class CloudRegistry:
+    """Clouds by tenant and name. Connections are shared, and made anew when an entry changes."""
+
+    def __init__(self, drivers: Mapping[str, Connect], documents: Documents, secrets: Secrets) -> None:
+        self._drivers = drivers
+        self._documents = documents
+        self._secrets = secrets
+        self._connected: dict[tuple[str, str, int], Cloud] = {}
+        self._connecting = asyncio.Lock()
+
+    async def add(self, tenant: str, entry: CloudEntry) -> CloudStatus:
+        """Connect, and keep the entry when the cloud answers."""
+        if entry.driver not in self._drivers:
+            raise errors.Invalid(
+                "cloud.driver.unknown",
+                f"There is no driver {entry.driver}.",
+                field="driver",
+                remedy=f"Installed are: {', '.join(sorted(self._drivers))}.",
+            )
+        if entry.name in [known.name for known in await self.entries(tenant)]:
+            raise _taken(entry.name)
+        kept = await self._without_secrets(tenant, entry)
+        cloud = await self._drivers[entry.driver](kept, self._secrets)
+        try:
+            status = await _status(kept, cloud)
+        finally:
+            await cloud.close()
+        try:
+            await self._documents.put(KIND, _key(tenant, entry.name), kept, generation=0)
+        except errors.Conflict:
+            raise _taken(entry.name) from None
+        return status
+
+    async def _without_secrets(self, tenant: str, entry: CloudEntry) -> CloudEntry:
+        settings = dict(entry.settings)
+        for name, value in entry.settings.items():
+            if name.replace("-", "_").split("_")[-1] in SECRET_SETTINGS and not value.startswith("secret:"):
+                reference = f"cloud/{tenant}/{entry.name}/{name}"
+                await self._secrets.put(reference, Secret(value))
+                settings[name] = f"secret:{reference}"
+        return replace(entry, settings=settings)
+
+    async def entries(self, tenant: str) -> tuple[CloudEntry, ...]:
+        """Return the tenant's clouds, by name."""
+        documents = await self._documents.list(KIND, CloudEntry, prefix=f"{tenant}/")
+        return tuple(document.value for document in documents)
+
+    async def check(self, tenant: str, name: str) -> CloudStatus:
+        """Ask the cloud now; one that does not answer is a bad status, not an error."""
+        entry = (await self._document(tenant, name)).value
+        try:
+            cloud = await self.cloud(tenant, name)
+            return await _status(entry, cloud)
+        except (errors.Unavailable, errors.Refused) as error:
+            return CloudStatus(entry=entry, good=False, text=str(error))
+
+    async def remove(self, tenant: str, name: str) -> None:
+        """Forget the cloud and its secrets."""
+        entry = (await self._document(tenant, name)).value
+        await self._documents.delete(KIND, _key(tenant, name))
+        for value in entry.settings.values():
+            if value.startswith(f"secret:cloud/{tenant}/{name}/"):
+                await self._secrets.forget(value.removeprefix("secret:"))
+
+    async def cloud(self, tenant: str, name: str) -> Cloud:
+        """Return the connection to a cloud; raise NotFound ``cloud.unknown``."""
+        document = await self._document(tenant, name)
+        key = (tenant, name, document.generation)
+        async with self._connecting:
+            if key not in self._connected:
+                connect = self._drivers.get(document.value.driver)
+                if connect is None:
+                    raise errors.Unavailable(
+                        "cloud.driver.missing",
+                        f"The driver {document.value.driver} of {name} is not installed here.",
+                    )
+                self._connected[key] = await connect(document.value, self._secrets)
+            return self._connected[key]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        connected, self._connected = self._connected, {}
+        for cloud in connected.values():
+            await cloud.close()
+
+    async def _document(self, tenant: str, name: str) -> Document[CloudEntry]:
+        try:
+            return await self._documents.fetch(KIND, _key(tenant, name), CloudEntry)
+        except errors.NotFound:
+            known = ", ".join(entry.name for entry in await self.entries(tenant)) or "none yet"
+            raise errors.NotFound(
+                "cloud.unknown",
+                f"There is no cloud {name}.",
+                field="cloud",
+                remedy=f"Known are: {known}. Add one with: crossport cloud add",
+            ) from None
+
+
+async def _status(entry: CloudEntry, cloud: Cloud) -> CloudStatus:
+    """Ask ``cloud`` and return what it said."""
+    text = await cloud.check()
+    abilities = tuple(kind.__name__ for kind in ABILITIES if isinstance(cloud, kind))
+    return CloudStatus(entry=entry, good=True, text=text, abilities=abilities)
+
+
+def _key(tenant: str, name: str) -> str:
+    return f"{tenant}/{name}"
+
+
+def _taken(name: str) -> errors.Conflict:
+    return errors.Conflict(
+        "cloud.name.taken",
+        f"There is already a cloud {name}.",
+        field="name",
+        remedy="Choose another name, or remove that one first.",
+    )
