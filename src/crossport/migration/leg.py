@@ -5,18 +5,34 @@ from typing import TypeVar
 
 from crossport.migration.parts import Parts
 from crossport.migration.step import Timed, moment
+from crossport.model.record import record
 from crossport.model.run import Act, Event, EventKind, Hook, MigrationRequest, Phase, RunState
 from crossport.model.vm import VM
 from crossport.spi.run import NO_RETRY, Retry, RunContext
 from crossport.spi.site import Site
 
-__all__ = ["CERTAIN", "PATIENT", "Leg"]
+__all__ = ["CERTAIN", "PATIENT", "SURE", "How", "Leg"]
 
 T = TypeVar("T")
 
 PATIENT = Retry(attempts=6)
 CERTAIN = Retry(attempts=12, longest_pause_s=30.0)
 """For what must not be given up half-way: going back, and everything behind the commit."""
+
+
+@record()
+class How:
+    """How a step is made. ``phase`` is told as begun and ended, or one of both where it spans steps."""
+
+    phase: str = ""
+    begins: bool = True
+    ends: bool = True
+    retry: Retry = NO_RETRY
+    cancellable: bool = False
+
+
+PLAIN = How()
+SURE = How(retry=CERTAIN)
 
 
 class Leg:
@@ -35,43 +51,26 @@ class Leg:
         """Return the target's end."""
         return await self.parts.site(self.request.target)
 
-    async def timed(  # noqa: PLR0913 - the options of a step are independent and named
-        self,
-        name: str,
-        call: Callable[[Act], Awaitable[T]],
-        result: type[T],
-        *,
-        phase: str = "",
-        retry: Retry = NO_RETRY,
-        cancellable: bool = False,
-        first: bool = True,
-        last: bool = True,
+    async def timed(
+        self, name: str, call: Callable[[Act], Awaitable[T]], result: type[T], how: How = PLAIN
     ) -> Timed[T]:
-        """Make the step ``name`` and return what it left behind, with its times.
-
-        ``phase`` is told as started and finished, or only one of both where it spans several steps.
-        """
+        """Make the step ``name`` and return what it left behind, with its times."""
         context, clock = self.context, self.parts.clock
 
         async def made() -> Timed[T]:
             began = moment(clock, context.epoch)
-            if phase and first:
-                await self._tell_phase(
-                    EventKind.PHASE_STARTED, Phase(name=phase, started=began.wall, seconds=0)
-                )
+            if how.phase and how.begins:
+                begun = Phase(name=how.phase, started=began.wall, seconds=0.0)
+                await self._tell_phase(EventKind.PHASE_STARTED, begun)
             value = await call(context.act(name))
             done = Timed(value=value, began=began, ended=moment(clock, context.epoch))
-            if phase and last:
-                await self._tell_phase(EventKind.PHASE_FINISHED, done.phase(phase))
+            if how.phase and how.ends:
+                await self._tell_phase(EventKind.PHASE_FINISHED, done.phase(how.phase))
             return done
 
-        return await context.step(name, made, result=Timed[result], retry=retry, cancellable=cancellable)
-
-    async def certain(
-        self, name: str, call: Callable[[Act], Awaitable[T]], result: type[T], *, phase: str = ""
-    ) -> Timed[T]:
-        """Make a step that has to succeed, however long it takes within reason."""
-        return await self.timed(name, call, result, phase=phase, retry=CERTAIN)
+        return await context.step(
+            name, made, result=Timed[result], retry=how.retry, cancellable=how.cancellable
+        )
 
     async def tell(self, name: str, text: str, state: RunState | None = None) -> Timed[bool]:
         """Add a line to the run's story, once."""
@@ -95,7 +94,7 @@ class Leg:
             await self.parts.hooks.run(hook, act.run, vm)
             return True
 
-        await self.timed(name, call, bool, cancellable=True)
+        await self.timed(name, call, bool, How(cancellable=True))
 
     async def _tell_phase(self, kind: EventKind, phase: Phase) -> None:
         await self.context.emit(Event(kind=kind, text=phase.name, phase=phase))

@@ -5,7 +5,7 @@ target where the source never permitted it, or the source behind the commit, is 
 """
 
 from crossport.migration.end import Ends
-from crossport.migration.leg import Leg
+from crossport.migration.leg import SURE, Leg
 from crossport.migration.parts import Parts
 from crossport.migration.way_back import bring_back, clean_up
 from crossport.model.permit import Statement
@@ -67,13 +67,13 @@ async def _commit(leg: Leg, wanted: Resolution) -> None:
     async def permit(act: Act) -> Statement:
         return await (await leg.source()).commit(act, request.source, wanted.vm.id, permit=None)
 
-    permitted = (await leg.certain("commit-source", permit, Statement)).value
+    permitted = (await leg.timed("commit-source", permit, Statement, SURE)).value
 
     async def open_network(act: Act) -> Statement:
         site: Site = await leg.target()
         return await site.commit(act, request.target, wanted.target_id, permit=permitted)
 
-    await leg.certain("commit-target", open_network, Statement)
+    await leg.timed("commit-target", open_network, Statement, SURE)
 
 
 def _report(wanted: Resolution, outcome: RunState, text: str, left: tuple[str, ...]) -> MigrationReport:

@@ -1,6 +1,6 @@
 """The way back: no permit, then the target's part discarded, then the source as it was; and tidying up."""
 
-from crossport.migration.leg import CERTAIN, Leg
+from crossport.migration.leg import SURE, Leg
 from crossport.model.permit import Statement
 from crossport.model.run import Act
 from crossport.model.vm import VM
@@ -16,17 +16,17 @@ async def bring_back(leg: Leg, vm: VM) -> None:
     async def withdraw(act: Act) -> Statement:
         return await (await leg.source()).withdraw(act, request.source, vm.id)
 
-    no_permit = (await leg.certain("withdraw", withdraw, Statement)).value
+    no_permit = (await leg.timed("withdraw", withdraw, Statement, SURE)).value
 
     async def discard(act: Act) -> Statement:
         return await (await leg.target()).roll_back(act, request.target, vm.id, other=no_permit)
 
-    gone = (await leg.certain("roll-back-target", discard, Statement)).value
+    gone = (await leg.timed("roll-back-target", discard, Statement, SURE)).value
 
     async def release(act: Act) -> Statement:
         return await (await leg.source()).roll_back(act, request.source, vm.id, other=gone)
 
-    await leg.certain("roll-back-source", release, Statement)
+    await leg.timed("roll-back-source", release, Statement, SURE)
 
 
 async def clean_up(leg: Leg, *, keep_vm: bool, only_source: bool = False) -> tuple[str, ...]:
@@ -41,6 +41,6 @@ async def clean_up(leg: Leg, *, keep_vm: bool, only_source: bool = False) -> tup
 
     left: list[str] = []
     if not only_source:
-        left += (await leg.timed("clean-target", clean_target, Cleaned, retry=CERTAIN)).value.left
-    left += (await leg.timed("clean-source", clean_source, Cleaned, retry=CERTAIN)).value.left
+        left += (await leg.timed("clean-target", clean_target, Cleaned, SURE)).value.left
+    left += (await leg.timed("clean-source", clean_source, Cleaned, SURE)).value.left
     return tuple(left)
