@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from crossport import errors
 from crossport.migration.finding import export_point, source_findings, standing, target_findings
-from crossport.migration.leg import PATIENT, Leg
+from crossport.migration.leg import CERTAIN, PATIENT, How, Leg
 from crossport.migration.mapping import propose
 from crossport.migration.outcome import attention, blocked, ended
 from crossport.migration.parts import Parts
@@ -122,10 +122,10 @@ class ColdMigration:
             return await (await leg.target()).describe(request.target)
 
         first = await leg.timed(
-            "describe-source", describe_source, Description, phase="source_authentication"
+            "describe-source", describe_source, Description, How(phase="source_authentication")
         )
         second = await leg.timed(
-            "describe-target", describe_target, Description, phase="target_authentication"
+            "describe-target", describe_target, Description, How(phase="target_authentication")
         )
         self._phase(first.phase("source_authentication"))
 
@@ -183,7 +183,7 @@ class ColdMigration:
             )
             return Exported(export=opened, statement=statement)
 
-        found = await self._leg.timed("export", export, Exported, phase="image_creation", retry=PATIENT)
+        found = await self._leg.timed("export", export, Exported, How(phase="image_creation", retry=PATIENT))
         self._phase(found.phase("image_creation"))
         await self._leg.hooks("image_creation", after=True, vm=proposed.vm)
         return found
@@ -197,7 +197,7 @@ class ColdMigration:
 
         await self._leg.hooks("image_upload", after=False, vm=exported.export.vm)
         first = await self._leg.timed(
-            "prepare-import", prepare, Room, phase="image_upload", retry=PATIENT, last=False
+            "prepare-import", prepare, Room, How(phase="image_upload", retry=PATIENT, ends=False)
         )
         pairs = list(zip(exported.export.artifacts, first.value.artifacts, strict=True))
         copies = [
@@ -230,10 +230,7 @@ class ColdMigration:
             f"copy-{source.name}",
             copy,
             Moved,
-            phase="image_upload" if last else "",
-            retry=PATIENT,
-            cancellable=True,
-            first=False,
+            How(phase="image_upload", begins=False, ends=last, retry=PATIENT, cancellable=True),
         )
 
     async def _verify(self, moved: tuple[Moved, ...]) -> tuple[Artifact, ...]:
@@ -241,7 +238,7 @@ class ColdMigration:
             site = await self._leg.target()
             return Room(artifacts=await site.verify(act, self._request.target, moved))
 
-        found = await self._leg.timed("verify", verify, Room, phase="security_setup", retry=PATIENT)
+        found = await self._leg.timed("verify", verify, Room, How(phase="security_setup", retry=PATIENT))
         self._phase(found.phase("security_setup"))
         self._set(verified="at rest")
         return found.value.artifacts
@@ -262,7 +259,9 @@ class ColdMigration:
             return await site.instantiate(act, request.target, new, stopped=exported.statement)
 
         await self._leg.hooks("instantiation", after=False, vm=proposed.vm)
-        found = await self._leg.timed("instantiate", instantiate, VM, phase="instantiation", retry=PATIENT)
+        found = await self._leg.timed(
+            "instantiate", instantiate, VM, How(phase="instantiation", retry=PATIENT)
+        )
         self._phase(found.phase("instantiation"))
         self._set(vm_id=found.value.id)
         await self._leg.hooks("instantiation", after=True, vm=proposed.vm)
@@ -274,7 +273,7 @@ class ColdMigration:
             site = await self._leg.target()
             return await site.check(self._request.target, vm.id, self._request.checks)
 
-        health = (await self._leg.timed("check", check, Health, retry=PATIENT, cancellable=True)).value
+        health = (await self._leg.timed("check", check, Health, How(retry=PATIENT, cancellable=True))).value
         self._set(health=health)
         if not health.good:
             bad = "; ".join(
@@ -304,7 +303,7 @@ class ColdMigration:
             return await site.commit(act, request.source, source_vm.id, permit=None)
 
         await self._leg.hooks("network_setup", after=False, vm=source_vm)
-        permitted = (await self._leg.timed("commit-source", permit, Statement, retry=PATIENT)).value
+        permitted = (await self._leg.timed("commit-source", permit, Statement, How(retry=PATIENT))).value
         self._committed = True
         self._context.protect()
 
@@ -312,7 +311,9 @@ class ColdMigration:
             site = await self._leg.target()
             return await site.commit(act, request.target, vm.id, permit=permitted)
 
-        opened = await self._leg.certain("commit-target", open_network, Statement, phase="network_setup")
+        opened = await self._leg.timed(
+            "commit-target", open_network, Statement, How(phase="network_setup", retry=CERTAIN)
+        )
         self._phase(opened.phase("network_setup"))
         ran = source_vm.power is PowerState.RUNNING
         self._set(outage_s=between(exported.began, opened.ended) if ran else 0.0)
