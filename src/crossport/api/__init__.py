@@ -2,17 +2,7 @@
 
 from crossport.api.application import Application
 from crossport.api.guard import Limits
-from crossport.api.right import Caller, Right, Role
-from crossport.api.token import Token, TokenRequest, Tokens, TokenStore
+from crossport.api.right import Caller
+from crossport.api.token import Token, Tokens
 
-__all__ = [
-    "Application",
-    "Caller",
-    "Limits",
-    "Right",
-    "Role",
-    "Token",
-    "TokenRequest",
-    "TokenStore",
-    "Tokens",
-]
+__all__ = ["Application", "Caller", "Limits", "Token", "Tokens"]

@@ -10,9 +10,9 @@ from fastapi import Request
 from crossport import errors
 from crossport.api.guard import RateLimit
 from crossport.api.problem import TooMany, Unauthenticated
-from crossport.api.right import Right
 from crossport.api.route import Route
 from crossport.api.token import Tokens
+from crossport.model.access import Right
 
 __all__ = ["admit"]
 
@@ -23,7 +23,7 @@ def admit(route: Route, tokens: Tokens, limit: RateLimit) -> Callable[[Request],
     async def check(request: Request) -> None:
         if route.right is None:
             return
-        caller = await tokens.caller(_bearer(request))
+        caller = await tokens.caller(request.headers.get("authorization", ""))
         if caller is None:
             _take(limit, f"address {_address(request)}")
             raise Unauthenticated(
@@ -38,11 +38,6 @@ def admit(route: Route, tokens: Tokens, limit: RateLimit) -> Callable[[Request],
             raise _refused(route, route.right)
 
     return check
-
-
-def _bearer(request: Request) -> str:
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
-    return text.strip() if scheme.lower() == "bearer" else ""
 
 
 def _address(request: Request) -> str:

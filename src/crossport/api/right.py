@@ -3,34 +3,10 @@
 A token carries one role and, when they were given to it by name, the rights ``retire`` and ``site``.
 """
 
-from enum import StrEnum
-
+from crossport.model.access import Right, Role
 from crossport.model.record import record
 
-__all__ = ["Caller", "Right", "Role", "rights_of"]
-
-
-class Right(StrEnum):
-    """What a route asks of its caller."""
-
-    READ = "read"
-    """See clouds, VMs, runs and plans of the tenant; ask for assessments and dry runs."""
-    OPERATE = "operate"
-    """Start, stop and migrate VMs, decide about runs, keep and run plans."""
-    ADMINISTER = "administer"
-    """Connect clouds, and hand out tokens of the own tenant."""
-    RETIRE = "retire"
-    """Delete a retained source. No role includes it."""
-    SITE = "site"
-    """Hand out tokens of any tenant, and read the site's metrics. No role includes it."""
-
-
-class Role(StrEnum):
-    """A usual set of rights."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
+__all__ = ["Caller", "rights_of"]
 
 
 @record()

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from crossport.api.right import Right
+from crossport.model.access import Right
 from crossport.model.record import record
 
 __all__ = ["ID", "NAME", "Route"]

@@ -6,31 +6,14 @@ from dataclasses import dataclass
 
 import httpx
 
-from crossport.api import Application, Limits, Right, Role, Token, TokenRequest, Tokens
+from crossport.api import Application, Limits, Tokens
 from crossport.app.clock import SystemClock
+from crossport.model.access import Right, Role, TokenRequest
 from crossport.model.request import CloudEntry
 from crossport.testing.control import MemoryControl, sample_vm
+from crossport.testing.document import MemoryDocuments
 
 GENEROUS = Limits(rate=10_000, burst=100_000)
-
-
-class MemoryTokens:
-    """A store of tokens that forgets everything at the end."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, Token] = {}
-
-    async def put(self, token: Token) -> None:
-        self.kept[token.id] = token
-
-    async def fetch(self, id: str) -> Token | None:  # noqa: A002
-        return self.kept.get(id)
-
-    async def all(self) -> tuple[Token, ...]:
-        return tuple(self.kept[key] for key in sorted(self.kept))
-
-    async def delete(self, id: str) -> bool:  # noqa: A002
-        return self.kept.pop(id, None) is not None
 
 
 class MovableClock(SystemClock):
@@ -68,7 +51,7 @@ class Site:
     application: Application
     control: MemoryControl
     tokens: Tokens
-    store: MemoryTokens
+    store: MemoryDocuments
     clock: MovableClock
     secret: str
 
@@ -87,7 +70,7 @@ class Site:
 @asynccontextmanager
 async def site(*, limits: Limits = GENEROUS, pace_s: float = 0.0) -> AsyncGenerator[Site]:
     """Run a site with the clouds alpha (web, db, odd) and beta."""
-    clock, counter, store = MovableClock(), Counter(), MemoryTokens()
+    clock, counter, store = MovableClock(), Counter(), MemoryDocuments()
     control = MemoryControl(clock, pace_s=pace_s)
     for name in ("alpha", "beta"):
         await control.add_cloud("default", CloudEntry(name=name, driver="memory"))

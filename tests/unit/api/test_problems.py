@@ -97,7 +97,10 @@ async def test_too_many_requests_are_told_when_to_come_again():
 
 
 async def test_guessing_tokens_is_slowed_down():
-    async with running_site(limits=Limits(rate=0.5, burst=3)) as site, site.client("xp_0_0") as client:
+    async with (
+        running_site(limits=Limits(rate=0.5, burst=3)) as site,
+        site.client("xp_" + "A" * 43) as client,
+    ):
         statuses = [(await client.get("/v1/site")).status_code for _ in range(4)]
         assert statuses == [401, 401, 401, 429]
 

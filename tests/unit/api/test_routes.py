@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 from tests.unit.api.site import Site
 
-from crossport.api import Right, Role
+from crossport.model.access import Right, Role
 
 OPERATION = re.compile(r"[a-z]+\.[a-z-]+")
 

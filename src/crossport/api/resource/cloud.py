@@ -8,8 +8,8 @@ from crossport import errors
 from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, CloudName, Limit, Page, Who, page
-from crossport.api.right import Right
 from crossport.api.route import Route
+from crossport.model.access import Right
 from crossport.model.construct import Constructs
 from crossport.model.request import CloudEntry, CloudStatus
 from crossport.spi.control import Control

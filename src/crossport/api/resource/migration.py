@@ -8,22 +8,14 @@ from fastapi import Depends, Response
 from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import Key, Who
-from crossport.api.right import Right
 from crossport.api.route import Route
-from crossport.model.record import record
+from crossport.model.access import Right
+from crossport.model.exchange import AssessmentRequest
 from crossport.model.request import Assessment, DryRun
 from crossport.model.run import MigrationRequest, RunRecord
 from crossport.spi.control import Control
 
-__all__ = ["AssessmentRequest", "Migrations"]
-
-
-@record()
-class AssessmentRequest:
-    """Which cloud to judge. Without a target, only the source's own obstacles are told."""
-
-    source: str
-    target: str = ""
+__all__ = ["Migrations"]
 
 
 class Migrations:

@@ -8,8 +8,8 @@ from crossport import errors
 from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, Key, Limit, Page, PlanName, Who, page
-from crossport.api.right import Right
 from crossport.api.route import Route
+from crossport.model.access import Right
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.run import RunRecord
 from crossport.spi.control import Control

@@ -9,34 +9,19 @@ from fastapi.sse import ServerSentEvent
 from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, Limit, Page, RunId, Who
-from crossport.api.right import Right
 from crossport.api.route import Route
 from crossport.model import codec
-from crossport.model.record import record
+from crossport.model.access import Right
+from crossport.model.exchange import ResolveRequest, Retirement
 from crossport.model.request import Evidence, ResolveAs
 from crossport.model.run import Created, MigrationReport, RunRecord, RunState
 from crossport.spi.control import Control
 from crossport.spi.site import Cleaned
 
-__all__ = ["ResolveRequest", "Retirement", "Runs"]
+__all__ = ["Runs"]
 
 RETRY_MS = 1000
 """How long a reader of events waits before it connects again."""
-
-
-@record()
-class ResolveRequest:
-    """How a person ends a run that needs attention."""
-
-    outcome: ResolveAs
-
-
-@record()
-class Retirement:
-    """What is deleted when the retained source is retired; ``done`` tells that it was."""
-
-    things: tuple[str, ...]
-    done: bool
 
 
 class Runs:

@@ -9,11 +9,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from crossport import __version__
 from crossport.api import example
 from crossport.api.parameter import Who
-from crossport.api.right import Right
 from crossport.api.route import Route
+from crossport.model.access import Greeting, Right
 from crossport.model.record import record
 
-__all__ = ["Greeting", "Healthy", "SiteRoutes"]
+__all__ = ["Healthy", "SiteRoutes"]
 
 
 @record()
@@ -21,16 +21,6 @@ class Healthy:
     """The server answers."""
 
     status: str = "ok"
-
-
-@record()
-class Greeting:
-    """Who serves, and who asks."""
-
-    version: str
-    tenant: str
-    token: str
-    rights: tuple[Right, ...]
 
 
 class SiteRoutes:

@@ -8,33 +8,12 @@ from crossport import errors
 from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, Limit, Page, TokenId, Who, page
-from crossport.api.right import Caller, Right, Role, rights_of
+from crossport.api.right import Caller, rights_of
 from crossport.api.route import Route
-from crossport.api.token import Token, TokenRequest, Tokens
-from crossport.model.record import record
+from crossport.api.token import Token, Tokens
+from crossport.model.access import NewToken, Right, Role, ShownToken, TokenRequest
 
-__all__ = ["NewToken", "ShownToken", "TokenRoutes"]
-
-
-@record()
-class ShownToken:
-    """A token without anything secret. ``expires`` 0 is never."""
-
-    id: str
-    name: str
-    tenant: str
-    role: Role
-    rights: tuple[Right, ...]
-    created: float
-    expires: float
-
-
-@record()
-class NewToken:
-    """A token that was just made. ``secret`` is the text to send, and is not kept anywhere."""
-
-    token: ShownToken
-    secret: str
+__all__ = ["TokenRoutes"]
 
 
 SHOWN = ShownToken(

@@ -3,34 +3,18 @@
 from typing import Annotated
 
 from fastapi import Depends, Query
-from pydantic import Field
 
 from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, CloudName, Key, Limit, Page, VmName, Who, page
-from crossport.api.right import Right
 from crossport.api.route import Route
-from crossport.model.record import record
+from crossport.model.access import Right
+from crossport.model.exchange import Console, StopRequest
 from crossport.model.request import VmRequest
 from crossport.model.vm import VM, PowerState
 from crossport.spi.control import Control
 
-__all__ = ["Console", "StopRequest", "VMs"]
-
-
-@record()
-class StopRequest:
-    """How to stop a VM: seconds for a graceful shutdown, and whether to pull the plug afterwards."""
-
-    shutdown_s: Annotated[float, Field(ge=0, le=86400)] = 90.0
-    power_off: bool = False
-
-
-@record()
-class Console:
-    """The end of a VM's console log."""
-
-    text: str
+__all__ = ["VMs"]
 
 
 class VMs:

@@ -1,0 +1,269 @@
+"""Every call that the API answers, by the names of ``spi.control.Control``."""
+
+from typing import Any
+
+from crossport.client.call import Call, Page, path
+from crossport.model.access import Greeting, NewToken, ShownToken, TokenRequest
+from crossport.model.construct import Constructs
+from crossport.model.exchange import AssessmentRequest, Console, ResolveRequest, Retirement, StopRequest
+from crossport.model.plan import Plan, PlanCheck, PlanStatus
+from crossport.model.request import (
+    Assessment,
+    CloudEntry,
+    CloudStatus,
+    DryRun,
+    Evidence,
+    ResolveAs,
+    VmRequest,
+)
+from crossport.model.run import Created, MigrationReport, MigrationRequest, RunRecord, RunState
+from crossport.model.vm import VM
+from crossport.spi.site import Cleaned
+
+__all__ = [
+    "add_cloud",
+    "assess",
+    "cancel",
+    "check_cloud",
+    "check_plan",
+    "clean",
+    "cloud",
+    "clouds",
+    "console",
+    "constructs",
+    "create_token",
+    "create_vm",
+    "decide",
+    "dry_run",
+    "evidence",
+    "finish_test",
+    "ledger",
+    "migrate",
+    "plan",
+    "plan_status",
+    "plans",
+    "put_plan",
+    "remove_cloud",
+    "report",
+    "resolve",
+    "resume",
+    "retire",
+    "retirement",
+    "revoke_token",
+    "run",
+    "run_plan",
+    "runs",
+    "site",
+    "start_vm",
+    "stop_vm",
+    "tokens",
+    "vm",
+    "vms",
+]
+
+LIMIT = 200
+"""Items that are asked for at once."""
+LONG_S = 900.0
+"""How long to wait for what looks at every VM of a cloud, or boots one."""
+
+
+def site() -> Call[Greeting]:
+    """Who serves, and what may I do?"""
+    return Call("GET", path("site"), Greeting)
+
+
+def clouds(after: str = "") -> Call[Page[CloudEntry]]:
+    """List clouds."""
+    return Call("GET", path("clouds"), Page[CloudEntry], query=_page(after))
+
+
+def cloud(name: str) -> Call[CloudEntry]:
+    """Show a cloud."""
+    return Call("GET", path("clouds", name), CloudEntry)
+
+
+def add_cloud(entry: CloudEntry) -> Call[CloudStatus]:
+    """Connect a cloud."""
+    return Call("POST", path("clouds"), CloudStatus, entry)
+
+
+def check_cloud(name: str) -> Call[CloudStatus]:
+    """Ask a cloud whether it answers."""
+    return Call("GET", path("clouds", name, "status"), CloudStatus)
+
+
+def remove_cloud(name: str) -> Call[None]:
+    """Forget a cloud."""
+    return Call("DELETE", path("clouds", name), None)
+
+
+def constructs(cloud: str) -> Call[Constructs]:
+    """Show what a VM can be mapped to."""
+    return Call("GET", path("clouds", cloud, "constructs"), Constructs)
+
+
+def vms(cloud: str, after: str = "") -> Call[Page[VM]]:
+    """List the VMs of a cloud."""
+    return Call("GET", path("clouds", cloud, "vms"), Page[VM], query=_page(after))
+
+
+def vm(cloud: str, vm: str) -> Call[VM]:
+    """Show a VM."""
+    return Call("GET", path("clouds", cloud, "vms", vm), VM)
+
+
+def create_vm(cloud: str, request: VmRequest, key: str) -> Call[VM]:
+    """Make and start a VM."""
+    return Call("POST", path("clouds", cloud, "vms"), VM, request, key=key, patience_s=LONG_S)
+
+
+def start_vm(cloud: str, vm: str) -> Call[VM]:
+    """Start a VM."""
+    return Call("POST", path("clouds", cloud, "vms", vm, "start"), VM, patience_s=LONG_S)
+
+
+def stop_vm(cloud: str, vm: str, request: StopRequest) -> Call[VM]:
+    """Stop a VM."""
+    patience_s = request.shutdown_s + 60
+    return Call("POST", path("clouds", cloud, "vms", vm, "stop"), VM, request, patience_s=patience_s)
+
+
+def console(cloud: str, vm: str) -> Call[Console]:
+    """Show the end of a VM's console log."""
+    return Call("GET", path("clouds", cloud, "vms", vm, "console"), Console)
+
+
+def assess(source: str, target: str = "") -> Call[Assessment]:
+    """Judge all VMs of a cloud."""
+    request = AssessmentRequest(source=source, target=target)
+    return Call("POST", path("assessments"), Assessment, request, patience_s=LONG_S)
+
+
+def dry_run(request: MigrationRequest) -> Call[DryRun]:
+    """Say what a migration would do."""
+    return Call("POST", path("dry-runs"), DryRun, request, patience_s=LONG_S)
+
+
+def migrate(request: MigrationRequest, key: str) -> Call[RunRecord]:
+    """Start a migration."""
+    return Call("POST", path("migrations"), RunRecord, request, key=key, patience_s=LONG_S)
+
+
+def runs(*, state: RunState | None = None, kind: str = "", after: str = "") -> Call[Page[RunRecord]]:
+    """List runs, newest first."""
+    chosen = {"state": state.value if state else "", "kind": kind}
+    query = {name: value for name, value in chosen.items() if value}
+    return Call("GET", path("runs"), Page[RunRecord], query=_page(after) | query)
+
+
+def run(run: str) -> Call[RunRecord]:
+    """Show a run."""
+    return Call("GET", path("runs", run), RunRecord)
+
+
+def report(run: str) -> Call[MigrationReport]:
+    """Return the report of a run that is final."""
+    return _on_run("GET", run, "report", MigrationReport)
+
+
+def evidence(run: str) -> Call[Evidence]:
+    """Return all that is known about a run in doubt."""
+    return _on_run("GET", run, "evidence", Evidence)
+
+
+def ledger(run: str) -> Call[Page[Created]]:
+    """List what the run created."""
+    return _on_run("GET", run, "ledger", Page[Created])
+
+
+def cancel(run: str) -> Call[RunRecord]:
+    """Ask the run to stop."""
+    return _on_run("POST", run, "cancel", RunRecord)
+
+
+def resume(run: str) -> Call[RunRecord]:
+    """Try a run that needs attention again."""
+    return _on_run("POST", run, "resume", RunRecord)
+
+
+def decide(run: str, *, commit: bool) -> Call[RunRecord]:
+    """Commit or roll back a run that waits for it."""
+    return _on_run("POST", run, "commit" if commit else "rollback", RunRecord)
+
+
+def resolve(run: str, outcome: ResolveAs) -> Call[RunRecord]:
+    """End a run that needs attention as a person says."""
+    return Call("POST", path("runs", run, "resolve"), RunRecord, ResolveRequest(outcome=outcome))
+
+
+def clean(run: str) -> Call[Cleaned]:
+    """Remove what the run left behind."""
+    return Call("POST", path("runs", run, "clean"), Cleaned, patience_s=LONG_S)
+
+
+def finish_test(run: str) -> Call[Cleaned]:
+    """Remove the copy of a test migration."""
+    return Call("POST", path("runs", run, "finish-test"), Cleaned, patience_s=LONG_S)
+
+
+def retirement(run: str) -> Call[Retirement]:
+    """Say what retiring the source would delete."""
+    return _on_run("GET", run, "retirement", Retirement)
+
+
+def retire(run: str) -> Call[Retirement]:
+    """Delete the retained source."""
+    return Call("POST", path("runs", run, "retirement"), Retirement, patience_s=LONG_S)
+
+
+def plans(after: str = "") -> Call[Page[Plan]]:
+    """List plans."""
+    return Call("GET", path("plans"), Page[Plan], query=_page(after))
+
+
+def plan(name: str) -> Call[Plan]:
+    """Show a plan."""
+    return Call("GET", path("plans", name), Plan)
+
+
+def put_plan(plan: Plan) -> Call[Plan]:
+    """Keep a plan."""
+    return Call("POST", path("plans"), Plan, plan)
+
+
+def check_plan(name: str) -> Call[PlanCheck]:
+    """Dry-run every VM of a plan."""
+    return Call("POST", path("plans", name, "check"), PlanCheck, patience_s=LONG_S)
+
+
+def run_plan(name: str, key: str) -> Call[RunRecord]:
+    """Start a plan."""
+    return Call("POST", path("plans", name, "run"), RunRecord, key=key, patience_s=LONG_S)
+
+
+def plan_status(name: str) -> Call[PlanStatus]:
+    """Say how far a plan is."""
+    return Call("GET", path("plans", name, "status"), PlanStatus)
+
+
+def tokens(after: str = "") -> Call[Page[ShownToken]]:
+    """List tokens."""
+    return Call("GET", path("tokens"), Page[ShownToken], query=_page(after))
+
+
+def create_token(request: TokenRequest) -> Call[NewToken]:
+    """Make a token."""
+    return Call("POST", path("tokens"), NewToken, request)
+
+
+def revoke_token(token: str) -> Call[None]:
+    """Make a token worthless."""
+    return Call("DELETE", path("tokens", token), None)
+
+
+def _on_run(method: str, run: str, action: str, kind: Any) -> Call[Any]:
+    return Call(method, path("runs", run, action), kind)
+
+
+def _page(after: str) -> dict[str, str]:
+    return {"limit": str(LIMIT)} | ({"after": after} if after else {})

@@ -1,0 +1,48 @@
+"""Small requests and answers of a site's API that are no nouns of the product themselves."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from crossport.model.record import record
+from crossport.model.request import ResolveAs
+
+__all__ = ["AssessmentRequest", "Console", "ResolveRequest", "Retirement", "StopRequest"]
+
+
+@record()
+class StopRequest:
+    """How to stop a VM: seconds for a graceful shutdown, and whether to pull the plug afterwards."""
+
+    shutdown_s: Annotated[float, Field(ge=0, le=86400)] = 90.0
+    power_off: bool = False
+
+
+@record()
+class Console:
+    """The end of a VM's console log."""
+
+    text: str
+
+
+@record()
+class AssessmentRequest:
+    """Which cloud to judge. Without a target, only the source's own obstacles are told."""
+
+    source: str
+    target: str = ""
+
+
+@record()
+class ResolveRequest:
+    """How a person ends a run that needs attention."""
+
+    outcome: ResolveAs
+
+
+@record()
+class Retirement:
+    """What is deleted when the retained source is retired; ``done`` tells that it was."""
+
+    things: tuple[str, ...]
+    done: bool
