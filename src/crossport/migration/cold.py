@@ -20,7 +20,7 @@ from crossport.migration.mapping import propose
 from crossport.migration.outcome import attention, blocked, ended
 from crossport.migration.parts import Parts
 from crossport.migration.step import Exported, Proposed, Room, Timed, between
-from crossport.migration.target_vm import rooms_for, target_vm
+from crossport.migration.target_vm import landed, rooms_for, target_vm
 from crossport.migration.teller import telling
 from crossport.migration.way_back import bring_back, clean_up
 from crossport.model.artifact import Artifact, Moved, Progress, Role, Way
@@ -263,7 +263,7 @@ class ColdMigration:
             "instantiate", instantiate, VM, How(phase="instantiation", retry=PATIENT)
         )
         self._phase(found.phase("instantiation"))
-        self._set(vm_id=found.value.id)
+        self._set(vm_id=found.value.id, mapping=landed(proposed.mapping, exported.export.vm, found.value))
         await self._leg.hooks("instantiation", after=True, vm=proposed.vm)
         return found.value
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from crossport import errors
+from crossport.engine import Engine
 from crossport.migration.local_site import ABILITIES
 from crossport.model.request import CloudEntry, CloudStatus
 from crossport.spi.cloud import Cloud
@@ -22,12 +23,16 @@ SECRET_SETTINGS = ("password", "secret", "token", "key")
 class CloudRegistry:
     """Clouds by tenant and name. Connections are shared, and made anew when an entry changes."""
 
-    def __init__(self, drivers: Mapping[str, Connect], documents: Documents, secrets: Secrets) -> None:
+    def __init__(self, drivers: Mapping[str, Connect], engine: Engine, secrets: Secrets) -> None:
         self._drivers = drivers
-        self._documents = documents
+        self._engine = engine
         self._secrets = secrets
         self._connected: dict[tuple[str, str, int], Cloud] = {}
         self._connecting = asyncio.Lock()
+
+    @property
+    def _documents(self) -> Documents:
+        return self._engine.documents  # there once the engine is open
 
     async def add(self, tenant: str, entry: CloudEntry) -> CloudStatus:
         """Connect, and keep the entry when the cloud answers."""

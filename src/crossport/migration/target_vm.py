@@ -8,7 +8,7 @@ from crossport.model.run import MigrationRequest
 from crossport.model.vm import VM, Disk, Nic, PowerState
 from crossport.spi.cloud import RoomFor
 
-__all__ = ["rooms_for", "target_vm"]
+__all__ = ["landed", "rooms_for", "target_vm"]
 
 
 def rooms_for(export: Export, mapping: Mapping) -> tuple[RoomFor, ...]:
@@ -44,6 +44,22 @@ def target_vm(vm: VM, mapping: Mapping, request: MigrationRequest, run: str) -> 
         disks=tuple(_disk(disk, mapping) for disk in _own_disks(vm)),
         nics=tuple(_nic(nic, mapping) for nic in vm.nics),
         keys=tuple(mapping.target(Construct.KEY, key) for key in vm.keys),
+    )
+
+
+def landed(mapping: Mapping, vm: VM, new: VM) -> Mapping:
+    """Return ``mapping`` with the MACs and addresses that the target chose for ``new`` filled in."""
+    given: dict[tuple[Construct, str], str] = {}
+    for old, now in zip(vm.nics, new.nics, strict=False):
+        given[Construct.MAC, old.mac] = now.mac
+        given[Construct.ADDRESS, old.addresses[0] if old.addresses else old.mac] = ", ".join(now.addresses)
+    return Mapping(
+        tuple(
+            dataclasses.replace(choice, target=given.get((choice.construct, choice.source), ""))
+            if not choice.target
+            else choice
+            for choice in mapping.choices
+        )
     )
 
 

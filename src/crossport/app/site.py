@@ -1,0 +1,110 @@
+"""Put one site together: identity, engine, drivers, mover, hooks, and the control above them."""
+
+import os
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import httpx
+
+from crossport import errors
+from crossport.engine import Engine, EngineSettings
+from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
+from crossport.migration.control import MeansOfControl, SiteControl
+from crossport.migration.hook import Command, OperatorHooks, Webhook
+from crossport.migration.registry import CloudRegistry
+from crossport.model.request import CloudEntry
+from crossport.spi.clock import Clock
+from crossport.spi.cloud import Cloud
+from crossport.spi.driver import GROUP, Connect
+from crossport.spi.mover import Mover
+from crossport.spi.secret import Secrets
+from crossport.transfer.simple import SimpleMover
+
+__all__ = ["OpenSite", "SiteSettings", "drivers", "open_site"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSettings:
+    """What makes a site: its name, where its state lies, its database, and what the operator registered."""
+
+    name: str
+    state_dir: Path
+    database_url: str = field(default="", repr=False)
+    node: str = "node"
+    commands: Mapping[str, Command] = field(default_factory=dict[str, Command])
+    webhooks: Mapping[str, Webhook] = field(default_factory=dict[str, Webhook])
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSite:
+    """A site that runs."""
+
+    control: SiteControl
+    engine: Engine
+    identity: SiteIdentity
+
+
+def drivers() -> dict[str, Connect]:
+    """Return all installed drivers by name, without loading the libraries of those that are not used."""
+    return {point.name: _late(point) for point in entry_points(group=GROUP)}
+
+
+def _late(point: EntryPoint) -> Connect:
+    async def connect(entry: CloudEntry, known: Secrets) -> Cloud:
+        try:
+            found: Connect = point.load()
+        except ImportError as error:
+            raise errors.Unavailable(
+                "cloud.driver.missing",
+                f"The driver {point.name} needs {error.name}, which is not installed.",
+                remedy=f"Install it with: pip install 'crossport[{point.name}]'",
+            ) from error
+        return await found(entry, known)
+
+    return connect
+
+
+@asynccontextmanager
+async def open_site(
+    settings: SiteSettings, clock: Clock, mover: Mover | None = None
+) -> AsyncGenerator[OpenSite]:
+    """Run the site until the context ends; runs in it go on at the next opening.
+
+    ``mover`` replaces the simple one in tests.
+    """
+    folder = settings.state_dir
+    identity = SiteIdentity.open(folder / "identity", settings.name, clock=clock)
+    master = MasterKeys.open(folder / "identity" / "master.key", entropy=os.urandom)
+    sealed = SealedSecrets(SealedFiles(folder / "secrets"), master, site=settings.name, entropy=os.urandom)
+    engine = Engine(
+        EngineSettings(state_dir=folder, node=settings.node, database_url=settings.database_url), clock
+    )
+    registry = CloudRegistry(drivers(), engine, sealed)
+    control = SiteControl(
+        MeansOfControl(
+            site=settings.name,
+            engine=engine,
+            registry=registry,
+            mover=mover or SimpleMover(identity, clock),
+            hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
+            clock=clock,
+            token=lambda: secrets.token_hex(16),
+        )
+    )
+    async with engine:
+        try:
+            yield OpenSite(control, engine, identity)
+        finally:
+            await registry.close()
+
+
+async def _post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> int:
+    try:
+        async with httpx.AsyncClient(timeout=timeout_s, follow_redirects=False) as client:
+            return (await client.post(url, content=body, headers=dict(headers))).status_code
+    except httpx.HTTPError as error:
+        raise errors.Unavailable("hook.receiver.gone", f"{type(error).__name__}") from error
