@@ -23,7 +23,8 @@ def admitted(
     connection: sa.Connection, kinds: Mapping[str, Kind], node: tuple[str, int], room: int
 ) -> tuple[str, ...]:
     """Choose at most ``room`` queued runs, make them this node's (name, lease), return their ids."""
-    if room <= 0:
+    queued = sa.select(runs.c.number).where(runs.c.state == RunState.QUEUED.value).limit(1)
+    if room <= 0 or connection.execute(queued).scalar() is None:
         return ()
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADMISSION_LOCK)))

@@ -71,7 +71,7 @@ class Execution:
         self._protected = False
         self._protection_kept = False
         self._names: set[str] = set()
-        self._told: Counter[str] = Counter()
+        self._told: Counter[tuple[object, ...]] = Counter()
         self._progress: dict[str, tuple[float, Event | None]] = {}  # artifact -> when kept, what waits
 
     def take(self, epoch: int) -> None:
@@ -84,7 +84,7 @@ class Execution:
         if self.epoch > 1:
             query = sa.select(events.c.event).where(events.c.run == self.run)
             texts = await self.patiently(lambda it: it.execute(query).scalars().all())
-            self._told.update(_gist(codec.decoded(text, Event)) for text in texts)
+            self._told.update(codec.decoded(text, Event).gist for text in texts)
 
     def act(self, step: str) -> Act:
         """Return the name in which a step acts."""
@@ -115,9 +115,8 @@ class Execution:
         if event.kind is EventKind.PROGRESS and event.progress is not None:
             await self._emit_progress(event, event.progress.artifact)
             return
-        gist = _gist(event)
-        if self._told[gist] > 0:
-            self._told[gist] -= 1
+        if self._told[event.gist] > 0:
+            self._told[event.gist] -= 1
             return
         await self.flush()
         timed = replace(event, time=self._place.clock.wall())
@@ -323,13 +322,6 @@ def decision_step(topic: str) -> str:
 def forget_unanswered(connection: sa.Connection, run: str) -> None:
     """Let decisions whose time was over be asked again."""
     connection.execute(sa.delete(decisions).where(decisions.c.run == run, decisions.c.answer.is_(None)))
-
-
-def _gist(event: Event) -> str:
-    """Return what makes an event the same one when a later execution tells it again: not its times."""
-    phase = event.phase.name if event.phase else ""
-    finding = codec.encoded(event.finding) if event.finding else ""
-    return "\0".join((event.kind, event.text, phase, finding, event.state or ""))
 
 
 def _stopping(error: BaseException) -> bool:

@@ -192,6 +192,11 @@ class Event:
     number: int = 0
     time: float = 0.0
 
+    @property
+    def gist(self) -> tuple[object, ...]:
+        """What makes it the same event when a later execution of the run tells it again: not its times."""
+        return (self.kind, self.text, self.phase.name if self.phase else "", self.finding, self.state)
+
 
 class LedgerState(StrEnum):
     """Whether a created thing is still there."""

@@ -6,6 +6,7 @@ the workflow go on in ``successor()``, as after the crash of a process.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from enum import StrEnum
@@ -118,6 +119,7 @@ class DirectRun:
         self._clock: Clock = clock or _Counting()
         self._kept = _Kept()
         self._names: set[str] = set()
+        self._told: Counter[tuple[object, ...]] = Counter()
         self._protected = False
         self._lost = False
         self._kills: set[tuple[str, KillPoint]] = set()
@@ -136,6 +138,7 @@ class DirectRun:
         """Return the next execution of this run; this one has lost it."""
         heir = DirectRun(self.run, clock=self._clock)
         heir.epoch = self.epoch + 1
+        heir._told = Counter(event.gist for event in self._kept.events)
         heir.calls, heir.ledger, heir._kept = self.calls, self.ledger, self._kept
         self._lost = True
         return heir
@@ -178,6 +181,8 @@ class DirectRun:
         self._check_lost()
         if event.kind is EventKind.PROGRESS and event.progress is not None:
             self._kept.progress[event.progress.artifact] = replace(event, time=self._clock.wall())
+        elif self._told[event.gist] > 0:
+            self._told[event.gist] -= 1  # an earlier execution told it
         else:
             number = len(self._kept.events) + 1
             self._kept.events.append(replace(event, number=number, time=self._clock.wall()))

@@ -1,0 +1,1 @@
+"""Suites of promises: one per Protocol, for every implementation, outside ones included."""
