@@ -36,11 +36,11 @@ class Port:
     """One NIC of a VM as the network sees it. (vm_id, index) names it; every other field may change.
 
     ``rules`` are ``network.rules_of(groups)``, which adds the egress that a group without egress rules
-    admits; a port without rules admits nothing, either way. In ``quarantine`` only the cloud's own prober reaches the
-    guest and the guest reaches nobody; ``isolated`` says that this will never end. ``forwards`` are
-    what the last answer for this port said, so that they stay the same. ``probed`` are the guest's TCP ports
-    that ``connect`` will be asked for: user-mode networking needs a private forward for each. ``owner_uid``
-    is the uid of the QEMU process.
+    admits; a port without rules admits nothing, either way. In ``quarantine`` only the cloud's own prober
+    reaches the guest and the guest reaches nobody; ``isolated`` says that this will never end. ``forwards``
+    are what the last answer for this port said, so that they stay the same. ``probed`` are the guest's TCP
+    ports that ``connect`` will be asked for: user-mode networking needs a private forward for each.
+    ``owner_uid`` is the uid of the QEMU process.
     """
 
     vm_id: str

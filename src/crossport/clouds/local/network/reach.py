@@ -13,6 +13,7 @@ print JSON lines: ``good``, ``status``, ``text``, ``seconds``, and with ``--watc
 import argparse
 import asyncio
 import contextlib
+import ipaddress
 import json
 import sys
 import urllib.parse
@@ -28,7 +29,7 @@ __all__ = ["Question", "Reached", "Seen", "main", "question", "reached", "watchi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked: ``tcp`` whether it accepts, ``http`` for ``path``, all within ``timeout_s``."""
+    """What is asked of an IPv4 address: whether it accepts (``tcp``), or ``http`` for ``path``."""
 
     host: str
     port: int
@@ -89,11 +90,8 @@ async def watching(asked: Question, interval_s: float) -> AsyncGenerator[AsyncIt
 def question(url: str, *, namespace: str = "", timeout_s: float = 3.0) -> Question:
     """Return the question that ``http://host:port/path`` or ``tcp://host:port`` puts. Raise Invalid."""
     parts = urllib.parse.urlsplit(url)
-    if (
-        parts.scheme not in ("tcp", "http")
-        or not parts.hostname
-        or (parts.scheme == "tcp" and not parts.port)
-    ):
+    has_port = bool(parts.port) or parts.scheme == "http"
+    if parts.scheme not in ("tcp", "http") or not _is_address(parts.hostname) or not has_port:
         raise errors.Invalid(
             "cloud.reach.url",
             f"{url} cannot be asked.",
@@ -102,13 +100,21 @@ def question(url: str, *, namespace: str = "", timeout_s: float = 3.0) -> Questi
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Question(
-        host=parts.hostname,
+        host=str(parts.hostname),
         port=parts.port or 80,
         namespace=namespace,
         kind="tcp" if parts.scheme == "tcp" else "http",
         path=path,
         timeout_s=timeout_s,
     )
+
+
+def _is_address(text: str | None) -> bool:
+    try:
+        ipaddress.IPv4Address(text or "")
+    except ValueError:
+        return False
+    return True
 
 
 def main() -> int:

@@ -130,16 +130,17 @@ class UserNet:
 def _netdev(network: Network, addresses: Iterable[ipaddress.IPv4Address]) -> Mapping[str, object]:
     """Return the QAPI form of ``-netdev user``, laid out as the network is."""
     hosts, router = layout.subnet(network), layout.router_address(network)
-    taken = {router, *addresses}
-    # QEMU wants an address for its name server, other than its own; the guest cannot ask it anything.
-    last = int(hosts.broadcast_address) - 1
-    spare = next(a for n in range(4) if (a := ipaddress.IPv4Address(last - n)) not in taken)
+    own = list(addresses)
+    # QEMU wants addresses for its name server and for DHCP. The guest can ask neither for another's name, and
+    # DHCP gives it the address that it has anyway. The last four of any network hold two that are free.
+    last = int(hosts.broadcast_address)
+    spare = [a for n in (1, 2, 3, 0) if (a := ipaddress.IPv4Address(last - n)) not in (router, *own)]
     return {
         "type": "user",
         "net": str(hosts),
         "host": str(router),
-        "dns": str(spare),
-        "dhcpstart": str(spare),
+        "dns": str(spare[0]),
+        "dhcpstart": str((own or spare[1:])[0]),
         "ipv6": False,
         "restrict": True,
     }
