@@ -189,7 +189,7 @@ class SiteControl:
         if not await able(driver, Power).shut_down(act, found.id, shutdown_s):
             if not power_off:
                 raise errors.Conflict(
-                    "vm.shutdown.refused",
+                    "vm.stop.refused",
                     f"{found.name} did not shut down within {shutdown_s:.0f} s.",
                     remedy="Give it more time, or pull the plug with --power-off.",
                 )
