@@ -54,6 +54,11 @@ CODES: dict[str, tuple[Severity, str, str]] = {
         "The image ends at byte {size}, but its {what} would end at byte {end}.",
         _GET_AGAIN,
     ),
+    "image.tail.short": (
+        Severity.DECISION,
+        "The last of the image's {what} lacks {count} bytes, which would read as zeros.",
+        "Compare the checksum with the sender's; accept this if the image was written so.",
+    ),
     "image.header.invalid": (Severity.BLOCKER, "The image's {what} makes no sense: {why}.", _GET_AGAIN),
     "image.checksum.wrong": (Severity.BLOCKER, "The checksum of the image's {what} is wrong.", _GET_AGAIN),
     "image.table.oversized": (

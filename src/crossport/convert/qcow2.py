@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from crossport.convert.findings import finding
 from crossport.convert.inspection import Format, Inspection
 from crossport.convert.reader import Reader, Truncated
-from crossport.convert.tables import TABLE_BUDGET, Layout, numbers
+from crossport.convert.tables import TABLE_BUDGET, Layout, numbers, stopping
 from crossport.model.finding import Finding
 
 __all__ = ["MAGIC", "inspect"]
@@ -198,7 +198,7 @@ class _Tables:
         for start in tables[:room]:
             wrong = list(self._data(start))
             yield from wrong
-            if wrong:
+            if stopping(wrong):
                 return
 
     def _data(self, start: int) -> Iterator[Finding]:

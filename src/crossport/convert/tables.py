@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from crossport.convert.findings import finding
 from crossport.convert.reader import Reader
-from crossport.model.finding import Finding
+from crossport.model.finding import Finding, Severity
 from crossport.units import SECTOR
 
-__all__ = ["TABLE_BUDGET", "Layout", "numbers", "sector_table"]
+__all__ = ["TABLE_BUDGET", "Layout", "numbers", "sector_table", "stopping"]
 
 # Bytes of second-level tables that one inspection reads: all of a 512 GiB qcow2 that is full.
 TABLE_BUDGET = 64 << 20
@@ -45,22 +45,27 @@ class Layout:
     def tables(self, starts: Iterable[int], size: int, what: str) -> Iterator[Finding]:
         """Take the second-level tables of ``size`` bytes at ``starts``; yield what is wrong with them."""
         places = list(starts)
-        yield from self.blocks(places, size, what)
+        for wrong in self.blocks(places, size, what):
+            # What only shortens data cuts a table off.
+            short = wrong.code == "image.tail.short"
+            cut = finding("image.truncated", what=what, end=max(places) + size, size=self.size)
+            yield cut if short else wrong
         for start in places:
             self.sectors.update(range(start - start % SECTOR, start + size, SECTOR))
 
     def blocks(self, starts: Iterable[int], size: int, what: str) -> Iterator[Finding]:
         """Yield what is wrong with blocks of ``size`` bytes that begin at ``starts``, each kind once.
 
-        A block may be cut off by the end of the file beyond its first byte: writers leave out the rest of
-        the last one. One block may overlap a second-level table only if it begins in it; with the tables of
-        one level up the overlap is checked exactly.
+        A block that the file's end cuts is a decision: some writers leave out the rest of the last one. With
+        the first level of tables every overlap is found, with the second that of a block that begins in one.
         """
         ordered = sorted(starts)
         if not ordered:
             return
         if ordered[-1] >= self.size:
             yield finding("image.truncated", what=what, end=ordered[-1] + size, size=self.size)
+        elif ordered[-1] + size > self.size:
+            yield finding("image.tail.short", what=what, count=ordered[-1] + size - self.size)
         if len(set(ordered)) != len(ordered):
             yield finding("image.circular", what=what, where="the same place twice")
         elif not self.sectors.isdisjoint(ordered):
@@ -70,6 +75,11 @@ class Layout:
             if at < len(ordered) and ordered[at] < last:
                 yield finding("image.circular", what=what, where=name)
                 return
+
+
+def stopping(findings: Iterable[Finding]) -> bool:
+    """Say whether one of ``findings`` is a blocker, after which further tables need not be read."""
+    return any(each.severity is Severity.BLOCKER for each in findings)
 
 
 def numbers(table: bytes, width: int, order: str) -> "array[int]":

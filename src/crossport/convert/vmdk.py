@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from crossport.convert.findings import finding
 from crossport.convert.inspection import Format, Inspection
 from crossport.convert.reader import Reader, Truncated
-from crossport.convert.tables import TABLE_BUDGET, Layout, sector_table
+from crossport.convert.tables import TABLE_BUDGET, Layout, sector_table, stopping
 from crossport.model.finding import Finding
 from crossport.units import SECTOR
 
@@ -188,7 +188,8 @@ def _grain_findings(reader: Reader, header: _Header, layout: Layout, count: int)
         entries = sector_table(reader, start, header.table_length, "grain table")
         grains = [entry * SECTOR for entry in entries if entry > _ZERO_GRAIN]
         # A compressed grain takes fewer bytes than it stands for, and at least a sector.
-        wrong = list(layout.blocks(grains, SECTOR if header.compression else header.grain * SECTOR, "grains"))
+        grain = SECTOR if header.compression else header.grain * SECTOR
+        wrong = list(layout.blocks(grains, grain, "grains"))
         yield from wrong
-        if wrong:
+        if stopping(wrong):
             return
