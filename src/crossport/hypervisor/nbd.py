@@ -74,6 +74,7 @@ class NbdDisk:
 
     def __init__(self, connection: socket.socket, export: wire.Export, timeout_s: float) -> None:
         self.size = export.size
+        self.min_block = export.min_block
         self.reads_as_zero = False
         self._connection = connection
         self._export = export

@@ -27,6 +27,7 @@ __all__ = ["Worker", "started"]
 # A worker tells its progress four times a second; one that says nothing for this long hangs.
 SILENT_S = 60.0
 _STDERR_KEPT = 4096
+_END_S = 30.0
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*|/[A-Za-z0-9_./-]+")
 _LIMITS = confine.Limits(address_space=4 << 30, cpu_s=None, open_files=64)
 
@@ -71,14 +72,27 @@ class Worker:
 
     async def end(self) -> None:
         """Kill it with everything in its process namespace, and wait for its end."""
+        await asyncio.shield(asyncio.ensure_future(self._ended()))
+
+    async def _ended(self) -> None:
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
-        await asyncio.shield(self.process.wait())
-        self._draining.cancel()
-        await asyncio.gather(self._draining, return_exceptions=True)
         if self.process.stdin is not None:
             self.process.stdin.close()
+        # bubblewrap dies first, the kernel then kills what is in its namespace: the pipes end with the last.
+        try:
+            async with asyncio.timeout(_END_S):
+                while self.process.stdout is not None and await self.process.stdout.read(MAX_LINE):
+                    pass
+                await self._draining
+                await self.process.wait()
+        except TimeoutError as error:
+            raise errors.Broken(
+                "transfer.worker.immortal",
+                f"{self.name} was killed, but does not end.",
+                remedy="Its storage hangs, most likely: look at the kernel's log.",
+            ) from error
 
     async def _said(self) -> dict[str, Any]:
         stdout = self.process.stdout

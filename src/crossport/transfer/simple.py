@@ -172,6 +172,7 @@ class _Tally:
 
     def from_sender(self, said: dict[str, Any]) -> None:
         self._read, self._sent = _number(said, "bytes_read"), _number(said, "bytes_sent")
+        self._report(self._progress())
 
     def from_receiver(self, said: dict[str, Any]) -> None:
         # What the receiver has verified and written counts, not what the sender believes.

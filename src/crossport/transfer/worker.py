@@ -130,8 +130,8 @@ def _openers(timeout_s: float) -> dict[str, disk.Opener]:
 def _report(event: Callable[[], dict[str, Any]], voice: _Voice) -> None:
     def forever() -> None:
         while True:
-            time.sleep(REPORT_EVERY_S)
             voice.say(event())
+            time.sleep(REPORT_EVERY_S)
 
     threading.Thread(target=forever, daemon=True).start()
 

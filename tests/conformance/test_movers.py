@@ -1,0 +1,163 @@
+"""Every mover passes one suite: in memory, between files, between NBD exports."""
+
+import asyncio
+import itertools
+import subprocess
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from crossport.identity import SiteIdentity
+from crossport.model.artifact import DiskRef, Place, Way
+from crossport.testing.conformance.mover import DigestingMover, MoverConformance
+from crossport.testing.memory_disk import MemoryDisks
+from crossport.testing.mover import MemoryMover
+from crossport.transfer.simple import SimpleMover
+
+
+class MachineClock:
+    """The machine's own time."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class HerePlace:
+    """Both ends work on this machine."""
+
+    def place(self, way: Way) -> Place:
+        subnet = "VMExportSubnet" if way is Way.READ else "VMImportSubnet"
+        return Place(cloud="alpha", subnet=subnet, address="127.0.0.1")
+
+
+class MemoryBench(HerePlace):
+    def __init__(self) -> None:
+        self.disks = MemoryDisks()
+        self.mover: DigestingMover = MemoryMover(self.disks, MachineClock())
+        self._numbers = itertools.count()
+
+    def source(self, content: bytes) -> DiskRef:
+        return self.target(len(content), content)
+
+    def target(self, size: int, content: bytes = b"") -> DiskRef:
+        ref = self.disks.create(f"alpha/{next(self._numbers)}", size)
+        writer = self.disks.open_writer(ref)
+        for at in range(0, len(content), 65536):
+            if any(content[at : at + 65536]):
+                writer.write(at, content[at : at + 65536])
+        writer.close()
+        return ref
+
+    def content(self, ref: DiskRef) -> bytes:
+        return self.disks.content(ref.locator)
+
+    def spoil(self, ref: DiskRef, position: int) -> None:
+        writer = self.disks.open_writer(ref)
+        writer.write(position, bytes([self.content(ref)[position] ^ 1]))
+        writer.close()
+
+    def lose(self, ref: DiskRef) -> None:
+        self.disks.remove(ref.locator)
+
+
+class FileBench(HerePlace):
+    """Sparse plain files."""
+
+    def __init__(self, directory: Path) -> None:
+        identity = SiteIdentity.open(directory / "identity", "north", clock=MachineClock())
+        self.mover: DigestingMover = SimpleMover(identity, MachineClock())
+        self.directory = directory
+        self._numbers = itertools.count()
+
+    def source(self, content: bytes) -> DiskRef:
+        return self.target(len(content), content)
+
+    def target(self, size: int, content: bytes = b"") -> DiskRef:
+        path = self.directory / f"{next(self._numbers)}.raw"
+        with path.open("wb") as file:
+            for at in range(0, len(content), 65536):
+                if any(content[at : at + 65536]):
+                    file.seek(at)
+                    file.write(content[at : at + 65536])
+            file.truncate(size)
+        return DiskRef(kind="file", locator=str(path), size=size)
+
+    def path(self, ref: DiskRef) -> Path:
+        return Path(ref.locator)
+
+    def content(self, ref: DiskRef) -> bytes:
+        return self.path(ref).read_bytes()
+
+    def spoil(self, ref: DiskRef, position: int) -> None:
+        with self.path(ref).open("r+b") as file:
+            file.seek(position)
+            [byte] = file.read(1)
+            file.seek(position)
+            file.write(bytes([byte ^ 1]))
+
+    def lose(self, ref: DiskRef) -> None:
+        self.path(ref).unlink()
+
+
+class NbdBench(FileBench):
+    """The same files, each served by a qemu-nbd of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.servers: dict[str, subprocess.Popen[bytes]] = {}
+
+    def target(self, size: int, content: bytes = b"") -> DiskRef:
+        file = super().target(size, content)
+        socket = Path(file.locator).with_suffix(".sock")
+        argv = ["qemu-nbd", "-f", "raw", "-k", str(socket), "-x", "disk", "--persistent", "-e", "8"]
+        server = subprocess.Popen([*argv, "--discard=unmap", file.locator], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not socket.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        socket.chmod(0o666)
+        ref = DiskRef(kind="nbd", locator=f"unix:{socket}?export=disk", size=size)
+        self.servers[ref.locator] = server
+        return ref
+
+    def path(self, ref: DiskRef) -> Path:
+        return Path(ref.locator.removeprefix("unix:").partition("?")[0]).with_suffix(".raw")
+
+    def content(self, ref: DiskRef) -> bytes:
+        return super().content(ref)[: ref.size]  # QEMU may have rounded the file up
+
+    def lose(self, ref: DiskRef) -> None:
+        self.servers[ref.locator].terminate()
+        self.servers[ref.locator].wait()
+
+    def close(self) -> None:
+        for server in self.servers.values():
+            server.terminate()
+            server.wait()
+
+
+class TestMemoryMover(MoverConformance):
+    @pytest.fixture
+    def bench(self) -> MemoryBench:
+        return MemoryBench()
+
+
+class TestSimpleMoverBetweenFiles(MoverConformance):
+    @pytest.fixture
+    def bench(self, tmp_path: Path) -> FileBench:
+        return FileBench(tmp_path)
+
+
+class TestSimpleMoverBetweenNbdExports(MoverConformance):
+    @pytest.fixture
+    def bench(self, tmp_path: Path) -> Generator[NbdBench]:
+        bench = NbdBench(tmp_path)
+        yield bench
+        bench.close()
