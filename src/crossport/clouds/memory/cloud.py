@@ -24,6 +24,7 @@ __all__ = ["BOOTABLE", "MemoryCloud"]
 BOOTABLE = b"boot"
 RUN_TAG = "crossport-run"
 HOME_TAG = "memory-home"
+ISOLATED_TAG = "memory-isolated"
 
 
 @record()
@@ -285,6 +286,7 @@ class MemoryCloud:
             if known:
                 return known
             self._check_room(new.vm)
+            volumes = [self._sealed(act, artifact) for artifact in new.artifacts]
             sources = [artifact for artifact in new.artifacts if artifact.role is Role.DISK]
             disks = tuple(
                 dataclasses.replace(disk, id=f"{act.run}-{artifact.name}", used_by=())
@@ -297,18 +299,31 @@ class MemoryCloud:
                 power=PowerState.RUNNING,
                 fenced=False,
                 quarantined=new.quarantine or new.isolated,
-                tags={**new.vm.tags, RUN_TAG: act.run},
+                tags={**new.vm.tags, RUN_TAG: act.run, **({ISOLATED_TAG: "yes"} if new.isolated else {})},
             )
             self._store.put("vms", vm_id, vm)
-            for disk in disks:
-                self._store.drop("volumes", disk.id)
+            for volume in volumes:
+                self._store.drop("volumes", volume.id)
+                if volume.role is not Role.DISK:  # the guest has taken it in
+                    self._store.disk(volume.id).unlink(missing_ok=True)
             return vm
+
+    def _sealed(self, act: Act, artifact: Artifact) -> _Volume:
+        volume = self._store.find("volumes", f"{act.run}-{artifact.name}", _Volume)
+        if volume is None:
+            raise errors.Refused("volume.foreign", f"{artifact.name} was not written by run {act.run}.")
+        if not volume.sealed:
+            raise errors.Conflict("import.open", f"{artifact.name} is still being written.")
+        return volume
 
     async def open_network(self, act: Act, vm_id: str) -> None:
         """End the quarantine."""
         with self._store.locked():
             self._admit(act)
-            self._put(self._known(vm_id), quarantined=False)
+            vm = self._known(vm_id)
+            if ISOLATED_TAG in vm.tags:
+                raise errors.Refused("vm.isolated", f"{vm.name} is an isolated copy and stays so.")
+            self._put(vm, quarantined=False)
 
     async def remove(self, act: Act, thing: Created) -> None:
         """Remove a VM or a volume."""

@@ -1,0 +1,65 @@
+"""Both clouds that come with the product keep what every cloud promises: the simulated one, fast."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from crossport.clouds.memory import MemoryCloud
+from crossport.model.artifact import Artifact
+from crossport.model.health import Probe, ProbeKind
+from crossport.model.vm import VM
+from crossport.testing.conformance import cloud as suite
+from crossport.testing.conformance import cloud_moving as moving
+from crossport.testing.file_disk import FileDisks
+from crossport.testing.world import ALPHA, web_vm
+
+
+class SimulatedStage:
+    """A simulated cloud of one test's own."""
+
+    image = "boot and data"
+    probe = Probe(kind=ProbeKind.HTTP, port=80)
+    shutdown_s = 1.0
+
+    def __init__(self, root: Path) -> None:
+        self.cloud = MemoryCloud("alpha", root)
+        self.cloud.found(ALPHA)
+
+    def described(self, name: str) -> VM:
+        return dataclasses.replace(web_vm(), name=name)
+
+    async def content(self, artifact: Artifact) -> bytes:
+        reader = FileDisks().open_reader(artifact.ref)
+        content = bytearray(artifact.ref.size)
+        reader.read_into(0, memoryview(content))
+        reader.close()
+        return bytes(content)
+
+    async def fill(self, artifact: Artifact, content: bytes) -> None:
+        writer = FileDisks().open_writer(artifact.ref)
+        writer.write(0, content)
+        writer.flush()
+        writer.close()
+
+
+class TestSimulatedCloud(
+    suite.CloudConformance,
+    suite.InventoryConformance,
+    suite.ProvisionerConformance,
+    suite.PowerConformance,
+    suite.FencerConformance,
+    suite.ProberConformance,
+    suite.ConsoleConformance,
+    suite.GatewayHostConformance,
+    moving.ExporterConformance,
+    moving.ImporterConformance,
+):
+    @pytest.fixture
+    def stage(self, tmp_path: Path) -> SimulatedStage:
+        return SimulatedStage(tmp_path)
+
+
+def test_no_suite_hides_a_test_of_another_one():
+    names = [name for kind in TestSimulatedCloud.__bases__ for name in vars(kind) if name.startswith("test_")]
+    assert len(set(names)) == len(names)
