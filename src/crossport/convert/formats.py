@@ -19,7 +19,16 @@ from crossport.convert.reader import FileReader, Reader, SliceReader, opened
 from crossport.hypervisor.qemu_img import Driver, Image, QemuImg
 from crossport.units import GIB, MIB, SECTOR, size_text
 
-__all__ = ["Converted", "OnProgress", "Source", "convert", "driver_of", "inspected"]
+__all__ = [
+    "Converted",
+    "OnProgress",
+    "Source",
+    "convert",
+    "driver_of",
+    "identity",
+    "inspected",
+    "require_unchanged",
+]
 
 OnProgress = Callable[[str, float], None]
 """Called with the step (``convert``, ``verify``, …) and the finished share of it, 0 to 1."""
@@ -74,6 +83,29 @@ def inspected(source: Source) -> Inspection:
         return inspect(_windowed(reader, source.window), stated=source.stated)
 
 
+def identity(path: Path) -> tuple[int, int, int, int]:
+    """Return what changes when a file is replaced or written: device, inode, size, time of modification.
+
+    Raise NotFound ``image.file.missing``.
+    """
+    try:
+        facts = path.stat()
+    except FileNotFoundError as error:
+        raise errors.NotFound("image.file.missing", f"There is no file {path}.") from error
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def require_unchanged(path: Path, before: tuple[int, int, int, int]) -> None:
+    """Raise Refused ``image.source.changed`` if ``path`` has not the `identity` it had ``before``."""
+    if identity(path) != before:
+        raise errors.Refused(
+            "image.source.changed",
+            f"{path.name} was changed while it was read.",
+            remedy="Stop whatever writes to it, and try again.",
+            field=path.name,
+        )
+
+
 async def convert(
     source: Source,
     target: Path,
@@ -92,7 +124,7 @@ async def convert(
     told = on_progress or _silent
     found = await asyncio.to_thread(_admitted, source, accept)
     _require_room(target, kind, found.virtual_size)
-    before = _identity(source.path)
+    before = identity(source.path)
     image = _image(source, found.format or Format.RAW)
     # The process id keeps two conversions apart; what a killed one leaves never has the target's name.
     part = _beside(target, f".{target.name}.{os.getpid()}.part")
@@ -108,12 +140,7 @@ async def convert(
         )
         told("verify", 0.0)
         await _verify(tool, image, Image(part, driver), kind)
-        if _identity(source.path) != before:
-            raise errors.Refused(
-                "image.source.changed",
-                f"{source} was changed while it was read.",
-                remedy="Stop whatever writes to it, and try again.",
-            )
+        require_unchanged(source.path, before)
         await asyncio.to_thread(_publish, part, target)
     finally:
         await asyncio.to_thread(part.unlink, missing_ok=True)
@@ -178,11 +205,6 @@ def _file_bound(size: int) -> int:
     """Return more than any format needs for a disk of ``size`` bytes: tables take under 1 %, a VHDX block
     256 MiB."""
     return -(-(size + size // 8 + 512 * MIB) // SECTOR) * SECTOR
-
-
-def _identity(path: Path) -> tuple[int, int, int, int]:
-    facts = path.stat()
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _publish(part: Path, target: Path) -> None:

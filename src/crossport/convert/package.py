@@ -19,7 +19,15 @@ from pathlib import Path
 from crossport import errors
 from crossport.convert.appliance import Appliance, ApplianceDisk
 from crossport.convert.findings import finding, refuse
-from crossport.convert.formats import Converted, OnProgress, Source, convert, inspected
+from crossport.convert.formats import (
+    Converted,
+    OnProgress,
+    Source,
+    convert,
+    identity,
+    inspected,
+    require_unchanged,
+)
 from crossport.convert.inspection import Format, Inspection
 from crossport.convert.ova import Member, archive_members, directory_members, manifest_findings
 from crossport.convert.ovf_read import MAX_DESCRIPTOR, Description, plain_name, read_descriptor
@@ -136,6 +144,7 @@ async def import_package(
     raises.
     """
     told = on_progress or _silent
+    before = await asyncio.to_thread(identity, source)
     package = await asyncio.to_thread(_package_or_image, source, told)
     refuse(package.findings, source.name, accept)
     await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
@@ -154,6 +163,7 @@ async def import_package(
             )
             made.append(path)
             disks.append(replace(disk, file=path.name, file_size=done.file_size, format=str(kind)))
+        await asyncio.to_thread(require_unchanged, source, before)
     except BaseException:
         for path in made:
             path.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """What we write is read by programs that know nothing of us: qemu-img, GNU tar, sha256sum.
 
 The images that attacks are made of are checked too: an attack on an image that no tool opens proves nothing.
-nothing.
 """
 
 import json

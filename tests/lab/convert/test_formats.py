@@ -10,6 +10,7 @@ import hashlib
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +158,41 @@ async def test_a_source_that_changes_meanwhile_is_refused(original: Path, tmp_pa
         await convert(Source(source), tmp_path / "out", Format.QCOW2, tool=TOOL, on_progress=write)
     assert caught.value.code == "image.source.changed"
     assert list(tmp_path.iterdir()) == [source]
+
+
+class Flipping(QemuImg):
+    """The tool on a machine with bad memory: one bit of what it writes is wrong."""
+
+    async def convert(self, *arguments: Any, **options: Any) -> None:
+        await super().convert(*arguments, **options)
+        target: Path = arguments[1]
+        content = bytearray(target.read_bytes())
+        content[-1] ^= 1
+        target.write_bytes(bytes(content))
+
+
+async def test_one_wrong_bit_in_the_written_image_is_noticed_and_nothing_is_left(
+    original: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(errors.Broken) as caught:
+        await convert(Source(original), tmp_path / "out", Format.RAW, tool=Flipping())
+    assert caught.value.code == "image.verify.failed"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_backing_file_is_followed_unless_the_caller_names_it(tmp_path: Path) -> None:
+    top, base = tmp_path / "top", Image(tmp_path / "base", "raw")
+    assert Image(top, "qcow2").node()["backing"] is None
+    assert Image(top, "qcow2", backing=base).node()["backing"] == base.node()
+    assert Image(top, "qcow2", backing=base).files() == (top, base.path)
+
+
+async def test_a_chain_whose_backing_file_is_named_is_read_through(tmp_path: Path, original: Path) -> None:
+    top, plain = tmp_path / "top.qcow2", tmp_path / "plain"
+    await TOOL.create(top, "qcow2", SIZE)
+    chain = Image(top, "qcow2", backing=Image(original, "raw"))
+    await TOOL.convert(chain, plain, "raw")
+    assert plain.read_bytes() == content()
 
 
 async def test_the_wrapper_measures_maps_checks_resizes_and_compares(
