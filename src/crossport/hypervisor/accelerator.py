@@ -110,7 +110,7 @@ async def _boots(boot: BootDisk, uid: int) -> str:
         groups=(kvm_group() or uid,),
         uid=uid,
         gid=uid,
-        environment={"TMPDIR": "/tmp"},  # noqa: S108 - inside
+        environment={"TMPDIR": "/tmp/."},  # noqa: S108 - inside; QEMU takes /var/tmp instead of /tmp
         limits=confine.Limits(address_space=None, cpu_s=60),
     )
     machine = asyncio.ensure_future(

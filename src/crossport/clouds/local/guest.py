@@ -1,0 +1,241 @@
+"""The power of guests: start, shut down, power off, suspend; and what became of them meanwhile.
+
+Every change is made by QEMU first and written down then, except that a start is written down just before
+the first instruction. What a guest does by itself (it may switch itself off) is noticed by `settled`.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+
+from crossport import errors
+from crossport.clouds.local import console
+from crossport.clouds.local.installation import Installation
+from crossport.clouds.local.launch import control_of, launch, unplug
+from crossport.clouds.local.state import Guest, OpenExport, Volume
+from crossport.clouds.local.volume import sync
+from crossport.hypervisor import daemon, qmp
+from crossport.model.artifact import Role
+from crossport.model.permit import Fence
+from crossport.model.run import Act
+from crossport.model.vm import PowerState
+
+__all__ = ["ended", "fence", "go_on", "power_off", "settled", "shut_down", "start", "suspend", "unfence"]
+
+_PRESS_AGAIN_S = 8.0
+_SUSPEND_S = 600.0
+_POLL_S = 0.05
+_FASTEST = 1 << 40  # bytes a second: the default of 128 MiB/s is for networks
+
+
+async def settled(cloud: Installation, guest: Guest) -> Guest:
+    """Return the guest with the power it really has, after tidying up behind one that ended."""
+    if guest.daemon is None:
+        return guest
+    if daemon.alive(guest.daemon):
+        if guest.vm.power is not PowerState.SUSPENDED:
+            return guest
+        # Its memory is written; a service died before it could end it.
+        await daemon.kill(guest.daemon)
+    await unplug(cloud, guest)
+    if guest.tpm_daemon is not None:
+        # It ends with QEMU; only its state matters, and that is on the disk.
+        await daemon.kill(guest.tpm_daemon)
+    console.trim(cloud, guest)
+    power = PowerState.SUSPENDED if guest.memory else PowerState.STOPPED
+    return _put(cloud, cloud.guest(guest.vm.id), power, daemon=None, tpm_daemon=None)
+
+
+async def start(cloud: Installation, act: Act, vm_id: str) -> None:
+    """Start or resume; return when QEMU runs the guest. Refuse a fenced one and one that is read out."""
+    async with cloud.working(vm_id, "starting"):
+        guest = await _mine(cloud, act, vm_id)
+        if guest.vm.fenced:
+            raise errors.Refused(
+                "vm.fenced",
+                f"{guest.vm.name} is fenced and must not start.",
+                remedy="It moved elsewhere, or is about to; the run that fenced it releases it.",
+            )
+        if guest.daemon is not None:
+            await go_on(cloud, guest)
+            return
+        exports = [one for one in cloud.state.every(OpenExport) if one.vm_id == vm_id]
+        if exports:
+            raise errors.Conflict(
+                "vm.exported",
+                f"The disks of {guest.vm.name} are being read by run {exports[0].run}.",
+                remedy="Wait until it ends, or cancel it.",
+            )
+        await launch(cloud, guest)
+
+
+async def go_on(cloud: Installation, guest: Guest) -> None:
+    """Make sure that a QEMU that is there executes its guest."""
+    async with qmp.monitor(control_of(cloud, guest)) as steer:
+        status = await steer.execute("query-status")
+        if not status["running"]:
+            await steer.execute("cont")
+
+
+async def shut_down(cloud: Installation, act: Act, vm_id: str, timeout_s: float) -> bool:
+    """Press the power button, again while nothing happens; say whether the guest was off in time."""
+    async with cloud.working(vm_id, "shutting down"):
+        guest = await _mine(cloud, act, vm_id)
+        if guest.vm.power is PowerState.SUSPENDED:
+            raise _wrong(guest, "shut down")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while guest.daemon is not None and (left := deadline - loop.time()) > 0:
+            # A guest that is still booting does not hear the button; one that just ended has none.
+            with contextlib.suppress(errors.Unavailable):
+                async with qmp.monitor(control_of(cloud, guest), timeout_s=5) as steer:
+                    await steer.execute("system_powerdown")
+            await daemon.ended(guest.daemon, min(left, _PRESS_AGAIN_S))
+            guest = await settled(cloud, guest)
+        return guest.daemon is None
+
+
+async def power_off(cloud: Installation, act: Act, vm_id: str) -> None:
+    """Take the power away; the memory of a suspended guest is given up."""
+    async with cloud.working(vm_id, "powering off"):
+        guest = await _mine(cloud, act, vm_id)
+        await ended(cloud, guest)
+        guest = cloud.guest(vm_id)
+        if guest.vm.power is PowerState.SUSPENDED:
+            _drop_memory(cloud, guest)
+            _put(cloud, guest, PowerState.STOPPED, memory="")
+
+
+async def ended(cloud: Installation, guest: Guest) -> Guest:
+    """End the guest's QEMU, politely at first, and tidy up."""
+    if guest.daemon is not None:
+        # It may be gone, or not answer: both end below.
+        with contextlib.suppress(errors.Unavailable):
+            async with qmp.monitor(control_of(cloud, guest), timeout_s=5) as steer:
+                await steer.execute("quit", timeout_s=5)
+        if not await daemon.ended(guest.daemon, 10):
+            await daemon.kill(guest.daemon)
+    return await settled(cloud, guest)
+
+
+async def suspend(cloud: Installation, act: Act, vm_id: str) -> None:
+    """Stop the guest, keep its memory in a file, end QEMU. Not an error when that is so already."""
+    async with cloud.working(vm_id, "suspending"):
+        guest = await _mine(cloud, act, vm_id)
+        if guest.vm.power is PowerState.SUSPENDED:
+            return
+        if guest.daemon is None:
+            raise _wrong(guest, "suspended")
+        await console.eject_seed(cloud, guest)
+        guest = cloud.guest(vm_id)
+        volume = _memory_volume(cloud, guest)
+        try:
+            await _written(cloud, guest, volume)
+        except BaseException:
+            cloud.path(volume).unlink(missing_ok=True)
+            cloud.state.drop(volume.id, Volume)
+            await _continue(cloud, guest)
+            raise
+        sync(cloud.path(volume))
+        volume = dataclasses.replace(volume, size=cloud.path(volume).stat().st_size)
+        with cloud.state.together():
+            cloud.state.put(volume.id, volume)
+            # Written while QEMU is still there, paused: its end is only cleaning up.
+            guest = _put(cloud, guest, PowerState.SUSPENDED, memory=volume.id)
+        await ended(cloud, guest)
+
+
+async def _written(cloud: Installation, guest: Guest, volume: Volume) -> None:
+    path = cloud.path(volume)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    cloud.own(path, guest.uid)
+    try:
+        async with qmp.monitor(control_of(cloud, guest)) as steer:
+            await steer.execute("stop")
+            await steer.execute("migrate-set-parameters", {"max-bandwidth": _FASTEST})
+            await steer.pass_descriptor("memory", descriptor)
+            await steer.execute("migrate", {"uri": "fd:memory"})
+            for _ in range(round(_SUSPEND_S / _POLL_S)):
+                answer = await steer.execute("query-migrate")
+                if answer["status"] == "completed":
+                    return
+                if answer["status"] in {"failed", "cancelled"}:
+                    break
+                await asyncio.sleep(_POLL_S)
+    finally:
+        os.close(descriptor)
+    raise errors.Unavailable(
+        "vm.suspend.failed",
+        f"The memory of {guest.vm.name} could not be written.",
+        remedy="See that the cloud's file system has room for it, then try again.",
+    )
+
+
+async def _continue(cloud: Installation, guest: Guest) -> None:
+    async with qmp.monitor(control_of(cloud, guest)) as steer:
+        await steer.execute("cont")
+
+
+def _memory_volume(cloud: Installation, guest: Guest) -> Volume:
+    volume = Volume(
+        id=f"{guest.vm.id}-memory",
+        name="memory",
+        role=Role.MEMORY,
+        size=0,
+        format="raw",
+        path=f"volumes/{guest.vm.id}-memory.raw",
+        uid=guest.uid,
+        vm_id=guest.vm.id,
+    )
+    cloud.state.put(volume.id, volume)
+    return volume
+
+
+def _drop_memory(cloud: Installation, guest: Guest) -> None:
+    if guest.memory:
+        cloud.path(cloud.volume(guest.memory)).unlink(missing_ok=True)
+        cloud.state.drop(guest.memory, Volume)
+
+
+async def fence(cloud: Installation, act: Act, vm_id: str) -> Fence:
+    """Lock the VM and unplug its NICs, for every start from now on. Raise Conflict when it runs."""
+    async with cloud.working(vm_id, "fencing"):
+        guest = await _mine(cloud, act, vm_id)
+        if guest.daemon is not None:
+            raise errors.Conflict(
+                "vm.running", f"{guest.vm.name} runs and cannot be fenced.", remedy="Stop it first."
+            )
+        vm = dataclasses.replace(guest.vm, fenced=True)
+        cloud.state.put(vm_id, dataclasses.replace(guest, vm=vm, detached=True))
+        locked = "It is locked: the cloud refuses to start it, and never starts a VM by itself."
+        return Fence(done=(locked, "Its network cards are unplugged."))
+
+
+async def unfence(cloud: Installation, act: Act, vm_id: str) -> None:
+    """Undo ``fence``."""
+    async with cloud.working(vm_id, "releasing"):
+        guest = await _mine(cloud, act, vm_id)
+        vm = dataclasses.replace(guest.vm, fenced=False)
+        cloud.state.put(vm_id, dataclasses.replace(guest, vm=vm, detached=False))
+
+
+async def _mine(cloud: Installation, act: Act, vm_id: str) -> Guest:
+    cloud.state.admit(act)
+    return await settled(cloud, cloud.guest(vm_id))
+
+
+def _put(cloud: Installation, guest: Guest, power: PowerState, **changes: object) -> Guest:
+    vm = dataclasses.replace(guest.vm, power=power)
+    changed = dataclasses.replace(guest, vm=vm, **changes)
+    cloud.state.put(guest.vm.id, changed)
+    return changed
+
+
+def _wrong(guest: Guest, what: str) -> errors.Conflict:
+    return errors.Conflict(
+        "vm.power.wrong",
+        f"{guest.vm.name} is {guest.vm.power} and cannot be {what}.",
+        remedy="Start it first.",
+    )

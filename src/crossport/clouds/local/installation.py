@@ -1,0 +1,138 @@
+"""The one running instance of an embedded cloud: its directory, state, network and the locks of its parts."""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import os
+import uuid
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from crossport import errors
+from crossport.clouds.local.fabric import Fabric
+from crossport.clouds.local.spec import CloudSpec, Layout
+from crossport.clouds.local.state import Guest, State, Volume
+from crossport.hypervisor.qemu import Accelerator
+from crossport.model import codec
+from crossport.model.run import Act
+from crossport.spi.clock import Clock
+
+__all__ = ["Installation", "identity", "runtime_directory"]
+
+# Below 2^31, above what packages and systemd allocate: 60 000 users for each of 2 000 clouds.
+_FIRST_UID = 1_900_000_000
+_UIDS = 60_000
+_CLOUDS = 2_000
+# The longest name below the runtime directory ("x-" and ten digits, "/nbd") leaves this much of 107 bytes.
+_LONGEST_RUNTIME = 85
+
+
+def identity(token: str) -> str:
+    """Return the cloud's id, which no other cloud has, from its token."""
+    return hashlib.sha256(b"crossport cloud " + token.encode()).hexdigest()[:10]
+
+
+def runtime_directory(spec: CloudSpec, layout: Layout, cloud_id: str) -> Path:
+    """Return where sockets lie that others open by their path: the kernel takes 107 bytes at most."""
+    if spec.runtime:
+        return Path(spec.runtime)
+    inside = layout.root / "run"
+    if len(bytes(inside)) <= _LONGEST_RUNTIME:
+        return inside
+    return Path(f"/tmp/crossport-{os.getuid()}-{cloud_id}")  # noqa: S108 - made 0700 and its owner checked
+
+
+@dataclasses.dataclass(kw_only=True)
+class Installation:
+    """What every part of the cloud works with. ``accelerator`` is None until something has to be started."""
+
+    layout: Layout
+    state: State
+    fabric: Fabric
+    cloud_id: str
+    clock: Clock
+    runtime: Path
+    accelerator: Accelerator | None = None
+    accelerator_reason: str = ""
+    busy: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    allocation: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    _locks: dict[str, asyncio.Lock] = dataclasses.field(default_factory=dict[str, asyncio.Lock])
+
+    @property
+    def spec(self) -> CloudSpec:
+        """What the cloud is now."""
+        return codec.decoded(self.state.fact("spec"), CloudSpec)
+
+    def change_spec(self, spec: CloudSpec) -> None:
+        """Replace what the cloud is."""
+        spec.check()
+        self.state.remember("spec", codec.encoded(spec))
+
+    @property
+    def as_root(self) -> bool:
+        """Whether guests get users of their own."""
+        return os.geteuid() == 0
+
+    def new_uid(self) -> int:
+        """Return a user that nothing else in this cloud has now; without root there is only one."""
+        if not self.as_root:
+            return os.getuid()
+        base = _FIRST_UID + int(self.cloud_id, 16) % _CLOUDS * _UIDS
+        return base + self.state.count_up("uid") % _UIDS
+
+    def own(self, path: Path, uid: int) -> None:
+        """Make the file or directory ``path`` the user's and nobody else's."""
+        path.chmod(0o700 if path.is_dir() else 0o600)
+        if self.as_root:
+            os.chown(path, uid, uid)
+
+    def path(self, volume: Volume) -> Path:
+        """Return where the volume's bytes are."""
+        return self.layout.root / volume.path
+
+    def made_id(self, act: Act, what: str) -> str:
+        """Return the id of a thing that this act makes: the same however often it is done."""
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.cloud_id}/{act.run}/{act.step}/{what}"))
+
+    def guest(self, reference: str) -> Guest:
+        """Return the guest with this id, or the only one with this name."""
+        exact = self.state.find(reference, Guest)
+        if exact is not None:
+            return exact
+        named = [guest for guest in self.state.every(Guest) if guest.vm.name == reference]
+        if not named:
+            raise errors.NotFound(
+                "vm.unknown",
+                f"{self.spec.name} has no VM {reference}.",
+                remedy="List the VMs and use a name or id from there.",
+            )
+        if len(named) > 1:
+            raise errors.Conflict(
+                "vm.name.ambiguous",
+                f"{self.spec.name} has {len(named)} VMs named {reference}.",
+                remedy=f"Use an id: {', '.join(guest.vm.id for guest in named)}.",
+            )
+        return named[0]
+
+    def volume(self, volume_id: str) -> Volume:
+        """Return the volume; raise NotFound."""
+        volume = self.state.find(volume_id, Volume)
+        if volume is None:
+            raise errors.NotFound("volume.unknown", f"There is no volume {volume_id}.")
+        return volume
+
+    @contextlib.asynccontextmanager
+    async def working(self, vm_id: str, word: str) -> AsyncGenerator[None]:
+        """Keep everybody else away from the VM, and show ``word`` as what is being done with it."""
+        lock = self._locks.setdefault(vm_id, asyncio.Lock())
+        async with lock:
+            self.busy[vm_id] = word
+            try:
+                yield
+            finally:
+                self.busy.pop(vm_id, None)
+
+    def is_busy(self, vm_id: str) -> bool:
+        """Say whether somebody works on the VM."""
+        return vm_id in self._locks and self._locks[vm_id].locked()

@@ -1,0 +1,135 @@
+"""Give a VM's bytes out: everything that makes it, opened for reading at one moment, until the end."""
+
+import asyncio
+import dataclasses
+import shutil
+from pathlib import Path
+
+from crossport import errors
+from crossport.clouds.local import catalog, fleece, serving
+from crossport.clouds.local import guest as power
+from crossport.clouds.local.installation import Installation
+from crossport.clouds.local.state import Guest, OpenExport, Volume
+from crossport.clouds.local.volume import file_size
+from crossport.hypervisor import daemon
+from crossport.model.artifact import Artifact, Export, ExportPoint, Role
+from crossport.model.run import Act
+from crossport.model.vm import PowerState
+
+__all__ = ["drop_export", "end_export", "export"]
+
+_NEEDED = {ExportPoint.STOPPED: PowerState.STOPPED, ExportPoint.SUSPENDED: PowerState.SUSPENDED}
+
+
+async def export(cloud: Installation, act: Act, vm_id: str, point: ExportPoint) -> Export:
+    """Open the VM for reading. The same run gets the same answer again; another one is refused meanwhile."""
+    cloud.state.admit(act)
+    async with cloud.working(vm_id, "exporting"):
+        guest = await power.settled(cloud, cloud.guest(vm_id))
+        _need_power(guest, point)
+        for other in cloud.state.every(OpenExport):
+            if other.vm_id == vm_id and other.run != act.run:
+                raise errors.Conflict(
+                    "vm.exported",
+                    f"{guest.vm.name} is being read by run {other.run}.",
+                    remedy="Wait until it ends, or cancel it.",
+                )
+        key = f"{act.run} {vm_id}"
+        opened = cloud.state.find(key, OpenExport)
+        if opened is not None and not _holds(opened, act, point, guest):
+            await drop_export(cloud, opened)
+            opened = None
+        if opened is None:
+            opened = OpenExport(id=key, run=act.run, vm_id=vm_id, epoch=act.epoch, point=point)
+            opened = await _opened(cloud, opened, guest)
+        return Export(vm=catalog.described(cloud, guest), point=point, artifacts=opened.artifacts)
+
+
+def _need_power(guest: Guest, point: ExportPoint) -> None:
+    needed = _NEEDED.get(point)
+    if needed is not None and guest.vm.power is not needed:
+        raise errors.Conflict(
+            "vm.power.wrong",
+            f"{guest.vm.name} is {guest.vm.power}, not {needed}.",
+            remedy=f"Have it {needed} first.",
+        )
+
+
+def _holds(opened: OpenExport, act: Act, point: ExportPoint, guest: Guest) -> bool:
+    """Whether what is open is what is asked for, and its servers live."""
+    if (opened.epoch, opened.point) != (act.epoch, point) or not opened.artifacts:
+        return False
+    if opened.live:
+        return guest.daemon is not None
+    return opened.daemon is not None and daemon.alive(opened.daemon)
+
+
+async def _opened(cloud: Installation, opened: OpenExport, guest: Guest) -> OpenExport:
+    disks = [cloud.volume(disk.id) for disk in guest.vm.disks if not cloud.volume(disk.id).seed]
+    states = [_measured(cloud, cloud.volume(one)) for one in (guest.nvram, guest.tpm, guest.memory) if one]
+    live = guest.daemon is not None
+    # Written down before anything is opened, so that it can be closed whatever happens.
+    opened = dataclasses.replace(opened, live=live, overlays=len(guest.vm.disks) if live else 0)
+    cloud.state.put(opened.id, opened)
+    path = serving.socket_path(cloud, opened.id)
+    if live:
+        live_path = path.with_name("live")
+        states = await asyncio.to_thread(_copied, cloud, guest, states)
+        await fleece.begin_fleecing(cloud, guest, [cloud.volume(d.id) for d in guest.vm.disks], live_path)
+        server = await serving.open_volumes(cloud, opened.id, states, writable=False)
+        artifacts = [*_disk_artifacts(disks, live_path), *_state_artifacts(states, path)]
+    else:
+        server = await serving.open_volumes(cloud, opened.id, [*disks, *states], writable=False)
+        artifacts = [*_disk_artifacts(disks, path), *_state_artifacts(states, path)]
+    opened = dataclasses.replace(opened, daemon=server, artifacts=tuple(artifacts))
+    cloud.state.put(opened.id, opened)
+    return opened
+
+
+def _disk_artifacts(disks: list[Volume], path: Path) -> list[Artifact]:
+    return [serving.artifact(disk, path, name=f"disk-{number}") for number, disk in enumerate(disks)]
+
+
+def _state_artifacts(states: list[Volume], path: Path) -> list[Artifact]:
+    return [serving.artifact(one, path, name=str(one.role)) for one in states if one.size]
+
+
+def _measured(cloud: Installation, volume: Volume) -> Volume:
+    """A TPM's state has the size that it has now."""
+    return dataclasses.replace(volume, size=file_size(cloud, volume))
+
+
+def _copied(cloud: Installation, guest: Guest, states: list[Volume]) -> list[Volume]:
+    """Copy what a running guest may still write; it is small."""
+    copies: list[Volume] = []
+    for volume in states:
+        if volume.role is Role.MEMORY or not volume.size:
+            continue
+        path = cloud.layout.vm(guest.vm.id) / f"moment-{volume.role}.raw"
+        shutil.copyfile(cloud.path(volume), path)
+        cloud.own(path, guest.uid)
+        relative = str(path.relative_to(cloud.layout.root))
+        copies.append(dataclasses.replace(volume, path=relative, size=path.stat().st_size))
+    return copies
+
+
+async def end_export(cloud: Installation, act: Act, vm_id: str) -> None:
+    """Close what the run opened of this VM. Not an error when nothing is open."""
+    cloud.state.admit(act)
+    async with cloud.working(vm_id, "ending the export of"):
+        opened = cloud.state.find(f"{act.run} {vm_id}", OpenExport)
+        if opened is not None:
+            await drop_export(cloud, opened)
+
+
+async def drop_export(cloud: Installation, opened: OpenExport) -> None:
+    """Close the export, whoever opened it. The caller keeps others away from the VM."""
+    guest = cloud.state.find(opened.vm_id, Guest)
+    if guest is not None:
+        guest = await power.settled(cloud, guest)
+        if opened.live:
+            await fleece.end_fleecing(cloud, guest, opened.overlays)
+        for path in cloud.layout.vm(guest.vm.id).glob("moment-*"):
+            path.unlink()
+    await serving.close(cloud, opened.id, opened.daemon, in_order=False)
+    cloud.state.drop(opened.id, OpenExport)

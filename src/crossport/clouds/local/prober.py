@@ -1,0 +1,86 @@
+"""Ask a guest from inside its cloud whether it is well: TCP, HTTP, or a text on its console."""
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+
+from crossport.clouds.local import console
+from crossport.clouds.local.installation import Installation
+from crossport.clouds.local.launch import port_of
+from crossport.clouds.local.provision import refresh_ports
+from crossport.clouds.local.state import Guest
+from crossport.model.health import Probe, ProbeKind, ProbeResult
+
+__all__ = ["probe"]
+
+_TRY_S = 5.0
+_LARGEST_ANSWER = 256 * 1024
+
+
+async def probe(cloud: Installation, guest: Guest, asked: Probe) -> ProbeResult:
+    """Try once. Whatever goes wrong is a bad result that says what was seen."""
+    if guest.daemon is None:
+        return ProbeResult(probe=asked, good=False, text=f"{guest.vm.name} is {guest.vm.power}.")
+    if asked.kind is ProbeKind.CONSOLE:
+        seen = asked.expect in console.tail(cloud, guest, cloud.spec.console_size, this_boot=True)
+        text = f"The console {'shows' if seen else 'does not show'} {asked.expect!r}."
+        return ProbeResult(probe=asked, good=seen, text=text)
+    if not guest.vm.nics or guest.detached:
+        return ProbeResult(probe=asked, good=False, text=f"{guest.vm.name} has no network card plugged in.")
+    if asked.port not in guest.probed:
+        guest = await refresh_ports(cloud, dataclasses.replace(guest, probed=(*guest.probed, asked.port)))
+    try:
+        async with asyncio.timeout(_TRY_S):
+            return await _asked(cloud, guest, asked)
+    except TimeoutError:
+        text = f"Port {asked.port} did not answer within {_TRY_S:.0f} s."
+    except OSError as error:
+        text = f"Port {asked.port} cannot be reached: {error.strerror or error}."
+    return ProbeResult(probe=asked, good=False, text=text)
+
+
+async def _asked(cloud: Installation, guest: Guest, asked: Probe) -> ProbeResult:
+    link = await cloud.fabric.connect(port_of(cloud, guest, 0), asked.port, _TRY_S)
+    with link:
+        if asked.kind is ProbeKind.TCP:
+            # User-mode networking accepts for a guest that is not there, then hangs up.
+            alive = await _stays_open(link)
+            text = f"Port {asked.port} {'is open' if alive else 'hangs up at once'}."
+            return ProbeResult(probe=asked, good=alive, text=text)
+        return _judged(asked, await _fetched(link, guest, asked))
+
+
+async def _stays_open(link: socket.socket) -> bool:
+    link.setblocking(False)
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.3):
+            return bool(await loop.sock_recv(link, 1))
+    return True
+
+
+async def _fetched(link: socket.socket, guest: Guest, asked: Probe) -> bytes:
+    link.setblocking(False)
+    loop = asyncio.get_running_loop()
+    host = guest.vm.nics[0].addresses[0].partition("/")[0] if guest.vm.nics[0].addresses else "guest"
+    request = f"GET {asked.path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    await loop.sock_sendall(link, request.encode())
+    answer = b""
+    while len(answer) < _LARGEST_ANSWER and (piece := await loop.sock_recv(link, 65536)):
+        answer += piece
+    return answer
+
+
+def _judged(asked: Probe, answer: bytes) -> ProbeResult:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    words = head.split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+        return ProbeResult(probe=asked, good=False, text=f"Port {asked.port} does not speak HTTP.")
+    status = int(words[1])
+    if status >= 400:
+        return ProbeResult(probe=asked, good=False, text=f"GET {asked.path} answers {status}.")
+    if asked.expect and asked.expect.encode() not in body:
+        text = f"GET {asked.path} answers {status}, but without {asked.expect!r}."
+        return ProbeResult(probe=asked, good=False, text=text)
+    return ProbeResult(probe=asked, good=True, text=f"GET {asked.path} answers {status}.")

@@ -1,0 +1,134 @@
+"""The process that owns one embedded cloud: ``python -m crossport.clouds.local.service --root DIR``.
+
+It takes the directory's lock (a second one ends at once), finds again what is still running, listens on a
+unix socket inside the directory, and ends when it was idle long enough: no call and no running guest. While
+guests run it stays, because it bounds their console logs and takes their seeds out. Killed at any moment it
+loses nothing: guests and copies are processes of their own.
+"""
+
+import argparse
+import asyncio
+import logging
+import logging.handlers
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from crossport import errors
+from crossport.clouds.local import console, guest, orphan, provision, serving
+from crossport.clouds.local.installation import Installation
+from crossport.clouds.local.ownership import locked, open_installation
+from crossport.clouds.local.routes import Desk, application
+from crossport.clouds.local.spec import Layout
+from crossport.clouds.local.state import Guest
+from crossport.hypervisor import unix_socket
+from crossport.hypervisor.daemon import boot_id
+from crossport.model.vm import PowerState
+
+__all__ = ["main"]
+
+_LOG = logging.getLogger("crossport.clouds.local")
+_TICK_S = 0.5
+_FAILED_IDLE_S = 5.0
+_LOG_SIZE = 1 << 20
+
+
+def main(arguments: list[str]) -> int:
+    """Own the cloud until it is idle or told to end; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m crossport.clouds.local.service", description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="the cloud's directory")
+    layout = Layout(parser.parse_args(arguments).root.resolve())
+    try:
+        lock = locked(layout)
+    except errors.Conflict:
+        return 0
+    try:
+        _log_to(layout.log)
+        asyncio.run(_owned(layout))
+    finally:
+        os.close(lock)
+    return 0
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_SIZE, backupCount=1)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+async def _owned(layout: Layout) -> None:
+    cloud = open_installation(layout)
+    failure: errors.Error | None = None
+    try:
+        await _found_again(cloud)
+    except errors.Error as error:
+        # Whoever calls is told why; a service that just ended would leave them guessing.
+        _LOG.error("The cloud cannot start: %s", error)
+        failure = error
+    desk = Desk(cloud, failure)
+    config = uvicorn.Config(application(cloud, desk), log_config=None, access_log=False, lifespan="off")
+    server = uvicorn.Server(config)
+    with unix_socket.listening(layout.socket) as listener:
+        _LOG.info("cloud=%s serves", cloud.spec.name)
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(_kept(cloud, desk, server, failed=failure is not None))
+            await server.serve(sockets=[listener])
+            keeper.cancel()
+    _LOG.info("cloud=%s ends", cloud.spec.name)
+    cloud.state.close()
+
+
+async def _found_again(cloud: Installation) -> None:
+    """Make the networks, and take up every guest as it is now."""
+    serving.ensure_runtime(cloud)
+    await cloud.fabric.ensure(cloud.spec.networks)
+    for one in cloud.state.every(Guest):
+        found = await guest.settled(cloud, one)
+        if found.daemon is not None:
+            _LOG.info("vm=%s found again, pid=%s", found.vm.id, found.daemon.pid)
+            await provision.refresh_ports(cloud, found)
+            await guest.go_on(cloud, found)
+    for text in orphan.orphans(cloud):
+        _LOG.warning("orphan: %s", text)
+    _LOG.info("boot=%s", boot_id())
+
+
+async def _kept(cloud: Installation, desk: Desk, server: uvicorn.Server, *, failed: bool) -> None:
+    """Look after guests, and end the service when nobody needs it."""
+    idle_s = _FAILED_IDLE_S if failed else cloud.spec.idle_s
+    while not server.should_exit:
+        await cloud.clock.sleep(_TICK_S)
+        running = False
+        for one in cloud.state.every(Guest):
+            try:
+                running |= await _looked_after(cloud, one)
+            except errors.Error as error:
+                _LOG.warning("vm=%s cannot be looked after: %s", one.vm.id, error)
+        idle = cloud.clock.monotonic() - desk.last_call > idle_s
+        if idle and not running and not desk.open_calls:
+            server.should_exit = True
+
+
+async def _looked_after(cloud: Installation, one: Guest) -> bool:
+    """Settle, trim, eject; say whether the guest runs."""
+    if one.vm.power is not PowerState.RUNNING:
+        return False
+    if cloud.is_busy(one.vm.id):
+        return True
+    async with cloud.working(one.vm.id, ""):
+        current = await guest.settled(cloud, cloud.guest(one.vm.id))
+        if current.daemon is None:
+            _LOG.info("vm=%s switched itself off", current.vm.id)
+            return False
+        console.trim(cloud, current)
+        current = cloud.guest(one.vm.id)
+        if current.seeded and console.has_reported(cloud, current):
+            await console.eject_seed(cloud, current)
+            _LOG.info("vm=%s seed ejected", current.vm.id)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

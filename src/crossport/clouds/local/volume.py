@@ -1,0 +1,194 @@
+"""The bytes of VMs and images: made, copied, inspected and deleted. Formats are always stated.
+
+Nothing is shared with anything outside: what comes in is copied, byte by byte, and inspected before any tool
+reads it. A volume belongs to one user of the machine, the one its VM runs as.
+"""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from crossport import errors
+from crossport.clouds.local.installation import Installation
+from crossport.clouds.local.state import Image, Volume
+from crossport.convert.inspect import inspect
+from crossport.convert.inspection import Format
+from crossport.convert.reader import opened
+from crossport.hypervisor import qemu_img
+from crossport.hypervisor.qemu_img import QemuImg
+from crossport.model.artifact import Role
+from crossport.units import MIB, SECTOR
+
+__all__ = [
+    "drop_image",
+    "drop_volume",
+    "file_size",
+    "images",
+    "looks_like_seed",
+    "new_volume",
+    "register_image",
+    "sync",
+]
+
+_FORMATS = {"raw": Format.RAW, "qcow2": Format.QCOW2}
+_PIECE = 1 * MIB
+_ISO_VOLUME = 32808  # ECMA-119 8.4: the volume identifier of the primary descriptor
+_FAT_LABELS = (43, 71)
+
+
+def images(cloud: Installation) -> list[Image]:
+    """Return all images."""
+    return cloud.state.every(Image)
+
+
+async def register_image(
+    cloud: Installation, name: str, image_format: str, content: AsyncIterator[bytes]
+) -> Image:
+    """Take an image in under ``name``, replacing none; return it when it was found harmless and copied.
+
+    Raise Conflict ``image.exists``, Refused with the code of what is wrong with the content.
+    """
+    if any(image.name == name for image in images(cloud)):
+        raise errors.Conflict(
+            "image.exists",
+            f"There is an image {name} already.",
+            field="name",
+            remedy="Choose another name, or delete that image first.",
+        )
+    if image_format not in _FORMATS:
+        raise errors.Invalid(
+            "image.format.unknown",
+            f"Images of format {image_format} are not taken.",
+            field="format",
+            remedy="Convert it to raw or qcow2 first: crossport image convert.",
+        )
+    image_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{cloud.cloud_id}/{name}/{cloud.state.count_up('image')}"))
+    raw, kept = cloud.layout.images / f"{image_id}.new", cloud.layout.images / f"{image_id}.{image_format}"
+    try:
+        await _received(raw, content)
+        size = await asyncio.to_thread(_inspected, raw, image_format)
+        if image_format == "raw":
+            raw.rename(kept)
+        else:
+            # What is kept was written by our own tool: no feature of the sender's survives.
+            await QemuImg().convert(qemu_img.Image(raw, "qcow2"), kept, "qcow2")
+        sync(kept)
+        image = Image(id=image_id, name=name, format=image_format, size=size)
+        cloud.state.put(image_id, image)
+    except BaseException:
+        kept.unlink(missing_ok=True)
+        raise
+    finally:
+        raw.unlink(missing_ok=True)
+    return image
+
+
+def drop_image(cloud: Installation, name: str) -> None:
+    """Delete an image. Not an error when there is none: VMs have copies."""
+    for image in images(cloud):
+        if image.name == name:
+            cloud.state.drop(image.id, Image)
+            (cloud.layout.images / f"{image.id}.{image.format}").unlink(missing_ok=True)
+
+
+async def new_volume(cloud: Installation, volume: Volume, image: Image | None = None) -> Volume:
+    """Make the volume's file, empty and reading as zero, or a copy of ``image`` grown to its size.
+
+    A file that an interrupted call left is made anew. The volume is in the state first, so that nothing is
+    ever on the disk that the state does not know.
+    """
+    cloud.state.put(volume.id, volume)
+    path = cloud.path(volume)
+    path.unlink(missing_ok=True)
+    tool = QemuImg()
+    if image is not None:
+        source = cloud.layout.images / f"{image.id}.{image.format}"
+        await tool.convert(qemu_img.Image(source, _driver(image.format)), path, _driver(volume.format))
+        if volume.size > image.size:
+            await tool.resize(qemu_img.Image(path, _driver(volume.format)), volume.size)
+    elif volume.format == "qcow2":
+        await tool.create(path, "qcow2", volume.size)
+    else:
+        with path.open("xb") as file:
+            file.truncate(-(-volume.size // SECTOR) * SECTOR)
+    cloud.own(path, volume.uid)
+    return volume
+
+
+def drop_volume(cloud: Installation, volume: Volume) -> None:
+    """Delete the volume and its bytes. May be called twice."""
+    cloud.path(volume).unlink(missing_ok=True)
+    cloud.state.drop(volume.id, Volume)
+
+
+def file_size(cloud: Installation, volume: Volume) -> int:
+    """Return the bytes of the volume's file, 0 without one."""
+    try:
+        return cloud.path(volume).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def sync(path: Path, *, size: int | None = None) -> None:
+    """Cut the file to ``size`` if that is given, and return when file and name are on the disk."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        if size is not None:
+            os.ftruncate(descriptor, size)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+async def looks_like_seed(cloud: Installation, volume: Volume) -> bool:
+    """Say whether the disk is a ``cidata`` volume, which would configure the guest at its first boot."""
+    if volume.size > 64 * MIB or volume.role is not Role.DISK:
+        return False
+    plain = cloud.path(volume)
+    copy: Path | None = None
+    if volume.format != "raw":
+        copy = plain.with_suffix(".look")
+        copy.unlink(missing_ok=True)
+        await QemuImg().convert(qemu_img.Image(plain, _driver(volume.format)), copy, "raw")
+        plain = copy
+    try:
+        with plain.open("rb") as file:
+            head = file.read(_ISO_VOLUME + 11)
+    finally:
+        if copy is not None:
+            copy.unlink(missing_ok=True)
+    labels = [head[start : start + 11] for start in (_ISO_VOLUME, *_FAT_LABELS)]
+    return any(label.strip().lower() == b"cidata" for label in labels)
+
+
+def _driver(name: str) -> qemu_img.Driver:
+    return "qcow2" if name == "qcow2" else "raw"
+
+
+async def _received(path: Path, content: AsyncIterator[bytes]) -> None:
+    zero = bytes(_PIECE)
+    with path.open("xb") as file:
+        path.chmod(0o600)
+        async for piece in content:
+            # Nothing is written where nothing is, so that the copy is as sparse as the original.
+            if piece == zero[: len(piece)]:
+                file.seek(len(piece), os.SEEK_CUR)
+            else:
+                await asyncio.to_thread(file.write, piece)
+        file.truncate(file.tell())
+
+
+def _inspected(path: Path, image_format: str) -> int:
+    """Return the size a guest sees; raise Refused for an image with a blocker."""
+    with opened(path) as reader:
+        found = inspect(reader, stated=_FORMATS[image_format])
+    for blocker in found.blockers:
+        raise errors.Refused(blocker.code, blocker.text, remedy=blocker.remedy)
+    return found.virtual_size
