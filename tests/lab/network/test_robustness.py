@@ -51,18 +51,19 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def program(home: str, *, killed_after_s: float | None = None) -> int:
-    """Run the program, killed so long after it began; return its status."""
+async def program(home: str, *, killed_after_s: float | None = None) -> tuple[int, float]:
+    """Run the program, killed so long after it began; return its status and how long it worked."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, home, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     await process.stdout.readline()
+    began = time.monotonic()
     if killed_after_s is not None:
         await asyncio.sleep(killed_after_s)
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGKILL)
-    return await process.wait()
+    return await process.wait(), time.monotonic() - began
 
 
 async def picture(layout: Layout) -> list[str]:
@@ -100,23 +101,23 @@ async def home(path: os.PathLike[str]) -> AsyncGenerator[Layout]:
 
 async def test_a_killed_set_up_is_completed_by_the_next_one(tmp_path_factory: pytest.TempPathFactory) -> None:
     async with home(tmp_path_factory.mktemp("home")) as layout:
-        began = time.monotonic()
-        assert await program(layout.home) == 0
-        whole_s = time.monotonic() - began
+        status, whole_s = await program(layout.home)
+        assert status == 0
         undisturbed = await picture(layout)
         assert any(line.startswith("10.40.0.5 via") for line in undisturbed)
         await network.fabric("enforced", "killed-id", "killed", home=layout.home).destroy()
         killed = 0
-        for number in range(1, 7):
-            killed += await program(layout.home, killed_after_s=whole_s * number / 10) == -signal.SIGKILL
-        assert killed >= 3
-        assert await program(layout.home) == 0
+        for fraction in (0.1, 0.3, 0.5, 0.7):
+            killed += (await program(layout.home, killed_after_s=whole_s * fraction))[0] == -signal.SIGKILL
+        assert killed >= 2  # the machine may be busier the first time
+        assert (await program(layout.home))[0] == 0
         assert await picture(layout) == undisturbed
 
 
 async def test_two_at_once_make_one_cloud(tmp_path_factory: pytest.TempPathFactory) -> None:
     async with home(tmp_path_factory.mktemp("home")) as layout:
-        assert await asyncio.gather(program(layout.home), program(layout.home)) == [0, 0]
+        both = await asyncio.gather(program(layout.home), program(layout.home))
+        assert [status for status, _ in both] == [0, 0]
         assert len(network.leftovers(layout.home)) == 5
 
 
