@@ -9,7 +9,8 @@ call without confinement, which does leak.
 import asyncio
 import os
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,14 @@ TARGETS = ("raw", "qcow2")
 
 
 @pytest.fixture
-def canary(tmp_path: Path) -> Path:
-    path = tmp_path / "host" / "canary"
-    path.parent.mkdir()
-    path.write_bytes(CANARY)
-    path.chmod(0o644)
-    return path
+def canary() -> Iterator[Path]:
+    """A file of the host that every uid may read; outside /tmp, which the confinement hides in any case."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        path = Path(name) / "canary"
+        path.write_bytes(CANARY)
+        path.chmod(0o644)
+        path.parent.chmod(0o755)
+        yield path
 
 
 def careless(source: Path, target: Path, kind: str = "raw") -> list[str]:
@@ -66,6 +69,7 @@ async def test_no_attack_reads_the_canary_through_a_confined_tool(
         target.touch(mode=0o600)
         confinement = Confinement(read=(source,), write=(target,))
         done = await run(careless(source, target, kind), confinement, timeout_s=30)
+        assert done.stderr.startswith("qemu-img") or done.status == 0, (name, done.stderr)
         assert not leaked(target), name
         assert b"canary-of-the-host" not in done.stdout + done.stderr.encode(), name
         target.unlink()
