@@ -51,15 +51,16 @@ class Starter:
 
     def _start(self, state: StateDir, deadline: float) -> None:
         """Start a server and wait until it answers."""
+        begun = state.log_file.stat().st_size if state.log_file.exists() else 0
         server = self._spawn(state)
         while not answers(state.socket):
             ended, status = os.waitpid(server, os.WNOHANG)
             if ended:
-                raise _failed(state, f"ended with status {os.waitstatus_to_exitcode(status)}")
+                raise _failed(state, f"ended with status {os.waitstatus_to_exitcode(status)}", begun)
             if self.monotonic() > deadline:
                 os.kill(server, signal.SIGKILL)
                 os.waitpid(server, 0)
-                raise _failed(state, "did not answer in time")
+                raise _failed(state, "did not answer in time", begun)
             self.sleep(POLL_S)
 
     def _spawn(self, state: StateDir) -> int:
@@ -102,9 +103,9 @@ def read_token(path: Path) -> Secret:
         ) from error
 
 
-def _failed(state: StateDir, what: str) -> errors.Unavailable:
+def _failed(state: StateDir, what: str, begun: int = 0) -> errors.Unavailable:
     try:
-        tail = state.log_file.read_text(errors="replace").splitlines()[-LOG_TAIL:]
+        tail = state.log_file.read_bytes()[begun:].decode(errors="replace").splitlines()[-LOG_TAIL:]
     except OSError:
         tail = []
     log = "".join(f"\n    {line}" for line in tail)

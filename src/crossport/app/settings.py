@@ -1,0 +1,121 @@
+"""What a person can set: by the environment, by one TOML file, in that order. Read here and nowhere else.
+
+The file is ``CROSSPORT_SETTINGS``, else ``/etc/crossport/settings.toml`` for root and
+``crossport/settings.toml`` below the XDG configuration directory for others. Unknown names are refused, so
+that a typing error does not look like a setting.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from crossport import errors
+from crossport.model import codec
+from crossport.model.record import record
+
+__all__ = ["Settings", "load"]
+
+Above = Annotated[float, Field(gt=0)]
+Whole = Annotated[int, Field(gt=0)]
+
+PREFIX = "CROSSPORT_"
+SECRET_FILE_SUFFIX = "_file"  # noqa: S105 - the end of a setting's name
+
+
+@record()
+class Settings:
+    """``home`` holds everything that is kept. ``server`` is another site's address; empty is this machine.
+
+    ``database_url`` is empty for SQLite; it may come from the file that ``database_url_file`` names.
+    ``site_name`` and ``hosts`` go into certificates. ``idle_s`` is when an embedded server ends.
+    ``store`` is ``durable``, or ``memory`` for a site that forgets everything (tests of clients).
+    """
+
+    home: Path
+    site_name: str = "local"
+    server: str = ""
+    ca: str = ""
+    token_file: str = ""
+    listen: str = ""
+    hosts: tuple[str, ...] = ()
+    database_url: str = field(default="", repr=False)
+    node: str = ""
+    idle_s: Above = 300.0
+    store: Literal["durable", "memory"] = "durable"
+    log_level: str = "info"
+    body_size: Whole = 4 * 1024 * 1024
+    rate: Above = 50.0
+    burst: Whole = 200
+
+
+def load(environment: Mapping[str, str], *, root: bool) -> Settings:
+    """Return the settings; raise Invalid naming the setting and where it stands."""
+    path = _file(environment, root=root)
+    values: dict[str, Any] = _from_file(path, required=PREFIX + "SETTINGS" in environment)
+    known = set(Settings.__dataclass_fields__) | {"database_url_file"}
+    for name in values.keys() - known:
+        raise _invalid(name, f"{path} has an unknown setting.", f"Known are: {', '.join(sorted(known))}.")
+    for name in known & {key.removeprefix(PREFIX).lower() for key in environment if key.startswith(PREFIX)}:
+        values[name] = environment[PREFIX + name.upper()]
+    values.setdefault("home", _home(environment, root=root))
+    if secret_file := values.pop("database_url_file", ""):
+        values["database_url"] = _secret(str(secret_file))
+    return _typed(values)
+
+
+def _file(environment: Mapping[str, str], *, root: bool) -> Path:
+    if named := environment.get(PREFIX + "SETTINGS"):
+        return Path(named)
+    if root:
+        return Path("/etc/crossport/settings.toml")
+    config = environment.get("XDG_CONFIG_HOME") or f"{environment.get('HOME', '/')}/.config"
+    return Path(config, "crossport", "settings.toml")
+
+
+def _home(environment: Mapping[str, str], *, root: bool) -> str:
+    if root:
+        return "/var/lib/crossport"
+    state = environment.get("XDG_STATE_HOME") or f"{environment.get('HOME', '/')}/.local/state"
+    return f"{state}/crossport"
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if required:
+            raise _invalid("settings", f"There is no file {path}.", "Correct CROSSPORT_SETTINGS.") from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise _invalid("settings", f"{path} cannot be read: {error}.", "Correct the file.") from error
+
+
+def _secret(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise _invalid(
+            "database_url_file", f"{path} cannot be read: {error.strerror}.", "Correct the path."
+        ) from error
+
+
+def _typed(values: dict[str, Any]) -> Settings:
+    """Return the settings; texts of the environment become numbers and lists where such are wanted."""
+    if isinstance(values.get("hosts"), str):
+        values["hosts"] = values["hosts"].split(",")
+    values["home"] = str(Path(str(values["home"])).expanduser())
+    try:
+        settings = codec.from_plain(values, Settings)
+    except errors.Invalid as error:
+        raise _invalid(error.field, error.text, "Correct this setting.") from error
+    if not settings.home.is_absolute():
+        raise _invalid("home", f"{settings.home} is not an absolute path.", "Begin it with a slash.")
+    return settings
+
+
+def _invalid(name: str, text: str, remedy: str) -> errors.Invalid:
+    return errors.Invalid("settings.invalid", text, field=name, remedy=remedy)

@@ -1,0 +1,64 @@
+"""Kinds of option that several commands take, and how their texts are read."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from crossport import errors
+from crossport.model.health import Probe, ProbeKind
+from crossport.model.run import PHASES, Hook
+
+__all__ = ["Many", "hooks", "pairs", "probes"]
+
+Many = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+
+
+def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
+    """Return the table that texts like ``a=b`` make; raise Invalid naming the option."""
+    table: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise _invalid(option, f"{text!r} is not SOURCE=TARGET.", "Write for instance lan=office.")
+        table[name] = value
+    return table
+
+
+def probes(texts: Iterable[str]) -> tuple[Probe, ...]:
+    """Return the probes of texts like ``tcp:22``, ``http:80:/health:ok`` and ``console:login:``."""
+    return tuple(map(_probe, texts))
+
+
+def hooks(texts: Iterable[str]) -> tuple[Hook, ...]:
+    """Return the hooks that texts like ``before:instantiation:snapshot-db`` describe."""
+    return tuple(map(_hook, texts))
+
+
+def _probe(text: str) -> Probe:
+    kind, _, rest = text.partition(":")
+    if kind == "console" and rest:
+        return Probe(kind=ProbeKind.CONSOLE, expect=rest)
+    port, _, path = rest.partition(":")
+    if kind not in ("tcp", "http") or not port.isdigit() or not 0 < int(port) < 65536:
+        raise _invalid(
+            "--check", f"{text!r} is no check.", "Write tcp:PORT, http:PORT:/PATH[:TEXT] or console:TEXT."
+        )
+    if kind == "tcp":
+        return Probe(kind=ProbeKind.TCP, port=int(port))
+    path, _, expect = path.partition(":")
+    return Probe(kind=ProbeKind.HTTP, port=int(port), path=path or "/", expect=expect)
+
+
+def _hook(text: str) -> Hook:
+    when, _, rest = text.partition(":")
+    phase, _, name = rest.partition(":")
+    if when not in ("before", "after") or phase not in PHASES or not name:
+        raise _invalid(
+            "--hook", f"{text!r} is no hook.", f"Write before:PHASE:NAME; phases: {', '.join(PHASES)}."
+        )
+    return Hook(name=name, phase=phase, after=when == "after")
+
+
+def _invalid(option: str, text: str, remedy: str) -> errors.Invalid:
+    return errors.Invalid("cli.option.form", text, field=option, remedy=remedy)

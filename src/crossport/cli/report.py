@@ -1,0 +1,136 @@
+"""The report of a migration as tables for people: phases, bytes, outage, mapping, estimate. Pure."""
+
+from collections.abc import Iterable
+from typing import cast
+
+from crossport.cli.text import Table, aligned, fields
+from crossport.model.finding import Finding
+from crossport.model.mapping import Mapping
+from crossport.model.run import PHASES, Estimate, MigrationReport, Phase
+from crossport.units import seconds_text, size_text
+
+__all__ = ["finding_table", "mapping_table", "report_tables", "report_text"]
+
+
+def report_tables(report: MigrationReport) -> list[Table]:
+    """Return the whole report; parts of which nothing is known are left out."""
+    tables = [_summary(report), phase_times(report.phases, report.total_seconds)]
+    if report.moved:
+        tables.append(_bytes(report))
+    if report.estimate:
+        tables.append(_estimate(report, report.estimate))
+    if report.mapping.choices:
+        tables.append(mapping_table(report.mapping))
+    if report.findings:
+        tables.append(finding_table(report.findings))
+    if report.health and report.health.results:
+        tables.append(_health(report))
+    if report.left_behind:
+        left = tuple((thing,) for thing in report.left_behind)
+        tables.append(Table(("COULD NOT BE REMOVED",), left, "Left behind"))
+    return tables
+
+
+def report_text(report: MigrationReport) -> str:
+    """Return the report as plain text."""
+    return "\n".join(map(aligned, report_tables(report)))
+
+
+def finding_table(findings: Iterable[Finding], title: str = "Findings") -> Table:
+    """Return findings, gravest first, with what to do about them."""
+    order = {"blocker": 0, "decision": 1, "warning": 2, "info": 3}
+    rows = [
+        (each.severity.value, each.code, each.subject, " ".join(filter(None, (each.text, each.remedy))))
+        for each in sorted(findings, key=lambda one: order[one.severity.value])
+    ]
+    return Table(("SEVERITY", "CODE", "SUBJECT", "WHAT, AND WHAT TO DO"), tuple(rows), title)
+
+
+def mapping_table(mapping: Mapping) -> Table:
+    """Return what stands for what at the target, who chose it, and what is not the same."""
+    rows = tuple(
+        (
+            choice.construct.value.replace("_", " "),
+            choice.source,
+            choice.target,
+            "you" if choice.given else choice.reason or "proposed",
+            "; ".join(choice.differences),
+        )
+        for choice in mapping.choices
+    )
+    return Table(("CONSTRUCT", "SOURCE", "TARGET", "CHOSEN", "DIFFERENCES"), rows, "Mapping")
+
+
+def phase_times(phases: tuple[Phase, ...], total_seconds: float) -> Table:
+    """Return the eight phases with when they began and how long they took."""
+    known = {phase.name: phase for phase in phases}
+    begin = min((phase.started for phase in phases), default=0.0)
+    rows = [_phase(name, known.get(name), begin) for name in PHASES]
+    # Intervals may overlap: the total is wall time, never the sum.
+    rows.append(("total (wall time)", "", seconds_text(total_seconds)))
+    return Table(("PHASE", "BEGAN", "TOOK"), tuple(rows), "Phases", right=frozenset({"BEGAN", "TOOK"}))
+
+
+def _phase(name: str, phase: Phase | None, begin: float) -> tuple[str, str, str]:
+    if phase is None:
+        return (name, "", "not reached")
+    if phase.merged_into:
+        return (name, "", f"in {phase.merged_into}")
+    return (name, f"+{phase.started - begin:.1f} s", seconds_text(phase.seconds))
+
+
+def _summary(report: MigrationReport) -> Table:
+    request = report.request
+    what = f"{request.vm} from {request.source} to {request.target}"
+    outage = seconds_text(report.outage_s) if report.outage_s is not None else "not measured"
+    return fields(
+        f"Run {report.run}",
+        ("what", ("test of " if request.test else "") + what),
+        ("mode", request.mode.value),
+        ("outcome", report.outcome.value),
+        ("why", report.text),
+        ("code", report.code),
+        ("outage", "none: the source was not touched" if request.test else outage),
+        ("verified", report.verified),
+        ("VM at the target", report.vm_id),
+        ("VM at the source", report.source_id),
+    )
+
+
+def _bytes(report: MigrationReport) -> Table:
+    figures = [(each.size, each.bytes_read, each.bytes_sent, each.bytes_written) for each in report.moved]
+    names = [each.artifact for each in report.moved]
+    if len(figures) > 1:
+        figures.append(cast("tuple[int, int, int, int]", tuple(map(sum, zip(*figures, strict=True)))))
+        names.append("all")
+    rows = [(name, *map(size_text, sizes)) for name, sizes in zip(names, figures, strict=True)]
+    headers = ("ARTIFACT", "SIZE", "READ", "SENT", "WRITTEN")
+    return Table(headers, tuple(rows), "Bytes", right=frozenset(headers[1:]))
+
+
+def _estimate(report: MigrationReport, estimate: Estimate) -> Table:
+    sent = sum(each.bytes_sent for each in report.moved)
+    rows = (
+        ("time", seconds_text(estimate.seconds), seconds_text(report.total_seconds)),
+        (
+            "outage",
+            seconds_text(estimate.outage_s),
+            seconds_text(report.outage_s) if report.outage_s is not None else "",
+        ),
+        ("bytes", size_text(estimate.size), size_text(sent)),
+    )
+    title = f"Estimate against actual ({estimate.basis})" if estimate.basis else "Estimate against actual"
+    return Table(("", "ESTIMATE", "ACTUAL"), rows, title, right=frozenset({"ESTIMATE", "ACTUAL"}))
+
+
+def _health(report: MigrationReport) -> Table:
+    health = report.health
+    rows = tuple(
+        (
+            f"{result.probe.kind.value} {result.probe.port or result.probe.expect}",
+            "good" if result.good else "bad",
+            result.text,
+        )
+        for result in (health.results if health else ())
+    )
+    return Table(("CHECK", "VERDICT", "SEEN"), rows, "Health at the target")

@@ -1,0 +1,52 @@
+"""`crossport serve`: the control plane itself."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from crossport.cli.session import Here
+from crossport.cli.surroundings import ServeOptions
+
+__all__ = ["serve"]
+
+
+def serve(
+    *,
+    listen: Annotated[
+        str,
+        Parameter(help="Also listen on HOST:PORT, always with TLS by the site's own CA.", show_default=False),
+    ] = "",
+    database_url_file: Annotated[
+        str, Parameter(help="The file with the address of a PostgreSQL: a password is no argument.")
+    ] = "",
+    embedded: Annotated[
+        bool, Parameter(negative=(), help="End when idle. Commands start a server this way by themselves.")
+    ] = False,
+    idle: Annotated[float | None, Parameter(help="Seconds after which an embedded server ends.")] = None,
+    session: Here,
+) -> None:
+    """Run the site's control plane in the foreground, until it is told to stop.
+
+    Runs survive it: they continue when it, or another node on the same database, serves again. The first
+    token is in the file control/token of the state directory, the CA in control/ca.pem.
+
+    Examples:
+
+      crossport serve
+
+      crossport serve --listen 192.0.2.7:8443
+
+      CROSSPORT_DATABASE_URL_FILE=/etc/crossport/database crossport serve --listen 0.0.0.0:8443
+    """
+    home = session.place.home
+    if not embedded:
+        session.out.warn(f"Serving {home}; the first token is in {home / 'control' / 'token'}. Ctrl-C stops.")
+    session.machine.serve(
+        ServeOptions(
+            home=home,
+            embedded=embedded,
+            listen=listen,
+            database_url_file=database_url_file,
+            idle_s=idle,
+        )
+    )

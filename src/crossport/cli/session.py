@@ -1,0 +1,104 @@
+"""One command's connection to the site: found, or started, at the first call."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from cyclopts import Parameter
+
+from crossport import errors
+from crossport.cli.option import Options
+from crossport.cli.output import Output
+from crossport.cli.surroundings import Place, Surroundings
+from crossport.client.call import Call, Page
+from crossport.client.client import Client
+from crossport.client.embedded import read_token
+from crossport.client.endpoint import Endpoint, over_tls
+from crossport.client.state_dir import StateDir
+
+__all__ = ["Here", "Session"]
+
+T = TypeVar("T")
+
+
+class Session:
+    """What a command works with: the machine, where to write, and the site."""
+
+    def __init__(self, surroundings: Surroundings, options: Options) -> None:
+        self.machine = surroundings
+        self.out = Output(
+            surroundings.stdout, surroundings.stderr, surroundings.environment, as_json=options.as_json
+        )
+        self._options = options
+        self._place: Place | None = None
+        self._client: Client | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the site is: as the settings say, unless an option says otherwise."""
+        if self._place is None:
+            said, place = self._options.values, self.machine.place()
+            self._place = Place(
+                home=Path(said["--home"]).absolute() if "--home" in said else place.home,
+                server=said.get("--server", "" if "--home" in said else place.server),
+                ca=said.get("--ca", place.ca),
+                token_file=said.get("--token-file", place.token_file),
+            )
+        return self._place
+
+    @property
+    def client(self) -> Client:
+        """The client of the site, connected at first use."""
+        if self._client is None:
+            state = StateDir(self.place.home)
+            endpoint = self._endpoint(state)
+            token = read_token(Path(self.place.token_file or state.token_file))
+            self._client = Client(endpoint, token, self.machine.sleep)
+        return self._client
+
+    def send(self, call: Call[T]) -> T:
+        """Return the answer to ``call``.
+
+        An embedded server may leave between two calls because it was idle. Then a call that can be repeated
+        is made once more, to the next server.
+        """
+        try:
+            return self.client.send(call)
+        except errors.Unavailable as error:
+            gone = error.code == "client.server.unreachable" and not self.place.server
+            if not gone or not (call.method == "GET" or call.key):
+                raise
+            self.close()
+            return self.client.send(call)
+
+    def all(self, call: Callable[[str], Call[Page[T]]]) -> tuple[T, ...]:
+        """Return the items of all pages; ``call`` makes the call for the page behind a place."""
+        page = self.send(call(""))
+        items = page.items
+        while page.next:
+            page = self.send(call(page.next))
+            items += page.items
+        return items
+
+    def close(self) -> None:
+        """End the connection. The next call makes a new one."""
+        if self._client:
+            self._client.close()
+            self._client = None
+
+    def ask(self, question: str) -> str:
+        """Return a person's answer; empty where nobody sits at a terminal."""
+        if not (self.machine.stdin.isatty() and self.machine.stderr.isatty()):
+            return ""
+        self.machine.stderr.write(question)
+        self.machine.stderr.flush()
+        return self.machine.stdin.readline().strip().lower()
+
+    def _endpoint(self, state: StateDir) -> Endpoint:
+        if self.place.server:
+            return over_tls(self.place.server, Path(self.place.ca) if self.place.ca else None)
+        return self.machine.starter(self.place.home).connect(state)
+
+
+Here = Annotated[Session, Parameter(parse=False)]
+"""The type of the parameter by which a command gets its session."""

@@ -1,0 +1,77 @@
+"""What the events of a run add up to: its phases, how far the copy is, how it stands. Pure."""
+
+from dataclasses import dataclass, field, replace
+
+from crossport.cli.text import Table
+from crossport.model.artifact import Progress
+from crossport.model.run import PHASES, Event, EventKind, Phase, RunState
+from crossport.units import rate_text, seconds_text, size_text
+
+__all__ = ["Story", "copy_text", "phase_table"]
+
+
+@dataclass(slots=True)
+class Story:
+    """A run as its events told it so far. ``ended`` are finished phases, ``begun`` those that go on."""
+
+    state: RunState = RunState.QUEUED
+    text: str = ""
+    begun: dict[str, Phase] = field(default_factory=dict[str, Phase])
+    ended: dict[str, Phase] = field(default_factory=dict[str, Phase])
+    copies: dict[str, Progress] = field(default_factory=dict[str, Progress])
+
+    def take(self, event: Event) -> None:
+        """Add one event."""
+        match event.kind:
+            case EventKind.STATE if event.state is not None:
+                self.state, self.text = event.state, event.text
+            case EventKind.PHASE_STARTED if event.phase is not None:
+                # A phase that was interrupted begins anew.
+                self.begun[event.phase.name] = event.phase
+                self.ended.pop(event.phase.name, None)
+            case EventKind.PHASE_FINISHED if event.phase is not None:
+                self.ended[event.phase.name] = event.phase
+                self.begun.pop(event.phase.name, None)
+            case EventKind.PROGRESS if event.progress is not None:
+                self.copies[event.progress.artifact] = event.progress
+            case _:
+                pass
+
+    def copied(self) -> Progress | None:
+        """Return the copies of all artifacts as one; None before the first byte."""
+        if not self.copies:
+            return None
+        parts = tuple(self.copies.values())
+        unfinished = [part for part in parts if part.done < part.size]
+        left = [part.seconds_left for part in unfinished if part.seconds_left is not None]
+        whole = Progress(
+            artifact="", size=sum(part.size for part in parts), done=sum(part.done for part in parts)
+        )
+        rate = sum(part.rate_bps for part in unfinished)
+        return replace(whole, rate_bps=rate, seconds_left=max(left) if left else None)
+
+
+def phase_table(story: Story, now: float) -> Table:
+    """Return the eight phases as they stand at ``now`` (Unix seconds)."""
+    rows: list[tuple[str, str, str]] = []
+    for name in PHASES:
+        if name in story.ended:
+            phase = story.ended[name]
+            merged = f"in {phase.merged_into}" if phase.merged_into else seconds_text(phase.seconds)
+            rows.append((name, "done", merged))
+        elif name in story.begun:
+            rows.append((name, "running", seconds_text(max(0.0, now - story.begun[name].started))))
+        else:
+            rows.append((name, "", ""))
+    return Table(("PHASE", "STATE", "TIME"), tuple(rows), right=frozenset({"TIME"}))
+
+
+def copy_text(progress: Progress) -> str:
+    """Return ``48 MiB of 120 MiB (40 %), 800 Mbit/s, 1.0 s left``."""
+    percent = 100 * progress.done // progress.size if progress.size else 100
+    text = f"{size_text(progress.done)} of {size_text(progress.size)} ({percent} %)"
+    if progress.rate_bps:
+        text += f", {rate_text(progress.rate_bps)}"
+    if progress.seconds_left is not None:
+        text += f", {seconds_text(progress.seconds_left)} left"
+    return text

@@ -1,0 +1,167 @@
+"""Watch a run until nothing more happens by itself: live on a terminal, line by line elsewhere.
+
+The first Ctrl-C asks whether to detach or to cancel; the run belongs to the site, so it goes on either way
+until it is told to stop. Where nobody can be asked, Ctrl-C detaches.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from crossport import errors
+from crossport.cli.output import rich_table
+from crossport.cli.session import Session
+from crossport.cli.story import Story, copy_text, phase_table
+from crossport.client import calls
+from crossport.model.run import Event, EventKind, RunState
+from crossport.units import seconds_text
+
+__all__ = ["exit_status", "how_to_go_on", "watch"]
+
+DETACHED = 130
+STEP_PERCENT = 10
+"""How often the copy is told where lines cannot be written again."""
+
+EXITS = {
+    RunState.BLOCKED: errors.Blocked.exit_code,
+    RunState.ROLLED_BACK: errors.RolledBack.exit_code,
+    RunState.ATTENTION: errors.NeedsAttention.exit_code,
+    RunState.CANCELLED: errors.Cancelled.exit_code,
+}
+
+
+def exit_status(state: RunState) -> int:
+    """Return the exit status that tells how a run ended; 0 while it goes on."""
+    return EXITS.get(state, 0)
+
+
+def watch(session: Session, run: str) -> int:
+    """Show the run until it is final or waits for a person; return the exit status."""
+    story = Story()
+    after = 0
+    while True:
+        try:
+            with _screen(session, story) as show:
+                for event in _until_still(session.client.follow(run, after=after)):
+                    after = event.number
+                    story.take(event)
+                    show(event)
+            break
+        except KeyboardInterrupt:
+            if _detached(session, run):
+                return 0 if session.out.live else DETACHED
+    if story.state in (RunState.WAITING, RunState.ATTENTION):
+        session.out.say(how_to_go_on(run, story.state))
+    return exit_status(story.state)
+
+
+def how_to_go_on(run: str, state: RunState) -> str:
+    """Return what a person can do with a run in ``state``."""
+    match state:
+        case RunState.WAITING:
+            return (
+                f"Run {run} waits for your decision: `crossport run commit {run}`"
+                f" or `crossport run rollback {run}`."
+            )
+        case RunState.ATTENTION:
+            return f"Run {run} needs attention: see `crossport run show {run}`, then resume or resolve it."
+        case _:
+            return (
+                f"Run {run} goes on at the site: `crossport run watch {run}`, `crossport run cancel {run}`."
+            )
+
+
+def _until_still(events: Iterator[Event]) -> Iterator[Event]:
+    """Yield events up to the one after which a person has to act."""
+    for event in events:
+        yield event
+        if event.kind is EventKind.STATE and event.state is RunState.WAITING:
+            return
+
+
+def _detached(session: Session, run: str) -> bool:
+    """Ask what Ctrl-C meant. Return True to stop watching, False to watch the cancelling."""
+    try:
+        answer = session.ask("\nDetach (the run goes on) or cancel it (the source comes back)? [d/c] ")
+    except KeyboardInterrupt:
+        answer = ""
+    if answer.startswith("c"):
+        session.send(calls.cancel(run))
+        return False
+    session.out.warn(how_to_go_on(run, RunState.RUNNING))
+    return True
+
+
+@contextmanager
+def _screen(session: Session, story: Story) -> "Generator[Any]":
+    """Yield what shows each event."""
+    if session.out.live:
+        with _live(session, story) as show:
+            yield show
+    elif session.out.as_json:
+        yield _nothing
+    else:
+        yield _Lines(session, story).show
+
+
+@contextmanager
+def _live(session: Session, story: Story) -> "Generator[Any]":
+    """Show the phases and the copy on a terminal, always up to date."""
+    from rich.console import Group  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+    from rich.progress_bar import ProgressBar  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    def picture() -> Group:
+        parts: list[Any] = [rich_table(phase_table(story, session.machine.wall()))]
+        progress = story.copied()
+        if progress:
+            parts.append(ProgressBar(total=progress.size or 1, completed=progress.done, width=60))
+            parts.append(Text(copy_text(progress)))
+        parts.append(Text(f"{story.state.value}: {story.text}" if story.text else story.state.value))
+        return Group(*parts)
+
+    with Live(get_renderable=picture, console=session.out.console(), refresh_per_second=4):
+        yield _nothing
+
+
+def _nothing(event: Event) -> None:
+    """Show nothing: the screen draws itself, and JSON has its own stream."""
+
+
+class _Lines:
+    """Tells events as lines, the copy by tens of percents."""
+
+    def __init__(self, session: Session, story: Story) -> None:
+        self._out = session.out
+        self._story = story
+        self._told = -1
+
+    def show(self, event: Event) -> None:
+        """Write a line when the event is worth one."""
+        text = self._line(event)
+        if text:
+            self._out.say(text)
+
+    def _line(self, event: Event) -> str:
+        match event.kind:
+            case EventKind.STATE:
+                return f"{self._story.state.value}{': ' + event.text if event.text else ''}"
+            case EventKind.PHASE_FINISHED if event.phase:
+                return f"  {event.phase.name:<22}{seconds_text(event.phase.seconds):>10}"
+            case EventKind.PROGRESS:
+                return self._copy()
+            case EventKind.FINDING if event.finding:
+                return f"  {event.finding.severity.value} {event.finding.code}: {event.finding.text}"
+            case EventKind.LOG:
+                return f"  {event.text}"
+            case _:
+                return ""
+
+    def _copy(self) -> str:
+        progress = self._story.copied()
+        step = 100 * progress.done // progress.size // STEP_PERCENT if progress and progress.size else 0
+        if progress is None or step <= self._told:
+            return ""
+        self._told = step
+        return f"  copy: {copy_text(progress)}"
