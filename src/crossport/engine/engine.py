@@ -166,9 +166,17 @@ class Engine:
     ) -> RunRecord:
         """Queue a run, durable on return. The same ``run_id`` with the same request gives the same run.
 
-        Raise Conflict ``run.id.taken`` if ``run_id`` stands for another request.
+        Raise Conflict ``run.id.taken`` if ``run_id`` stands for another request, Invalid
+        ``run.kind.unknown``.
         """
-        known = self._kinds[kind]
+        known = self._kinds.get(kind)
+        if known is None:
+            raise errors.Invalid(
+                "run.kind.unknown",
+                f"There are no runs of kind {kind}.",
+                remedy=f"Use one of: {', '.join(sorted(self._kinds))}.",
+                field="kind",
+            )
         values = {
             "id": run_id,
             "kind": kind,

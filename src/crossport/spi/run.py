@@ -52,6 +52,9 @@ class RunContext(Protocol):
         is final is kept too, and raised again in later executions. ``cancellable`` interrupts the call
         when the run is cancelled; the others are finished first. Raises errors.Cancelled, before the call,
         when cancelling was asked and ``protect`` is not in force.
+
+        A workflow comes to its steps in the same order in every execution. Steps may go on side by side
+        when they are begun together (``asyncio.gather``) and each branch is one step.
         """
         ...
 
