@@ -22,8 +22,8 @@ from crossport.migration.parts import Parts
 from crossport.migration.step import Exported, Proposed, Room, Timed, between
 from crossport.migration.target_vm import landed, rooms_for, target_vm
 from crossport.migration.teller import telling
-from crossport.migration.way_back import bring_back, clean_up
-from crossport.model.artifact import Artifact, Moved, Progress, Role, Way
+from crossport.migration.way_back import bring_back, clean_up, end_reading
+from crossport.model.artifact import Artifact, ExportPoint, Moved, Progress, Role, Way
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health
 from crossport.model.mapping import Mapping
@@ -54,7 +54,13 @@ async def judged(
     if vm is None:
         raise errors.NotFound("vm.unknown", f"The source did not describe {request.vm}.", field="vm")
     point = export_point(request, vm)
-    mapping, mapped = propose(vm, source.constructs, target.constructs, request.rules)
+    mapping, mapped = propose(
+        vm,
+        source.constructs,
+        target.constructs,
+        request.rules,
+        memory_kept=point is ExportPoint.SUSPENDED,
+    )
     moving = sum(disk.size for disk in vm.disks if not disk.seed)
     hooks = tuple(
         Finding(
@@ -122,10 +128,16 @@ class ColdMigration:
             return await (await leg.target()).describe(request.target)
 
         first = await leg.timed(
-            "describe-source", describe_source, Description, How(phase="source_authentication")
+            "describe-source",
+            describe_source,
+            Description,
+            How(phase="source_authentication", retry=PATIENT, cancellable=True),
         )
         second = await leg.timed(
-            "describe-target", describe_target, Description, How(phase="target_authentication")
+            "describe-target",
+            describe_target,
+            Description,
+            How(phase="target_authentication", retry=PATIENT, cancellable=True),
         )
         self._phase(first.phase("source_authentication"))
 
@@ -331,7 +343,7 @@ class ColdMigration:
             self._set(findings=(*self._report.findings, told))
 
     async def _finish_test(self, vm: VM) -> Timed[bool]:
-        await clean_up(self._leg, keep_vm=True, only_source=True)
+        await end_reading(self._leg)
         run = self._context.run
         text = f"The isolated copy of {vm.name} is well. Remove it with: crossport test finish {run}"
         return await self._finish(RunState.DONE, text)

@@ -5,8 +5,8 @@ more; where nothing fits, there is a blocker that says what to name.
 """
 
 from collections.abc import Iterable
-from ipaddress import ip_interface, ip_network
 
+from crossport.migration.address import placed
 from crossport.model.construct import Constructs, Flavor, Network, Rule, SecurityGroup
 from crossport.model.finding import Finding, Severity
 from crossport.model.mapping import Choice, Construct, Mapping, MappingRules
@@ -17,15 +17,19 @@ __all__ = ["propose"]
 
 
 def propose(
-    vm: VM, source: Constructs, target: Constructs, rules: MappingRules
+    vm: VM, source: Constructs, target: Constructs, rules: MappingRules, *, memory_kept: bool = False
 ) -> tuple[Mapping, tuple[Finding, ...]]:
-    """Return the mapping of ``vm`` and what is wrong or worth knowing about it."""
+    """Return the mapping of ``vm`` and what is wrong or worth knowing about it.
+
+    ``memory_kept`` says that the guest wakes up where it was: then its processors, its memory, its MACs and
+    its addresses have to be the same, because it will not look at them again.
+    """
     choices: list[Choice] = []
     findings: list[Finding] = []
     for part in (
         _project(target, rules),
         _zone(vm, target, rules),
-        _flavor(vm, source, target, rules),
+        _flavor(vm, source, target, rules, exact=memory_kept),
         *(_network(nic, source, target, rules) for nic in _first_by_network(vm.nics)),
         *(_group(name, source, target, rules) for name in _groups(vm)),
         *(_key(name, source, target, rules) for name in vm.keys),
@@ -34,10 +38,13 @@ def propose(
         choices.extend(part[0])
         findings.extend(part[1])
     chosen = Mapping(tuple(choices))
+    by_name = {network.name: network for network in target.networks}
     for index, nic in enumerate(vm.nics):
-        more, found = _address(index, nic, chosen, target, rules)
-        choices.extend(more)
-        findings.extend(found)
+        network = by_name.get(_mapped_network(chosen, nic))
+        if network is not None:  # else a blocker says so already
+            more, found = placed(index, nic, network, rules, memory_kept=memory_kept)
+            choices.extend(more)
+            findings.extend(found)
     findings.extend(_unknown_rules(vm, rules))
     choices.extend(_hardware(vm))
     findings.extend(_hardware_findings(vm, target))
@@ -76,8 +83,10 @@ def _zone(vm: VM, target: Constructs, rules: MappingRules) -> _Part:
     ], []
 
 
-def _flavor(vm: VM, source: Constructs, target: Constructs, rules: MappingRules) -> _Part:
+def _flavor(vm: VM, source: Constructs, target: Constructs, rules: MappingRules, *, exact: bool) -> _Part:
     wanted = _own_flavor(vm, source)
+    if exact:
+        return _exact_flavor(vm, wanted, target, rules)
     if rules.flavor:
         given = next((flavor for flavor in target.flavors if flavor.name == rules.flavor), None)
         if given is None:
@@ -109,6 +118,21 @@ def _flavor(vm: VM, source: Constructs, target: Constructs, rules: MappingRules)
         )
     nearest = min(fitting, key=lambda flavor: (flavor.cpus, flavor.memory, flavor.disk, flavor.name))
     return [_flavor_choice(vm, wanted, nearest, given_by_person=False)], []
+
+
+def _exact_flavor(vm: VM, wanted: Flavor, target: Constructs, rules: MappingRules) -> _Part:
+    same = [one for one in target.flavors if (one.cpus, one.memory) == (wanted.cpus, wanted.memory)]
+    fitting = [one for one in same if _holds(one, wanted) and rules.flavor in {"", one.name}]
+    if not fitting:
+        return _blocker(
+            "mapping.flavor.memory",
+            f"flavor {rules.flavor or vm.flavor}",
+            f"A memory state of {size_text(wanted.memory)} and {wanted.cpus} processors fits no other size"
+            f"{f', and {rules.flavor} has another' if rules.flavor else ''}.",
+            f"At {target.cloud} fit: {_names(one.name for one in same)}. Else use --mode cold.",
+        )
+    nearest = min(fitting, key=lambda flavor: (flavor.disk, flavor.name))
+    return [_flavor_choice(vm, wanted, nearest, given_by_person=bool(rules.flavor))], []
 
 
 def _own_flavor(vm: VM, source: Constructs) -> Flavor:
@@ -177,6 +201,13 @@ def _network(nic: Nic, source: Constructs, target: Constructs, rules: MappingRul
         f"No network of {target.cloud} stands for {nic.network}; the VM would lose a NIC.",
         f"Name one with --map-network {nic.network}=NAME out of: {_names(n.name for n in usable)}.",
     )
+
+
+def _mapped_network(chosen: Mapping, nic: Nic) -> str:
+    try:
+        return chosen.target(Construct.NETWORK, nic.network)
+    except KeyError:
+        return ""
 
 
 def _network_candidates(
@@ -319,53 +350,6 @@ def _storage_class(name: str, target: Constructs, rules: MappingRules) -> _Part:
             construct=Construct.STORAGE_CLASS, source=name, target=chosen, given=bool(wanted), reason=reason
         )
     ], []
-
-
-def _address(index: int, nic: Nic, chosen: Mapping, target: Constructs, rules: MappingRules) -> _Part:
-    try:
-        network = chosen.target(Construct.NETWORK, nic.network)
-    except KeyError:  # a blocker says so already
-        return [], []
-    cidr = ip_network(next(n.cidr for n in target.networks if n.name == network))
-    mac = Choice(
-        construct=Construct.MAC,
-        source=nic.mac,
-        target=nic.mac if rules.keep_mac else "",
-        reason="kept" if rules.keep_mac else "a new one was asked for",
-    )
-    wanted = rules.addresses.get(nic.mac, "")
-    old = nic.addresses[0] if nic.addresses else ""
-    if wanted and ip_interface(wanted).ip not in cidr:
-        return _blocker(
-            "mapping.address.outside",
-            f"nic {index}",
-            f"{wanted} does not belong to {cidr} of network {network}.",
-            "Name an address of that network, or none to be given one.",
-        )
-    kept = bool(old) and ip_interface(old).ip in cidr
-    new = wanted or (str(ip_interface(old).ip) if kept else "")
-    choice = Choice(
-        construct=Construct.ADDRESS,
-        source=old or nic.mac,
-        target=new,
-        given=bool(wanted),
-        reason="asked for" if wanted else "kept" if kept else f"the source's does not belong to {cidr}",
-        differences=() if kept and not wanted else (f"{old or 'none'} to one of {cidr}",),
-    )
-    changed = (
-        []
-        if kept
-        else [
-            Finding(
-                "mapping.address.changes",
-                Severity.WARNING,
-                f"nic {index}",
-                f"The address {old or '(none)'} does not belong to {cidr} at the target and will change.",
-                "Point names and clients to the new address after the migration.",
-            )
-        ]
-    )
-    return [mac, choice], changed
 
 
 def _unknown_rules(vm: VM, rules: MappingRules) -> list[Finding]:

@@ -6,7 +6,7 @@ from crossport.model.run import Act
 from crossport.model.vm import VM
 from crossport.spi.site import Cleaned
 
-__all__ = ["bring_back", "clean_up"]
+__all__ = ["bring_back", "clean_up", "end_reading"]
 
 
 async def bring_back(leg: Leg, vm: VM) -> None:
@@ -29,7 +29,7 @@ async def bring_back(leg: Leg, vm: VM) -> None:
     await leg.timed("roll-back-source", release, Statement, SURE)
 
 
-async def clean_up(leg: Leg, *, keep_vm: bool, only_source: bool = False) -> tuple[str, ...]:
+async def clean_up(leg: Leg, *, keep_vm: bool) -> tuple[str, ...]:
     """Remove what the run made at both ends and does not keep; return what could not be removed."""
     request = leg.request
 
@@ -39,8 +39,15 @@ async def clean_up(leg: Leg, *, keep_vm: bool, only_source: bool = False) -> tup
     async def clean_source(act: Act) -> Cleaned:
         return await (await leg.source()).clean(act, request.source, keep_vm=keep_vm)
 
-    left: list[str] = []
-    if not only_source:
-        left += (await leg.timed("clean-target", clean_target, Cleaned, SURE)).value.left
-    left += (await leg.timed("clean-source", clean_source, Cleaned, SURE)).value.left
-    return tuple(left)
+    there = (await leg.timed("clean-target", clean_target, Cleaned, SURE)).value
+    here = (await leg.timed("clean-source", clean_source, Cleaned, SURE)).value
+    return (*there.left, *here.left)
+
+
+async def end_reading(leg: Leg) -> tuple[str, ...]:
+    """End the export alone: what a well test copy needs no longer. The run may still be undone."""
+
+    async def end(act: Act) -> Cleaned:
+        return await (await leg.source()).clean(act, leg.request.source, keep_vm=True)
+
+    return (await leg.timed("end-reading", end, Cleaned, SURE)).value.left

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.migration.world import World, act, disk_bytes, new_world
+from tests.unit.migration.world import TWIN, World, act, disk_bytes, new_world
 
 from crossport import errors
 from crossport.model.artifact import Progress, Ticket
@@ -112,11 +112,22 @@ async def test_cancelling_in_the_middle_of_the_copy_brings_the_source_back(world
     assert await world.target_vms() == ()
 
 
-async def test_suspending_keeps_the_memory(world: World):
+async def test_suspending_keeps_the_memory(tmp_path: Path):
+    world = await new_world(tmp_path, beta=TWIN)
     report = await world.migrate(mode=Mode.SUSPEND)
     assert report.outcome is RunState.DONE
     assert [moved.artifact for moved in report.moved] == ["disk-0", "memory"]
     assert (await world.source_vm()).power is PowerState.SUSPENDED
+    (vm,) = await world.target_vms()
+    assert vm.nics[0].addresses == ("10.10.0.5/24",)
+
+
+async def test_memory_does_not_move_where_the_guest_would_wake_up_as_another(world: World):
+    with pytest.raises(errors.Blocked) as refusal:
+        await world.migrate(mode=Mode.SUSPEND)
+    assert "mapping.flavor.memory" in refusal.value.text
+    assert "mapping.address.memory" in refusal.value.text
+    assert (await world.source_vm()).power is PowerState.RUNNING
 
 
 async def test_a_stopped_vm_stays_stopped_after_a_rollback(tmp_path: Path):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from crossport.migration.cold import ColdMigration
 from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.migration.parts import Parts
 from crossport.model.artifact import Moved, Progress, Ticket
+from crossport.model.construct import Constructs
 from crossport.model.health import HealthChecks, Probe, ProbeKind
 from crossport.model.mapping import MappingRules
 from crossport.model.run import Act, Estimate, Hook, MigrationReport, MigrationRequest
@@ -142,13 +143,19 @@ class World:
         return [vm.id for vm in vms if vm.power is PowerState.RUNNING]
 
 
-async def new_world(root: Path, **tags: str) -> World:
+TWIN = replace(
+    BETA, flavors=ALPHA.flavors, networks=(replace(ALPHA.networks[0], name="frontend"), *ALPHA.networks[1:])
+)
+"""Beta with alpha's sizes and addresses: a guest can wake up there."""
+
+
+async def new_world(root: Path, *, beta: Constructs = BETA, **tags: str) -> World:
     """Return both clouds with the VM ``web`` running at alpha; ``tags`` make its guest misbehave."""
-    alpha, beta = MemoryCloud("alpha", root / "alpha"), MemoryCloud("beta", root / "beta")
-    alpha.found(ALPHA)
-    beta.found(BETA)
-    await alpha.create_vm(Act(run="setup", step="create", epoch=1), web_vm(**tags), "boot and data")
-    return make_world(alpha, beta)
+    here, there = MemoryCloud("alpha", root / "alpha"), MemoryCloud("beta", root / "beta")
+    here.found(ALPHA)
+    there.found(beta)
+    await here.create_vm(Act(run="setup", step="create", epoch=1), web_vm(**tags), "boot and data")
+    return make_world(here, there)
 
 
 def make_world(alpha: MemoryCloud, beta: MemoryCloud, run: str = "run-1") -> World:
