@@ -23,6 +23,7 @@ __all__ = [
     "need_room",
     "need_storage",
     "network",
+    "settled",
     "vms",
 ]
 
@@ -78,8 +79,13 @@ def vms(cloud: Installation, project: str = "") -> tuple[VM, ...]:
 
 def described(cloud: Installation, guest: Guest) -> VM:
     """Return the VM as it is now, with the bytes that its disks really hold."""
+    return dataclasses.replace(settled(cloud, guest), busy=cloud.busy.get(guest.vm.id, ""))
+
+
+def settled(cloud: Installation, guest: Guest) -> VM:
+    """Return the VM as who has just worked on it leaves it."""
     disks = tuple(_described_disk(cloud, disk) for disk in guest.vm.disks)
-    return dataclasses.replace(guest.vm, disks=disks, busy=cloud.busy.get(guest.vm.id, ""))
+    return dataclasses.replace(guest.vm, disks=disks)
 
 
 def _described_disk(cloud: Installation, disk: Disk) -> Disk:

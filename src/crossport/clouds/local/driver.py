@@ -21,7 +21,6 @@ from crossport.model.run import Act, Created
 from crossport.model.vm import VM
 from crossport.spi.cloud import NewVM, RoomFor
 from crossport.spi.secret import Secret
-from crossport.units import size_text
 
 __all__ = ["LocalCloud"]
 
@@ -160,8 +159,7 @@ class LocalCloud:
 
     def deletes(self, vm: VM) -> tuple[str, ...]:
         """Say in words what ``delete_vm`` would delete."""
-        disks = (f"disk {disk.name} ({size_text(disk.size)})" for disk in vm.disks)
-        return (f"VM {vm.name} ({vm.id}) of cloud {self.name}", *disks)
+        return wire.deleted_words(vm)
 
     # Beyond the common abilities
     async def snapshot(self, act: Act, vm_id: str, name: str) -> VM:

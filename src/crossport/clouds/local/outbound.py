@@ -42,7 +42,7 @@ async def export(cloud: Installation, act: Act, vm_id: str, point: ExportPoint) 
         if opened is None:
             opened = OpenExport(id=key, run=act.run, vm_id=vm_id, epoch=act.epoch, point=point)
             opened = await _opened(cloud, opened, guest)
-        return Export(vm=catalog.described(cloud, guest), point=point, artifacts=opened.artifacts)
+        return Export(vm=catalog.settled(cloud, guest), point=point, artifacts=opened.artifacts)
 
 
 def _need_power(guest: Guest, point: ExportPoint) -> None:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from crossport import errors
-from crossport.clouds.local import catalog, inbound
+from crossport.clouds.local import catalog, inbound, wire
 from crossport.clouds.local import guest as power
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.launch import control_of, launch, port_of, set_forwards
@@ -25,7 +25,7 @@ from crossport.model.run import Act
 from crossport.model.vm import VM, Disk, Firmware, PowerState
 from crossport.spi.cloud import NewVM
 
-__all__ = ["RUN_TAG", "create_vm", "delete_vm", "instantiate", "open_network", "remove_guest", "words"]
+__all__ = ["RUN_TAG", "create_vm", "delete_vm", "instantiate", "open_network", "remove_guest"]
 
 RUN_TAG = "crossport-run"
 _EXPORT_NAME = re.compile(r"[?&]export=([^&]+)")
@@ -47,7 +47,7 @@ async def create_vm(cloud: Installation, act: Act, vm: VM, image_name: str, powe
         made = await power.settled(cloud, cloud.guest(vm_id))
         if power_on and made.daemon is None and not made.vm.fenced:
             await launch(cloud, made)
-        return catalog.described(cloud, cloud.guest(vm_id))
+        return catalog.settled(cloud, cloud.guest(vm_id))
 
 
 async def instantiate(cloud: Installation, act: Act, new: NewVM) -> VM:
@@ -66,7 +66,7 @@ async def instantiate(cloud: Installation, act: Act, new: NewVM) -> VM:
             await launch(cloud, made)
         else:
             await power.go_on(cloud, made)
-        return catalog.described(cloud, cloud.guest(vm_id))
+        return catalog.settled(cloud, cloud.guest(vm_id))
 
 
 def _described_anew(cloud: Installation, vm: VM, vm_id: str, act: Act) -> Guest:
@@ -333,11 +333,6 @@ async def refresh_ports(cloud: Installation, guest: Guest) -> Guest:
     return guest
 
 
-def words(vm: VM) -> tuple[str, ...]:
-    """Say what deleting the VM deletes."""
-    return (f"VM {vm.name} ({vm.id})", *(f"disk {disk.name} ({disk.size} bytes)" for disk in vm.disks))
-
-
 async def delete_vm(cloud: Installation, act: Act, vm_id: str) -> tuple[str, ...]:
     """Delete a VM that is off, and everything that is its own. Say what; nothing when it was gone."""
     cloud.state.admit(act)
@@ -353,7 +348,7 @@ async def delete_vm(cloud: Installation, act: Act, vm_id: str) -> tuple[str, ...
                 "vm.exported", f"The disks of {guest.vm.name} are being read.", remedy="Wait until that ends."
             )
         remove_files(cloud, guest)
-        return words(guest.vm)
+        return wire.deleted_words(guest.vm)
 
 
 async def remove_guest(cloud: Installation, vm_id: str) -> None:

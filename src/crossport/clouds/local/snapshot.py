@@ -33,7 +33,7 @@ async def take(cloud: Installation, act: Act, vm_id: str, name: str) -> VM:
         guest = await power.settled(cloud, cloud.guest(vm_id))
         _need_able(cloud, guest)
         if all(name in disk.snapshots for disk in guest.vm.disks):
-            return catalog.described(cloud, guest)
+            return catalog.settled(cloud, guest)
         if guest.daemon is not None:
             await _taken_running(cloud, guest, name)
         else:
@@ -42,7 +42,7 @@ async def take(cloud: Installation, act: Act, vm_id: str, name: str) -> VM:
         disks = tuple(dataclasses.replace(disk, snapshots=(*disk.snapshots, name)) for disk in guest.vm.disks)
         guest = dataclasses.replace(guest, vm=dataclasses.replace(guest.vm, disks=disks))
         cloud.state.put(vm_id, guest)
-        return catalog.described(cloud, guest)
+        return catalog.settled(cloud, guest)
 
 
 def _need_able(cloud: Installation, guest: Guest) -> None:

@@ -43,11 +43,12 @@ class CloudSpec:
     ``network`` is ``enforced`` (root only), ``user`` or ``auto``; ``accelerator`` is ``kvm``, ``tcg``, or
     empty to find out. ``overcommit`` is how much more disk may be promised than the file system has free.
     The service ends after ``idle_s`` without a call and without a running guest. ``gateway_uid`` is the
-    user and group that open exported disks, where the service is root and can choose. ``runtime`` is a directory for sockets whose
-    path must be short, chosen when empty. ``accelerator_memory`` is a file in which clouds of one machine
-    share what they found out, ``probe_kernel`` a Linux kernel to find it out with; without one, an image
-    serves. The reserved subnets are added to ``networks``. Clouds of one ``home`` (the directory above this
-    cloud's, when empty) reach one another over a link of ``wan_rate_bps`` each way, 0 for no limit.
+    user and group that open exported disks, where the service is root and can choose. ``runtime`` is a
+    directory for sockets whose path must be short, chosen when empty. ``accelerator_memory`` is a file in
+    which clouds of one machine share what they found out, ``probe_kernel`` a Linux kernel to find it out
+    with; without one, an image serves. The reserved subnets are added to ``networks``. Clouds of one
+    ``home`` (the directory above this cloud's, when empty) reach one another over a link of
+    ``wan_rate_bps`` each way, 0 for no limit.
     """
 
     name: str

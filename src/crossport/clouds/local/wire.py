@@ -10,6 +10,7 @@ from crossport.model.record import record
 from crossport.model.run import Act, Created
 from crossport.model.vm import VM
 from crossport.spi.cloud import NewVM, RoomFor
+from crossport.units import size_text
 
 __all__ = [
     "VERSION",
@@ -24,6 +25,7 @@ __all__ = [
     "AskShutDown",
     "AskSnapshot",
     "Fault",
+    "deleted_words",
     "error_of",
     "fault_of",
 ]
@@ -125,6 +127,12 @@ class AskSnapshot:
 
     act: Act
     name: str
+
+
+def deleted_words(vm: VM) -> tuple[str, ...]:
+    """Say what deleting the VM deletes: before it is done, and after."""
+    disks = (f"disk {disk.name} ({size_text(disk.size)})" for disk in vm.disks)
+    return (f"VM {vm.name} ({vm.id})", *disks)
 
 
 def fault_of(error: errors.Error) -> Fault:
