@@ -1,6 +1,5 @@
 """The networks of the embedded cloud: enforced by the kernel for root, user-mode networks for others."""
 
-import os
 from typing import Literal
 
 from crossport.clouds.local.fabric import Fabric
@@ -30,8 +29,8 @@ def fabric(kind: Kind, cloud_id: str, name: str, *, home: str, wan_rate_bps: int
 
 
 def usual_kind() -> Kind:
-    """Return ``enforced`` when this process is root and has the tools, else ``user``."""
-    return "enforced" if os.geteuid() == 0 and not readiness.missing_tools() else "user"
+    """Return ``enforced`` when this process is root, may make networks and has the tools, else ``user``."""
+    return "enforced" if readiness.able() else "user"
 
 
 def reserved_networks(cloud_id: str, *, home: str) -> tuple[Network, Network]:

@@ -75,6 +75,7 @@ def ask(request: Request) -> dict[str, Any]:
 
 def _http(peer: socket.socket, request: Request, limit: float) -> tuple[bool, int, str]:
     # HTTP/1.0, so that the answer ends with the connection and is not chunked.
+    peer.settimeout(max(limit - time.monotonic(), 0.001))
     lines = [f"GET {request['path']} HTTP/1.0", f"Host: {request['host']}", "Connection: close", "", ""]
     peer.sendall("\r\n".join(lines).encode())
     size = min(int(request.get("max_size", MAX_ANSWER)), MAX_ANSWER)

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import re
 import sys
 import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -25,6 +26,8 @@ from crossport import errors
 from crossport.clouds.local.network import kernel
 
 __all__ = ["Question", "Reached", "Seen", "main", "question", "reached", "watching"]
+
+_PRINTED = re.compile(r"[!-~]+")  # what may stand in a request line; no space, no end of line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,12 @@ class Question:
     kind: Literal["tcp", "http"] = "tcp"
     path: str = "/"
     timeout_s: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not _is_address(self.host):
+            raise _unaskable(self.host)
+        if not self.path.startswith("/") or not _PRINTED.fullmatch(self.path):
+            raise _unaskable(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +99,34 @@ async def watching(asked: Question, interval_s: float) -> AsyncGenerator[AsyncIt
 def question(url: str, *, namespace: str = "", timeout_s: float = 3.0) -> Question:
     """Return the question that ``http://host:port/path`` or ``tcp://host:port`` puts. Raise Invalid."""
     parts = urllib.parse.urlsplit(url)
-    has_port = bool(parts.port) or parts.scheme == "http"
-    if parts.scheme not in ("tcp", "http") or not _is_address(parts.hostname) or not has_port:
-        raise errors.Invalid(
-            "cloud.reach.url",
-            f"{url} cannot be asked.",
-            remedy="Write http://ADDRESS[:PORT]/PATH or tcp://ADDRESS:PORT.",
-            field="url",
-        )
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        port = parts.port or (80 if parts.scheme == "http" else 0)
+    except ValueError:
+        port = 0
+    if parts.scheme not in ("tcp", "http") or not port:
+        raise _unaskable(url)
     return Question(
-        host=str(parts.hostname),
-        port=parts.port or 80,
+        host=parts.hostname or "",
+        port=port,
         namespace=namespace,
         kind="tcp" if parts.scheme == "tcp" else "http",
-        path=path,
+        path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
         timeout_s=timeout_s,
     )
 
 
-def _is_address(text: str | None) -> bool:
+def _unaskable(what: str) -> errors.Invalid:
+    return errors.Invalid(
+        "cloud.reach.url",
+        f"{what!r} cannot be asked.",
+        remedy="Write http://ADDRESS[:PORT]/PATH or tcp://ADDRESS:PORT.",
+        field="url",
+    )
+
+
+def _is_address(text: str) -> bool:
     try:
-        ipaddress.IPv4Address(text or "")
+        ipaddress.IPv4Address(text)
     except ValueError:
         return False
     return True

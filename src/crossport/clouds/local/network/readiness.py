@@ -3,13 +3,14 @@
 import asyncio
 import os
 import shutil
+from pathlib import Path
 
 from crossport import errors
 from crossport.clouds.local.network import kernel, ruleset
 from crossport.clouds.local.network.layout import SEATS
 from crossport.model.finding import Finding, Severity
 
-__all__ = ["findings", "missing_tools"]
+__all__ = ["able", "findings", "missing_tools"]
 
 _TOOLS = {
     "ip": "iproute2",
@@ -19,6 +20,7 @@ _TOOLS = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
 }
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 _SUBJECT = "networks of the embedded cloud"
 
 
@@ -52,6 +54,14 @@ async def findings() -> tuple[Finding, ...]:
         )
         found.append(_finding("network.enforced", Severity.INFO, text))
     return tuple(found)
+
+
+def able() -> bool:
+    """Say, without trying, whether this process may make networks and has the tools for it."""
+    status = Path("/proc/self/status").read_text()
+    effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
+    wanted = 1 << _CAP_NET_ADMIN | 1 << _CAP_SYS_ADMIN
+    return os.geteuid() == 0 and effective & wanted == wanted and not missing_tools()
 
 
 def missing_tools() -> tuple[str, ...]:
