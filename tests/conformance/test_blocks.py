@@ -13,6 +13,7 @@ from crossport.model.artifact import DiskRef
 from crossport.spi.block import BlockReader, BlockWriter
 from crossport.testing.conformance.block import BlockConformance, DiskSeat
 from crossport.testing.memory_disk import MemoryDisks
+from crossport.testing.unix_socket import wait_until_it_listens
 from crossport.transfer.disk import FileOpener, Opener, Statistics, ThrottledReader
 
 
@@ -95,9 +96,7 @@ class NbdConformance(BlockConformance):
             image = self.image(tmp_path, content)
             argv = ["qemu-nbd", "-k", str(socket), "-x", "disk", "--persistent", "-e", "8", "-t", *image]
             servers.append(subprocess.Popen(argv, stderr=subprocess.DEVNULL))
-            deadline = time.monotonic() + 10
-            while not socket.exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            wait_until_it_listens(socket)
             return NbdSeat(f"unix:{socket}?export=disk")
 
         yield made

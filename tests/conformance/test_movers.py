@@ -14,6 +14,7 @@ from crossport.model.artifact import DiskRef, Place, Way
 from crossport.testing.conformance.mover import DigestingMover, MoverConformance
 from crossport.testing.memory_disk import MemoryDisks
 from crossport.testing.mover import MemoryMover
+from crossport.testing.unix_socket import wait_until_it_listens
 from crossport.transfer.simple import SimpleMover
 
 
@@ -119,9 +120,7 @@ class NbdBench(FileBench):
         socket = Path(file.locator).with_suffix(".sock")
         argv = ["qemu-nbd", "-f", "raw", "-k", str(socket), "-x", "disk", "--persistent", "-e", "8"]
         server = subprocess.Popen([*argv, "--discard=unmap", file.locator], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not socket.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until_it_listens(socket)
         socket.chmod(0o666)
         ref = DiskRef(kind="nbd", locator=f"unix:{socket}?export=disk", size=size)
         self.servers[ref.locator] = server

@@ -291,7 +291,7 @@ class NbdDisk:
         request = self._asked(cookie)
         if kind & 1 << 15:
             self._receive_error(request, kind, size)
-        elif kind == wire.REPLY_DATA and request.command == wire.READ and size > 8:
+        elif kind == wire.REPLY_DATA and request.command == wire.READ and 8 < size <= 8 + request.missing:
             (start,) = struct.unpack(">Q", wire.receive(self._connection, 8))
             wire.receive_into(self._connection, _part(request, start, size - 8))
         elif kind == wire.REPLY_HOLE and request.command == wire.READ and size == 12:
@@ -362,9 +362,7 @@ def _descriptors(request: _Request) -> Iterator[tuple[int, bool]]:
 def _connected(address: wire.Address, timeout_s: float) -> socket.socket:
     try:
         if address.path:
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(timeout_s)
-            connection.connect(address.path)
+            connection = _connected_to_path(address.path, timeout_s)
         else:
             connection = socket.create_connection((address.host, address.port), timeout_s)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -375,6 +373,17 @@ def _connected(address: wire.Address, timeout_s: float) -> socket.socket:
         ) from error
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         connection.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+    return connection
+
+
+def _connected_to_path(path: str, timeout_s: float) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout_s)
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 
