@@ -1,0 +1,150 @@
+"""Three things that go wrong before the person's eyes: a killed process, a rotten bit, an unwell guest."""
+
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossport import errors
+from crossport.cli.demo import flip
+from crossport.cli.demo.facts import Act
+from crossport.cli.demo.proof import Kept, Proof
+from crossport.cli.demo.scene import ALPHA, BETA, PAGE, VM_NAME, Side
+from crossport.cli.demo.stage import Stage
+from crossport.cli.demo.story import CHECK, Story
+from crossport.cli.demo.visitor import Visitor
+from crossport.model.run import EventKind, MigrationReport, RunState
+
+__all__ = ["Chaos", "Survived", "register_hooks"]
+
+HOOK = "demo-flip-a-bit"
+BACK_S = 60.0
+CHECK_S = "25"
+
+
+def register_hooks(stage: Stage) -> None:
+    """Register, as the operator of the demonstration's site, the command that spoils a copy at alpha."""
+    stage.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    words = (sys.executable, "-I", str(Path(flip.__file__).resolve()))
+    argv = [*words, str(stage.folder(ALPHA) / "volumes"), PAGE.decode().strip()]
+    quoted = ", ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in argv)
+    stage.settings.write_text(f"[commands.{HOOK}]\nargv = [{quoted}]\ntimeout_s = 30.0\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Survived:
+    """The run that was killed and went on: its act, report, proof, outage, and where the guest is now."""
+
+    act: Act
+    report: MigrationReport
+    proof: Proof
+    outage_s: float | None
+    url: str
+
+
+class Chaos:
+    """The acts, in the order in which they have to be played."""
+
+    def __init__(self, story: Story, visitor: Visitor, kept: Kept) -> None:
+        self._story = story
+        self._visitor = visitor
+        self._kept = kept
+
+    async def killed(self, url: str) -> Survived:
+        """Kill the server and its workers in the middle of the copy; the next command resumes the run."""
+        story, voice = self._story, self._story.voice
+        voice.heading("3. A process is killed in the middle of the copy")
+        async with story.watched(url, BETA) as outage:
+            await story.commands.need(*story.words(ALPHA, BETA), "--detach")
+            run = await story.latest()
+            async with story.commands.shown("run", "watch", run):
+                pid = await self._killed_in_the_copy(run)
+            voice.say("The run is on the disk. The next command starts a new server, which goes on with it:")
+            await story.commands.show("run", "watch", run)
+        report = await story.report(run)
+        new = story.stage.server()
+        proof = await story.proven(self._visitor, self._kept, ALPHA, BETA, url)
+        voice.say(outage.told())
+        good = report.outcome is RunState.DONE and all(claim.good for claim in proof.claims) and pid != new
+        text = f"server {pid} killed; server {new} finished run {run}: {report.outcome.value}"
+        act = Act(
+            name="killed in the copy", run=run, outcome=report.outcome.value, code="", text=text, good=good
+        )
+        return Survived(act, report, proof, outage.seconds, proof.url)
+
+    async def _killed_in_the_copy(self, run: str) -> int:
+        """Wait until the copy has progressed, kill the server with SIGKILL, and return its process id."""
+        story = self._story
+        async with contextlib.aclosing(story.commands.lines("run", "watch", run)) as lines:
+            async for line in lines:
+                progress = line.get("progress")
+                if (
+                    line.get("kind") == EventKind.PROGRESS
+                    and progress
+                    and progress["done"] * 10 > progress["size"]
+                ):
+                    break
+            else:
+                raise errors.Broken("demo.chaos.late", f"Run {run} ended before anything could be killed.")
+        pid = story.stage.server()
+        if pid is None:
+            raise errors.Broken("demo.chaos.server", "The server that should be killed does not run.")
+        os.kill(pid, signal.SIGKILL)
+        share = progress["done"] * 100 // progress["size"]
+        story.voice.bad(f"kill -9 {pid}: the server is dead, with {share} % of the disk copied")
+        return pid
+
+    async def flipped(self, url: str, run: str) -> Act:
+        """Move back, while one bit of the copy changes after it was written: it has to be refused."""
+        story = self._story
+        story.voice.heading("4. One bit of the copy flips")
+        story.voice.say("Back from beta to alpha; the old source there is retired first, to make room.")
+        await story.commands.need("source", "retire", run, "--yes")
+        story.voice.say(f"The hook {HOOK} flips one bit of the order in the copy, before it is verified.")
+        hook = ("--hook", f"after:image_upload:{HOOK}")
+        wanted = "image.digest.mismatch"
+        return await self._taken_back(url, "one bit flipped", wanted, *hook)
+
+    async def unwell(self, url: str) -> Act:
+        """Move back with a health check that cannot succeed: it has to be rolled back."""
+        story = self._story
+        story.voice.heading("5. The guest is not well at the target")
+        old = (await story.vm(BETA)).nics[0].addresses[0].partition("/")[0]
+        story.voice.say(
+            f"The check wants to see the address {old} in the guest's answer: it has another at alpha."
+        )
+        check = ("--check", f"{CHECK}:{old}", "--check-timeout", CHECK_S)
+        return await self._taken_back(url, "health check failed", "check.failed", *check)
+
+    async def _taken_back(self, url: str, name: str, wanted: str, *more: str) -> Act:
+        """Migrate back in vain; the source must answer again, with its data, and nothing be left at alpha."""
+        story, voice = self._story, self._story.voice
+        await story.commands.show(*story.words(BETA, ALPHA, *more))
+        report = await story.report(await story.latest())
+        answers = await self._answers(url, BETA)
+        gone = not [vm for vm in await story.clouds[ALPHA.cloud].vms() if vm.name == VM_NAME]
+        refused = report.outcome is RunState.ROLLED_BACK and report.code == wanted
+        rows = (
+            (refused, f"the run was stopped: {report.code or report.outcome.value}"),
+            (answers, f"{VM_NAME} at beta answers again at {url}, with its data"),
+            (gone and not report.left_behind, "nothing of the copy is left at alpha"),
+        )
+        for good, text in rows:
+            (voice.good if good else voice.bad)(text)
+        good = refused and answers and gone and not report.left_behind
+        text = (
+            f"{report.code or report.outcome.value}; the source {'answers' if answers else 'DOES NOT ANSWER'}"
+        )
+        return Act(
+            name=name, run=report.run, outcome=report.outcome.value, code=report.code, text=text, good=good
+        )
+
+    async def _answers(self, url: str, side: Side) -> bool:
+        """Say whether the guest at ``side`` is back, where it was, with its data."""
+        with contextlib.suppress(errors.Unavailable, errors.Broken):
+            address = await self._story.url(side) or url
+            state = await self._visitor.answering(address, BACK_S)
+            return all(state.data.get(name) == digest for name, digest in self._kept.data.items())
+        return False
