@@ -343,6 +343,7 @@ class ColdMigration:
             self._set(findings=(*self._report.findings, told))
 
     async def _finish_test(self, vm: VM) -> Timed[bool]:
+        self._context.protect()  # the copy is well: from here on it is finished, or test finish removes it
         await end_reading(self._leg)
         run = self._context.run
         text = f"The isolated copy of {vm.name} is well. Remove it with: crossport test finish {run}"

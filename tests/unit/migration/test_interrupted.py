@@ -7,6 +7,7 @@ import pytest
 from tests.unit.migration.world import World
 
 from crossport import errors
+from crossport.migration.leg import CERTAIN
 from crossport.model.run import RunState
 from crossport.model.vm import PowerState
 
@@ -15,11 +16,11 @@ def failing_at_first(call: Callable[..., Awaitable[Any]], times: int) -> Callabl
     """Return ``call``, which answers nothing the first ``times`` times."""
     left = [times]
 
-    async def unsteady(*arguments: Any) -> Any:
+    async def unsteady(*arguments: Any, **options: Any) -> Any:
         if left[0]:
             left[0] -= 1
             raise errors.Unavailable("cloud.unreachable", "The cloud does not answer.")
-        return await call(*arguments)
+        return await call(*arguments, **options)
 
     return unsteady
 
@@ -33,22 +34,24 @@ async def test_a_cloud_that_does_not_answer_at_once_is_asked_again(
     assert (await world.migrate()).outcome is RunState.DONE
 
 
-async def test_cancelling_a_test_migration_while_it_tidies_up_removes_the_copy(
+async def test_a_test_migration_whose_copy_is_well_is_no_longer_cancelled(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    async def cancelled_meanwhile(*_: Any) -> Any:
+    clean = world.site.clean
+
+    async def cancelled_meanwhile(*arguments: Any, **options: Any) -> Any:
         world.context.cancel()
-        raise errors.Unavailable("cloud.unreachable", "The cloud does not answer.")
+        return await clean(*arguments, **options)
 
-    check = world.site.clean
-    calls: list[str] = []
+    monkeypatch.setattr(world.site, "clean", cancelled_meanwhile)
+    assert (await world.migrate(test=True)).outcome is RunState.DONE
 
-    async def clean(*arguments: Any, **options: Any) -> Any:
-        calls.append(arguments[1])
-        return await (check(*arguments, **options) if len(calls) > 1 else cancelled_meanwhile())
 
-    monkeypatch.setattr(world.site, "clean", clean)
+async def test_a_test_migration_that_cannot_end_reading_removes_its_copy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(world.site, "clean", failing_at_first(world.site.clean, CERTAIN.attempts))
     report = await world.migrate(test=True)
-    assert report.outcome is RunState.CANCELLED
+    assert report.outcome is RunState.ROLLED_BACK
     assert await world.target_vms() == ()
     assert (await world.source_vm()).power is PowerState.RUNNING
