@@ -240,8 +240,12 @@ async def test_asking_a_guest_that_is_not_there_is_an_answer(world: World) -> No
     )
     assert not nobody.good
     assert nobody.text
-    with pytest.raises(errors.Unavailable):
-        await reach.reached(reach.Question(host="10.20.0.77", port=80, namespace="xp-none", timeout_s=0.2))
+    nowhere = reach.Question(host="10.20.0.77", port=80, namespace="xp-none", timeout_s=0.2)
+    with pytest.raises(errors.Unavailable, match="xp-none does not exist"):
+        await reach.reached(nowhere)
+    async with reach.watching(nowhere, 0.1) as seen:
+        with pytest.raises(errors.Unavailable, match="xp-none does not exist"):
+            await anext(seen)
 
 
 async def test_this_machine_can_enforce_networks_and_says_so() -> None:

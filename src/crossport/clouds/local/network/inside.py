@@ -9,6 +9,7 @@ answer: the guest is hostile.
 """
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -168,7 +169,10 @@ def _enter(namespace: str) -> None:
     """Join the network namespace of this name; an empty name is the one we are in."""
     if not namespace:
         return
-    with Path(NAMESPACES, namespace).open("rb") as file:
+    place = Path(NAMESPACES, namespace)
+    if not place.exists():
+        raise FileNotFoundError(errno.ENOENT, f"the network namespace {namespace} does not exist")
+    with place.open("rb") as file:
         # os.setns exists from Python 3.12 only.
         if _libc().setns(file.fileno(), _CLONE_NEWNET) != 0:
             number = ctypes.get_errno()

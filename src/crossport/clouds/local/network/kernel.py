@@ -201,6 +201,6 @@ async def _wait_for(descriptor: int, name: str) -> None:
 def _failed(argv: Sequence[str], said: str) -> errors.Unavailable:
     return errors.Unavailable(
         "cloud.network.failed",
-        f"{Path(argv[0]).name} failed: {said}.",
+        f"{'The networks' if argv[0] == sys.executable else Path(argv[0]).name} failed: {said}.",
         remedy="Run crossport doctor to see what this machine can do.",
     )

@@ -80,10 +80,14 @@ async def reached(asked: Question) -> Reached:
 async def watching(asked: Question, interval_s: float) -> AsyncGenerator[AsyncIterator[Seen]]:
     """Ask every ``interval_s`` until the block is left; iterate over what was seen.
 
-    Each good answer is seen, and of failures in a row the first.
+    Each good answer is seen, and of failures in a row the first. The iteration raises Unavailable
+    ``cloud.reach.ended`` when the namespace cannot be entered.
     """
     process = await asyncio.create_subprocess_exec(
-        *kernel.inside_command("watch"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *kernel.inside_command("watch"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         if process.stdin is not None:
@@ -168,6 +172,13 @@ async def _seen(process: asyncio.subprocess.Process) -> AsyncIterator[Seen]:
         fields = json.loads(line)
         monotonic, wall = fields.pop("monotonic"), fields.pop("wall")
         yield Seen(monotonic, wall, Reached(**fields))
+    # It goes on until it is killed, so it could not begin, or somebody killed it.
+    said = await process.stderr.read() if process.stderr is not None else b""
+    raise errors.Unavailable(
+        "cloud.reach.ended",
+        f"The watching has ended: {said.decode('utf-8', 'replace').strip() or 'it was killed'}.",
+        remedy="See that the cloud's service runs, and watch again.",
+    )
 
 
 def _request(asked: Question) -> dict[str, Any]:

@@ -192,7 +192,8 @@ def _forward(seats: Mapping[str, ipaddress.IPv4Address], wan: str) -> list[str]:
     lines.append("iifname @bridges goto leaving")
     if wan:
         # What comes from outside for an address that is not here must not go back outside.
-        lines.append(f'iifname "{wan}" oifname @bridges goto arriving')
+        # Another cloud keeps its gateways from our guests; if it does not, we do.
+        lines.append(f'iifname "{wan}" oifname @bridges ip saddr != {SEATS} goto arriving')
     return lines
 
 
