@@ -43,7 +43,7 @@ def watch(session: Session, run: str) -> int:
         try:
             with _screen(session, story) as show:
                 for event in _until_still(session.client.follow(run, after=after)):
-                    after = event.number
+                    after = max(after, event.number)
                     story.take(event)
                     show(event)
             break

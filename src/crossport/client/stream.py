@@ -27,8 +27,9 @@ class Reader:
         elif not line and self._data:
             event = codec.decoded("\n".join(self._data), Event)
             self._data = []
-            if event.number > self.last:
-                self.last = event.number
+            # Progress has no number: it is not kept, and the newest is all that counts.
+            if event.number == 0 or event.number > self.last:
+                self.last = max(self.last, event.number)
                 self.ended = event.kind is EventKind.STATE and event.state is not None and event.state.final
                 yield event
 

@@ -157,7 +157,10 @@ class Runs:
         after = int(last) if last.isascii() and last.isdigit() else 0
         async for event in self._control.events(who.tenant, run, after=after, follow=follow):
             yield ServerSentEvent(
-                raw_data=codec.encoded(event), event=event.kind, id=str(event.number), retry=RETRY_MS
+                raw_data=codec.encoded(event),
+                event=event.kind,
+                id=str(event.number) if event.number else None,
+                retry=RETRY_MS,
             )
 
     async def report(self, who: Who, run: RunId) -> MigrationReport:

@@ -73,7 +73,10 @@ class Stage:
                     f"Another demonstration works in {self.home} now.",
                     remedy="Wait until it has ended, or choose another place with --home.",
                 ) from error
-            yield
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
 
     async def build(self, voice: Voice, new_key: Callable[[], str]) -> None:
         """Make the clouds and give each the guest's image."""
