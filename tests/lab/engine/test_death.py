@@ -5,6 +5,7 @@ gets its SIGKILL. What the steps do to the world is written into a file by the s
 """
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from crossport.testing.postgresql import running_postgresql
+from crossport.testing.postgresql import Postgresql, running_postgresql
 
 NODE = Path(__file__).with_name("node.py")
 STEPS = [f"s{number}" for number in range(1, 9)]
@@ -97,14 +98,14 @@ class Field:
 
 
 @pytest.fixture(scope="module")
-def urls() -> Iterator[Callable[[str], str]]:
+def server() -> Iterator[Postgresql]:
     with running_postgresql() as server:
-        yield lambda kind: server.database() if kind == "postgresql" else ""
+        yield server
 
 
 @pytest.fixture
-def field(tmp_path: Path, request: pytest.FixtureRequest, urls: Callable[[str], str]) -> Iterator[Field]:
-    field = Field(tmp_path, urls(request.param))
+def field(tmp_path: Path, request: pytest.FixtureRequest, server: Postgresql) -> Iterator[Field]:
+    field = Field(tmp_path, server.database() if request.param == "postgresql" else "")
     yield field
     for node in field.nodes:
         node.end()
@@ -203,3 +204,40 @@ def test_a_node_that_hung_while_everything_went_on_without_it_keeps_its_new_runs
     ended = first.hear("ended", "walk") if first.say({"run": "walk"}) is None else {}
     assert (ended["state"], ended["epoch"]) == ("done", 1)
     assert done_per_step(field, "walk") == Counter(dict.fromkeys(STEPS, 1))
+
+
+@shared
+def test_runs_outlive_broken_connections_to_the_database(field: Field, server: Postgresql) -> None:
+    node = field.node()
+    node.say({"run": "walk", "walk": {"pace_s": 0.1}})
+    for step in ("s2", "s5"):
+        field.until(lambda lines, step=step: any(line[3:] == [step, "begins"] for line in lines))
+        server.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+    node.say({"run": "walk"})
+    ended = node.hear("ended", "walk")
+    assert (ended["state"], ended["report"]["total"]) == ("done", 33)
+    assert set(done_per_step(field, "walk")) == set(STEPS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@both
+def test_a_process_that_dies_again_and_again_gets_there(field: Field) -> None:
+    names = [f"walk-{number}" for number in range(12)]
+    moments = random.Random(7)  # noqa: S311 -- the same deaths every time, no secret
+    node = field.node()
+    for run in names:
+        node.say({"run": run, "walk": {"pace_s": 0.3}})
+    for _ in range(12):
+        time.sleep(1.0 + moments.random())
+        node.signal(signal.SIGKILL)
+        node = field.node()
+    for run in names:
+        node.say({"run": run})
+        ended = node.hear("ended", run)
+        assert (ended["state"], ended["report"]["total"]) == ("done", 33)
+        assert ended["numbers"] == list(range(1, len(ended["numbers"]) + 1))
+        assert set(done_per_step(field, run)) == set(STEPS)

@@ -9,7 +9,7 @@ import pytest
 
 from crossport.engine import Engine, EngineSettings, Limits
 from crossport.model.record import record
-from crossport.spi.run import RunContext
+from crossport.spi.run import Retry, RunContext
 
 
 class RealClock:
@@ -50,6 +50,7 @@ class Theatre:
         self.settings = EngineSettings(state_dir=state_dir, lease_s=0.3)
         self.play: Play = self.echo
         self.opened: list[Engine] = []
+        self.retry = Retry(attempts=100, pause_s=0.01)
 
     async def echo(self, run: RunContext, wish: Wish) -> Told:
         async def say() -> str:
