@@ -32,7 +32,7 @@ def assess(
 
     Exit status 3 when a VM cannot go as it is.
 
-    Examples:
+    For example:
 
       crossport assess --from alpha
 

@@ -41,7 +41,7 @@ def add(
 
     Secrets belong into files: arguments are seen by every account of this machine.
 
-    Examples:
+    For example:
 
       crossport cloud add alpha local
 
@@ -65,7 +65,7 @@ def add(
 def list_(*, session: Here) -> None:
     """List the clouds.
 
-    Examples:
+    For example:
 
       crossport cloud list
 
@@ -80,7 +80,7 @@ def list_(*, session: Here) -> None:
 def show(name: str, /, *, session: Here) -> None:
     """Show what a VM can be mapped to in a cloud: flavors, networks, security groups, quota.
 
-    Examples:
+    For example:
 
       crossport cloud show beta
 
@@ -97,7 +97,7 @@ def show(name: str, /, *, session: Here) -> None:
 def check(name: str, /, *, session: Here) -> int:
     """Ask a cloud now whether it answers, and what it can do.
 
-    Examples:
+    For example:
 
       crossport cloud check alpha
 
@@ -115,7 +115,7 @@ def check(name: str, /, *, session: Here) -> int:
 def remove(name: str, /, *, session: Here) -> None:
     """Forget a cloud. Nothing in the cloud itself is touched.
 
-    Examples:
+    For example:
 
       crossport cloud remove alpha
 

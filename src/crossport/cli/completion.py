@@ -14,7 +14,7 @@ def completion(
 ) -> None:
     """Print completion for a shell.
 
-    Examples:
+    For example:
 
       crossport completion bash > ~/.local/share/bash-completion/completions/crossport
 

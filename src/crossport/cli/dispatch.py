@@ -29,7 +29,7 @@ def application(output: Output) -> App:
         result_action="return_value",
     )
     for command in COMMANDS:
-        app.command(command.target, name=command.name, help=command.about)
+        app.command(command.target, name=command.name)
     return app
 
 
@@ -51,6 +51,9 @@ def dispatch(arguments: Sequence[str], surroundings: Surroundings) -> int:
 
 
 def _called(words: list[str], surroundings: Surroundings, options: Options, output: Output) -> int:
+    if words in (["--help"], ["-h"], []):
+        output.stdout.write(overview())
+        return 0
     app = application(output)
     console = output.console() if output.live else _plain(output)
     command, bound, ignored = app.parse_args(

@@ -46,7 +46,7 @@ def doctor(*, session: Here) -> int:
 
     Exit status 3 when something that is needed is missing.
 
-    Examples:
+    For example:
 
       crossport doctor
 

@@ -46,7 +46,7 @@ def inspect(file: Path, /, *, stated: Stated = None, session: Here) -> int:
 
     Exit status 7 when it would be refused.
 
-    Examples:
+    For example:
 
       crossport image inspect disk.qcow2
 
@@ -82,7 +82,7 @@ def convert(
 ) -> None:
     """Convert an image. It is inspected first and refused when it is hostile; nothing is overwritten.
 
-    Examples:
+    For example:
 
       crossport image convert disk.vmdk disk.qcow2 --to qcow2
 
@@ -122,7 +122,7 @@ def import_(
 ) -> None:
     """Bring a package (.ova, .ovf), or a single image, into a directory as images.
 
-    Examples:
+    For example:
 
       crossport image import appliance.ova imported/
 
@@ -156,7 +156,7 @@ def export(
 ) -> None:
     """Write images as a package: .ova is one file, .ovf a descriptor with files beside it.
 
-    Examples:
+    For example:
 
       crossport image export web.ova web-root.qcow2 web-data.qcow2 --cpus 2 --memory 4096
 

@@ -90,7 +90,7 @@ def migrate(
     Everything that may need you is asked before the first byte moves. The source stays off, fenced and
     retained; before the commit every failure brings it back as it was.
 
-    Examples:
+    For example:
 
       crossport migrate web --from alpha --to beta --dry-run
 

@@ -29,7 +29,7 @@ Name = Annotated[str, Parameter(help="The plan, by its name; a file is put first
 def put(file: File, /, *, session: Here) -> None:
     """Keep a plan at the site, replacing an older one of its name.
 
-    Examples:
+    For example:
 
       crossport plan put shop.yaml
     """
@@ -41,7 +41,7 @@ def put(file: File, /, *, session: Here) -> None:
 def list_(*, session: Here) -> None:
     """List the plans.
 
-    Examples:
+    For example:
 
       crossport plan list
     """
@@ -54,7 +54,7 @@ def list_(*, session: Here) -> None:
 def check(plan: Name, /, *, session: Here) -> int:
     """Dry-run every VM of a plan: findings, expected time. Exit status 3 when something stands in the way.
 
-    Examples:
+    For example:
 
       crossport plan check shop.yaml
 
@@ -77,7 +77,7 @@ def run(
 ) -> int:
     """Move the plan's VMs, wave by wave.
 
-    Examples:
+    For example:
 
       crossport plan run shop.yaml
 
@@ -100,7 +100,7 @@ def run(
 def status(plan: Name, /, *, session: Here) -> None:
     """Say how far a plan is, VM by VM.
 
-    Examples:
+    For example:
 
       crossport plan status shop
     """
@@ -112,7 +112,7 @@ def status(plan: Name, /, *, session: Here) -> None:
 def schema(*, session: Here) -> None:
     """Print the JSON schema of plan files: editors check and complete with it.
 
-    Examples:
+    For example:
 
       crossport plan schema > plan.schema.json
     """
@@ -131,7 +131,7 @@ def from_csv(
 ) -> None:
     """Print the plan that a CSV describes, one VM per line, as YAML.
 
-    Examples:
+    For example:
 
       crossport plan from-csv vms.csv --name shop --from alpha --to beta > shop.yaml
     """
@@ -146,7 +146,7 @@ def from_csv(
 def to_csv(file: File, /, *, session: Here) -> None:
     """Print the VMs of a plan as CSV.
 
-    Examples:
+    For example:
 
       crossport plan to-csv shop.yaml > vms.csv
     """

@@ -158,13 +158,17 @@ def _plain(node: yaml.Node, name: str) -> Any:
     if isinstance(node, yaml.MappingNode):
         table: dict[str, Any] = {}
         for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
-            if key.value in table:
+            if str(key.value) in table:
                 raise _at(name, key, "plan.file.twice", str(key.value), "This name is there twice.")
             table[str(key.value)] = _plain(value, name)
         return table
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, name) for item in cast("list[yaml.Node]", node.value)]
-    value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]
+    try:
+        value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]
+    except (yaml.YAMLError, ValueError) as error:
+        text = f"{node.value!r} is no plain value."
+        raise _at(name, node, "plan.file.value", str(node.value), text) from error
     # Dates and times are written without quotes by habit (`start: 22:00`); they are texts here.
     plain = (
         value is None

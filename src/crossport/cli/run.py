@@ -30,7 +30,7 @@ def list_(
 ) -> None:
     """List runs, newest first.
 
-    Examples:
+    For example:
 
       crossport run list
 
@@ -44,7 +44,7 @@ def list_(
 def show(run: RunName, /, *, session: Here) -> None:
     """Show a run; one that needs attention or waits with all that is known about both ends.
 
-    Examples:
+    For example:
 
       crossport run show run-0001
     """
@@ -61,7 +61,7 @@ def show(run: RunName, /, *, session: Here) -> None:
 def watch_(run: RunName, /, *, session: Here) -> int:
     """Watch a run until nothing more happens by itself. With --json every event is one line of JSON.
 
-    Examples:
+    For example:
 
       crossport run watch run-0001
 
@@ -80,7 +80,7 @@ def watch_(run: RunName, /, *, session: Here) -> int:
 def cancel(run: RunName, /, *, session: Here) -> None:
     """Ask a run to stop and to bring the source back. Refused past the commit.
 
-    Examples:
+    For example:
 
       crossport run cancel run-0001
     """
@@ -91,7 +91,7 @@ def cancel(run: RunName, /, *, session: Here) -> None:
 def resume(run: RunName, /, *, session: Here) -> None:
     """Try a run that needs attention again, from the step that failed.
 
-    Examples:
+    For example:
 
       crossport run resume run-0001
     """
@@ -102,7 +102,7 @@ def resume(run: RunName, /, *, session: Here) -> None:
 def commit(run: RunName, /, *, session: Here) -> None:
     """Commit a run that waits for it: the point of no return.
 
-    Examples:
+    For example:
 
       crossport run commit run-0001
     """
@@ -113,7 +113,7 @@ def commit(run: RunName, /, *, session: Here) -> None:
 def rollback(run: RunName, /, *, session: Here) -> None:
     """Roll back a run that waits. What the target wrote meanwhile is discarded.
 
-    Examples:
+    For example:
 
       crossport run rollback run-0001
     """
@@ -132,7 +132,7 @@ def resolve(
 ) -> None:
     """End a run that needs attention as you say. See `crossport run show` first: it has the evidence.
 
-    Examples:
+    For example:
 
       crossport run resolve run-0001 --as source
 
@@ -145,7 +145,7 @@ def resolve(
 def clean(run: RunName, /, *, session: Here) -> int:
     """Remove what a run left behind. It may be repeated; what could not be removed is told.
 
-    Examples:
+    For example:
 
       crossport run clean run-0001
     """
@@ -158,7 +158,7 @@ def clean(run: RunName, /, *, session: Here) -> int:
 def report(run: RunName, /, *, session: Here) -> None:
     """Print the report of a run that is final: phases, bytes, outage, mapping, findings, estimate.
 
-    Examples:
+    For example:
 
       crossport run report run-0001
 
@@ -172,7 +172,7 @@ def report(run: RunName, /, *, session: Here) -> None:
 def ledger(run: RunName, /, *, session: Here) -> None:
     """List what a run created and what became of it.
 
-    Examples:
+    For example:
 
       crossport run ledger run-0001
     """

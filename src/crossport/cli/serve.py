@@ -30,7 +30,7 @@ def serve(
     Runs survive it: they continue when it, or another node on the same database, serves again. The first
     token is in the file control/token of the state directory, the CA in control/ca.pem.
 
-    Examples:
+    For example:
 
       crossport serve
 

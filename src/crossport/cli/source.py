@@ -26,7 +26,7 @@ def retire(
 
     What would be deleted is printed first; then you are asked, unless --yes is given.
 
-    Examples:
+    For example:
 
       crossport source retire run-0001
 

@@ -40,10 +40,25 @@ class ServeOptions:
 class Surroundings(Protocol):
     """The machine, the terminal, the clock, and the server that can be run here."""
 
-    environment: Mapping[str, str]
-    stdin: TextIO
-    stdout: TextIO
-    stderr: TextIO
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables."""
+        ...
+
+    @property
+    def stdin(self) -> TextIO:
+        """Where a person types."""
+        ...
+
+    @property
+    def stdout(self) -> TextIO:
+        """Where results go."""
+        ...
+
+    @property
+    def stderr(self) -> TextIO:
+        """Where messages go."""
+        ...
 
     def place(self) -> Place:
         """Return where the settings say the site is; raise Invalid for wrong settings."""

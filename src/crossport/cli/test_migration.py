@@ -15,7 +15,7 @@ app = App(name="test", help="List and remove test migrations.")
 def list_(*, session: Here) -> None:
     """List test migrations, newest first. `crossport migrate --test` makes one.
 
-    Examples:
+    For example:
 
       crossport test list
     """
@@ -27,7 +27,7 @@ def list_(*, session: Here) -> None:
 def finish(run: str, /, *, session: Here) -> int:
     """Remove the isolated copy of a test migration and everything that was made for it.
 
-    Examples:
+    For example:
 
       crossport test finish run-0004
 

@@ -31,7 +31,7 @@ def create(
 ) -> None:
     """Make a token. It is shown this once: write it into a file that only you can read.
 
-    Examples:
+    For example:
 
       crossport token create ci --role operator --days 30
 
@@ -52,7 +52,7 @@ def create(
 def list_(*, session: Here) -> None:
     """List tokens, without their secret part.
 
-    Examples:
+    For example:
 
       crossport token list
     """
@@ -68,7 +68,7 @@ def list_(*, session: Here) -> None:
 def revoke(token: str, /, *, session: Here) -> None:
     """Make a token worthless from now on.
 
-    Examples:
+    For example:
 
       crossport token revoke 3f9a1c7e20b4d5e6
 

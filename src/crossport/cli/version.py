@@ -10,7 +10,7 @@ __all__ = ["version"]
 def version(*, session: Here) -> None:
     """Print the version.
 
-    Examples:
+    For example:
 
       crossport version
     """

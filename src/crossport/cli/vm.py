@@ -38,7 +38,7 @@ app = App(name="vm", help="List, make, start and stop VMs.")
 def list_(cloud: str, /, *, session: Here) -> None:
     """List the VMs of a cloud.
 
-    Examples:
+    For example:
 
       crossport vm list alpha
 
@@ -69,7 +69,7 @@ def list_(cloud: str, /, *, session: Here) -> None:
 def show(cloud: str, vm: str, /, *, session: Here) -> None:
     """Show a VM with its disks and NICs.
 
-    Examples:
+    For example:
 
       crossport vm show alpha web
 
@@ -88,7 +88,7 @@ def show(cloud: str, vm: str, /, *, session: Here) -> None:
 def create(cloud: str, name: str, /, *, wish: Annotated[_Wish, Parameter(name="*")], session: Here) -> None:
     """Make a VM from an image of the cloud, and start it.
 
-    Examples:
+    For example:
 
       crossport vm create alpha web --image debian-12 --flavor small --network lan --key ops
 
@@ -118,7 +118,7 @@ def create(cloud: str, name: str, /, *, wish: Annotated[_Wish, Parameter(name="*
 def start(cloud: str, vm: str, /, *, session: Here) -> None:
     """Start a VM. One that was migrated away is fenced, and refused.
 
-    Examples:
+    For example:
 
       crossport vm start alpha web
 
@@ -145,7 +145,7 @@ def stop(
 ) -> None:
     """Shut a VM down.
 
-    Examples:
+    For example:
 
       crossport vm stop alpha web
 
@@ -167,7 +167,7 @@ def stop(
 def console(cloud: str, vm: str, /, *, session: Here) -> None:
     """Print the end of a VM's console log. Control characters of the guest are not passed on.
 
-    Examples:
+    For example:
 
       crossport vm console alpha web
 

@@ -1,0 +1,186 @@
+"""Commands from the typed words to the text on the screen, against a real API on a socket."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.desk import Desk, Served
+
+from crossport.testing.control import sample_vm
+
+
+def vm(served: Served, name: str, **tags: str) -> str:
+    """Let the cloud alpha have a VM of that name."""
+    served.site.control.put_vm("default", "alpha", sample_vm(name, **tags))
+    return name
+
+
+def move(desk: Desk, served: Served, name: str, *options: str, **tags: str) -> str:
+    vm(served, name, **tags)
+    return desk.type("migrate", name, "--from", "alpha", "--to", "beta", *options)
+
+
+def test_clouds_are_connected_listed_and_forgotten(desk: Desk):
+    assert "answers  yes" in desk.type("cloud", "add", "gamma", "memory", "--set", "vms=a,b")
+    assert [line.split() for line in desk.type("cloud", "list").splitlines()][-1] == [
+        "gamma",
+        "memory",
+        "vms=a,b",
+    ]
+    assert [each["name"] for each in desk.json("vm", "list", "gamma")] == ["a", "b"]
+    desk.type("cloud", "remove", "gamma")
+    desk.type("cloud", "check", "gamma")
+    assert desk.code == 2
+    assert "cloud: There is no cloud gamma." in desk.stderr.getvalue()
+    assert "Remedy: See `crossport cloud list`." in desk.stderr.getvalue()
+
+
+def test_a_secret_setting_comes_from_a_file(desk: Desk, tmp_path: Path):
+    (tmp_path / "secret").write_text("hush\n")
+    entry = desk.json("cloud", "add", "delta", "memory", "--set-file", f"password={tmp_path / 'secret'}")[
+        "entry"
+    ]
+    assert entry["settings"] == {"password": "hush"}
+    desk.type("cloud", "remove", "delta")
+
+
+def test_a_migration_is_told_line_by_line_and_ends_with_the_report(desk: Desk, served: Served):
+    told = move(desk, served, "m1", "--map-network", "lan=office", "--check", "http:80:/")
+    assert desk.code == 0
+    assert desk.stderr.getvalue() == ""
+    assert told.index("source_authentication") < told.index("network_setup") < told.index("Estimate against")
+    assert "copy: 120 MiB of 120 MiB (100 %)" in told
+    assert "network    lan     office  you" in told
+    assert "crossport source retire run-" in told
+
+
+@pytest.mark.parametrize(
+    ("tag", "code", "word"), [("rolled-back", 4, "rolled-back"), ("attention", 5, "needs attention")]
+)
+def test_the_exit_status_tells_how_a_migration_ended(
+    desk: Desk, served: Served, tag: str, code: int, word: str
+):
+    assert word in move(desk, served, f"end-{tag}", run=tag)
+    assert desk.code == code
+
+
+def test_findings_block_before_anything_moves(desk: Desk, served: Served):
+    move(desk, served, "stuck", blocked="yes")
+    assert desk.code == 3
+    assert "vm.disk.backing" in desk.stderr.getvalue()
+    dry = desk.json("migrate", "stuck", "--from", "alpha", "--to", "beta", "--dry-run")
+    assert (desk.code, dry["verdict"], dry["findings"][0]["severity"]) == (3, "refuse", "blocker")
+
+
+def test_json_holds_the_report_alone_and_messages_go_to_standard_error(desk: Desk, served: Served):
+    vm(served, "m2")
+    report = desk.json("migrate", "m2", "--from", "alpha", "--to", "beta")
+    assert report["outcome"] == "done"
+    assert "The source is retained" in desk.stderr.getvalue()
+    lines = desk.type("run", "watch", report["run"], "--json").splitlines()
+    assert [json.loads(line)["number"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+def test_an_error_is_json_too_when_json_is_wanted(desk: Desk):
+    assert desk.type("vm", "show", "alpha", "nix", "--json") == ""
+    error = json.loads(desk.stderr.getvalue())["error"]
+    assert (error["code"], error["exit"], error["field"]) == ("vm.unknown", 2, "vm")
+
+
+def test_a_waiting_run_is_committed_by_a_person(desk: Desk, served: Served):
+    told = move(desk, served, "m3", "--commit", "manual")
+    run = next(word for word in told.split() if word.startswith("run-")).rstrip(":")
+    assert f"crossport run commit {run}" in told
+    assert "advice" in desk.type("run", "show", run)
+    desk.type("run", "commit", run)
+    desk.type("run", "watch", run)
+    assert desk.code == 0
+    assert "outcome           done" in desk.type("run", "report", run)
+    assert "kept" in desk.type("run", "ledger", run)
+
+
+def test_a_test_migration_is_listed_and_finished(desk: Desk, served: Served):
+    told = move(desk, served, "m4", "--test")
+    run = told.rpartition("crossport test finish ")[2].split("`")[0]
+    assert run in desk.type("test", "list")
+    assert "REMOVED" in desk.type("test", "finish", run)
+
+
+def test_attention_is_resolved(desk: Desk, served: Served):
+    run = move(desk, served, "m5", run="attention").split()[1].rstrip(":")
+    assert "The target never started" in desk.type("run", "show", run)
+    desk.type("run", "resolve", run, "--as", "source")
+    assert desk.json("run", "show", run)["state"] == "rolled-back"
+
+
+def test_a_source_is_retired_only_when_confirmed(desk: Desk, served: Served):
+    run = move(desk, served, "m6").split()[1].rstrip(":")
+    desk.type("source", "retire", run)
+    assert desk.code == 6
+    assert "Nothing was deleted" in desk.stderr.getvalue()
+    told = desk.type("source", "retire", run, answer="no\n", terminal=True)
+    assert (desk.code, "volume m6-root" in told) == (6, True)
+    assert desk.json("source", "retire", run, "--yes")["done"] is True
+
+
+def test_runs_are_filtered(desk: Desk, served: Served):
+    move(desk, served, "m7")
+    assert {run["state"] for run in desk.json("run", "list", "--state", "done")} == {"done"}
+    assert desk.type("run", "list", "--kind", "never") == "Result: none\n"
+
+
+def test_vms_are_stopped_started_and_shown(desk: Desk, served: Served):
+    vm(served, "m8")
+    assert "stopped" in desk.type("vm", "stop", "alpha", "m8", "--shutdown", "1")
+    assert "running" in desk.type("vm", "start", "alpha", "m8")
+    assert "login:" in desk.type("vm", "console", "alpha", "m8")
+    made = desk.json(
+        "vm", "create", "alpha", "new", "--image", "i", "--flavor", "small", "--network", "lan", "--tpm"
+    )
+    assert made["name"] == "new"
+
+
+def test_a_token_is_shown_once_and_revoked(desk: Desk):
+    new = desk.json("token", "create", "ci", "--role", "operator", "--right", "retire", "--days", "7")
+    assert new["secret"].startswith("xp_")
+    assert new["secret"] not in desk.type("token", "list")
+    desk.type("token", "revoke", new["token"]["id"])
+    assert new["token"]["id"] not in desk.type("token", "list")
+
+
+def test_an_assessment_is_a_table_and_a_page(desk: Desk, served: Served, tmp_path: Path):
+    vm(served, "<b>evil</b>", blocked="yes")
+    told = desk.type("assess", "--from", "alpha", "--to", "beta", "--html", str(tmp_path / "page.html"))
+    assert desk.code == 3
+    assert "refuse" in told
+    page = (tmp_path / "page.html").read_text()
+    assert "&lt;b&gt;evil&lt;/b&gt;" in page
+    assert "<b>evil" not in page
+    assert "<script" not in page
+
+
+def test_a_plan_goes_from_csv_to_status(desk: Desk, served: Served, tmp_path: Path):
+    vm(served, "p1")
+    vm(served, "p2")
+    table = tmp_path / "vms.csv"
+    table.write_text("vm,wave,after,networks\np1,1,,lan=office\np2,2,p1,\n")
+    text = desk.type("plan", "from-csv", str(table), "--name", "shop", "--from", "alpha", "--to", "beta")
+    (tmp_path / "shop.yaml").write_text(text)
+    desk.type("plan", "put", str(tmp_path / "shop.yaml"))
+    assert "p1, p2" in desk.stdout.getvalue()
+    assert desk.json("plan", "check", "shop")["waves"] == [["p1"], ["p2"]]
+    assert "done" in desk.type("plan", "run", str(tmp_path / "shop.yaml"))
+    assert desk.json("plan", "status", "shop")["state"] == "done"
+    assert "p2,2,p1" in desk.type("plan", "to-csv", str(tmp_path / "shop.yaml"))
+
+
+def test_doctor_says_what_is_missing_and_what_to_do(alone: Desk):
+    told = alone.type("doctor")
+    assert alone.code == 3
+    assert "Run: apt-get install qemu-system-x86" in told
+
+
+def test_serve_gets_its_options(alone: Desk, tmp_path: Path):
+    alone.type("serve", "--embedded", "--idle", "5", "--home", str(tmp_path))
+    (options,) = alone.served
+    assert (options.home, options.embedded, options.idle_s) == (tmp_path, True, 5.0)
