@@ -224,13 +224,18 @@ class NbdDisk:
                 raise self._end
             cookie, self._next_cookie = self._next_cookie, self._next_cookie + 1
             self._pending[cookie] = request
-        head = wire.REQUEST.pack(wire.REQUEST_MAGIC, 0, command, cookie, start, size)
+        head = wire.REQUEST.pack(wire.REQUEST_MAGIC, self._flags(command), command, cookie, start, size)
         try:
             with self._sending:
                 wire.send(self._connection, head, view if command == wire.WRITE else b"")
         except OSError as error:
             self._give_up(_lost(error))
         return request
+
+    def _flags(self, command: int) -> int:
+        # Answering in fragments, QEMU 7.2 drops the connection at a read error; answering whole, it tells it.
+        whole = command == wire.READ and self._export.structured and self._export.flags & wire.CAN_WHOLE
+        return wire.FLAG_WHOLE if whole else 0
 
     def _finish(self, request: _Request) -> None:
         if not request.done.wait(self._timeout_s):

@@ -151,7 +151,7 @@ def _gone(error: OSError | None) -> errors.Error:
             f"The other end does not accept this end's certificate ({error.reason}).",
             remedy="Start the copy again; certificates live for a few hours. Check both machines' clocks.",
         )
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return errors.Unavailable(
             "transfer.link.damaged",
             f"The encrypted connection broke ({error.reason or type(error).__name__}).",

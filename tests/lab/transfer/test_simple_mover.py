@@ -1,0 +1,213 @@
+"""The simple mover's workers as processes: where they run, what they see, how they die."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.lab.transfer.transfer_lab import Lab, Process, workers_of
+
+from crossport import errors
+from crossport.model.artifact import DiskRef, Moved, Progress, Ticket
+from crossport.testing.conformance.block import noise
+
+MIB = 1 << 20
+
+
+def ignore(progress: Progress) -> None:
+    """Do not look at the progress."""
+
+
+async def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true"
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def slow_copy(lab: Lab) -> AsyncGenerator[tuple[asyncio.Task[Moved], list[Process], DiskRef]]:
+    """A copy in its middle: 64 MiB at 8 MiB/s, both workers at work."""
+    source = lab.served(lab.file(noise(64 * MIB)), rate=8 * MIB)
+    target = lab.file(size=64 * MIB)
+    written = list[int]()
+    copy = asyncio.ensure_future(
+        lab.mover.move(*lab.tickets(source, target), lambda progress: written.append(progress.bytes_written))
+    )
+    await until(lambda: bool(written) and written[-1] > MIB)
+    try:
+        yield copy, workers_of(os.getpid()), target
+    finally:
+        copy.cancel()
+        await asyncio.gather(copy, return_exceptions=True)
+
+
+async def test_a_worker_sees_its_disk_and_nothing_else(lab: Lab) -> None:
+    canary = lab.directory / "canary"
+    canary.write_text("nobody but its owner")
+    async with slow_copy(lab) as (_, workers, _):
+        assert len(workers) == 2
+        for worker in workers:
+            root = Path(f"/proc/{worker.pid}/root")
+            assert not (root / str(canary).lstrip("/")).exists()
+            assert not (root / "etc/passwd").exists()
+            assert not (root / str(lab.directory / "identity").lstrip("/")).exists()
+            assert len(list((root / str(lab.directory).lstrip("/")).iterdir())) == 1
+            assert worker.uid == (os.geteuid() or worker.uid)
+            assert worker.uid != 0
+
+
+async def test_no_secret_is_in_an_argument_or_the_environment(lab: Lab) -> None:
+    async with slow_copy(lab) as (_, workers, _):
+        for worker in workers:
+            for text in (worker.name, worker.environment):
+                assert not any(word in text for word in ("nonce-of", "PRIVATE", "BEGIN", "ticket-"))
+
+
+async def test_memory_stays_bounded(lab: Lab) -> None:
+    async with slow_copy(lab) as (_, workers, _):
+        assert max(worker.peak_size for worker in workers) < 64 * MIB
+
+
+@pytest.mark.parametrize("end", [0, 1])
+async def test_a_killed_worker_is_unavailable_and_the_copy_can_be_made_again(lab: Lab, end: int) -> None:
+    async with slow_copy(lab) as (copy, workers, target):
+        os.kill(workers[end].pid, signal.SIGKILL)
+        with pytest.raises(errors.Unavailable) as caught:
+            async with asyncio.timeout(5):
+                await copy
+        assert caught.value.code == "transfer.worker.died"
+        assert not workers_of(os.getpid())
+        source = lab.file(noise(64 * MIB))
+        await lab.mover.move(*_fresh(lab, source, target), ignore)
+        assert Path(target.locator).read_bytes() == noise(64 * MIB)
+
+
+def _fresh(lab: Lab, source: DiskRef, target: DiskRef) -> tuple[Ticket, Ticket]:
+    read, write = lab.tickets(source, target)
+    return replace(read, epoch=2, nonce="r2"), replace(write, epoch=2, nonce="w2")
+
+
+async def test_cancelling_leaves_no_process_behind(lab: Lab) -> None:
+    async with slow_copy(lab) as (copy, workers, _):
+        began = time.monotonic()
+        copy.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await copy
+        assert time.monotonic() - began < 1
+        assert not any(Path(f"/proc/{worker.pid}").exists() for worker in workers)
+
+
+async def test_workers_end_within_a_second_when_the_mover_is_killed(lab: Lab) -> None:
+    source, target = lab.served(lab.file(noise(16 * MIB)), rate=MIB), lab.file(size=16 * MIB)
+    script = f"""
+        import asyncio
+        from pathlib import Path
+        from crossport.model.artifact import DiskRef
+        from tests.lab.transfer.transfer_lab import Lab
+        lab = Lab(Path({str(lab.directory)!r}))
+        tickets = lab.tickets({source!r}, {target!r})
+        asyncio.run(lab.mover.move(*tickets, lambda progress: None))
+    """
+    argv = [sys.executable, "-c", textwrap.dedent(script)]
+    mover = await asyncio.create_subprocess_exec(*argv, cwd=Path(__file__).parents[3])
+    await until(lambda: len(workers_of(mover.pid)) == 2)
+    workers = workers_of(mover.pid)
+    mover.kill()
+    await until(lambda: not any(Path(f"/proc/{worker.pid}").exists() for worker in workers), 1.5)
+    await mover.wait()
+
+
+async def test_a_source_that_stops_answering_is_unavailable(lab: Lab) -> None:
+    source = lab.served(lab.file(noise(16 * MIB)), rate=4 * MIB)
+    target = lab.file(size=16 * MIB)
+    seen = list[int]()
+    copy = asyncio.ensure_future(
+        lab.mover.move(*lab.tickets(source, target), lambda progress: seen.append(progress.done))
+    )
+    await until(lambda: bool(seen) and seen[-1] > 0)
+    lab.close()
+    with pytest.raises(errors.Unavailable) as caught:
+        await copy
+    assert caught.value.code == "nbd.connection.lost"
+
+
+@pytest.mark.root
+async def test_a_socket_that_is_closed_to_the_worker_is_refused_with_a_remedy(lab: Lab) -> None:
+    source = lab.served(lab.file(noise(MIB)), mode=0o600)
+    with pytest.raises(errors.Refused, match=r"transfer\.socket\.closed"):
+        await lab.mover.move(*lab.tickets(source, lab.file(size=MIB)), ignore)
+
+
+@pytest.fixture
+def small_file_system(tmp_path: Path) -> Generator[Path]:
+    directory = tmp_path / "small"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)], check=True)
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
+
+
+@pytest.mark.root
+async def test_a_target_without_room_is_told_as_such(lab: Lab, small_file_system: Path) -> None:
+    path = small_file_system / "disk.raw"
+    path.touch()
+    target = DiskRef(kind="file", locator=str(path), size=16 * MIB)
+    with pytest.raises(errors.Conflict) as caught:
+        await lab.mover.move(*lab.tickets(lab.file(noise(16 * MIB)), target), ignore)
+    assert caught.value.code == "transfer.target.full"
+    assert "No space left" in caught.value.text
+
+
+@pytest.fixture
+def wan() -> Generator[tuple[str, str]]:
+    """Two network namespaces joined by one link, 10.98.7.1 and 10.98.7.2."""
+    names = f"xpt{os.getpid()}a", f"xpt{os.getpid()}b"
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True)
+
+    for name in names:
+        ip("netns", "add", name)
+    ip("link", "add", "wan", "netns", names[0], "type", "veth", "peer", "name", "wan", "netns", names[1])
+    for number, name in enumerate(names, 1):
+        ip("-n", name, "address", "add", f"10.98.7.{number}/24", "dev", "wan")
+        ip("-n", name, "link", "set", "wan", "up")
+    yield names
+    for name in names:
+        ip("netns", "delete", name)
+
+
+@pytest.mark.root
+async def test_each_end_works_in_the_namespace_of_its_place(lab: Lab, wan: tuple[str, str]) -> None:
+    content = noise(4 * MIB) + bytes(4 * MIB)
+    source, target = lab.served(lab.file(content)), lab.served(lab.file(size=8 * MIB))
+    places = lab.place("10.98.7.1", wan[0]), lab.place("10.98.7.2", wan[1])
+    moved = await lab.mover.move(*lab.tickets(source, target, places), ignore)
+    assert Path(target.locator[5:].partition("?")[0]).with_suffix(".raw").read_bytes() == content
+    assert await lab.mover.digest(target, places[1]) == moved.root
+    carried = _bytes_over(wan[1])
+    assert moved.bytes_sent <= carried <= 1.2 * moved.bytes_sent
+
+
+def _bytes_over(namespace: str) -> int:
+    argv = ["ip", "netns", "exec", namespace, "cat", "/proc/net/dev"]
+    told = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    [line] = [line for line in told.splitlines() if line.strip().startswith("wan:")]
+    return int(line.partition(":")[2].split()[0])
+
+
+@pytest.mark.root
+async def test_a_place_that_does_not_exist_is_unavailable(lab: Lab) -> None:
+    source, target = lab.file(noise(MIB)), lab.file(size=MIB)
+    places = lab.place(namespace="no-such-namespace"), lab.place(namespace="no-such-namespace")
+    with pytest.raises(errors.Unavailable, match="no-such-namespace"):
+        await lab.mover.move(*lab.tickets(source, target, places), ignore)

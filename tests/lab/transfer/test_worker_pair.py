@@ -1,0 +1,226 @@
+"""Two workers started by hand, so that a test can forge their jobs and sit on the wire between them."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.lab.transfer.transfer_lab import Lab
+
+from crossport.identity import Leaf, SiteIdentity
+from crossport.testing.conformance.block import noise
+from crossport.transfer.frame import Hello
+from crossport.transfer.job import End, Job
+
+SIZE = 4 << 20
+
+
+class Pair:
+    """A sending and a receiving worker, unconfined; ``run`` returns the last event of each."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.target = lab.file(size=SIZE)
+        read, write = lab.tickets(lab.file(noise(SIZE)), self.target)
+        hello = Hello(1, "acme", "run-1", "disk-0", 1, SIZE, 1 << 18)
+        self.leaves = lab.identity.issue("worker", "send"), lab.identity.issue("worker", "receive")
+        authority = lab.identity.authority_pem
+        self.sends = Job(read, hello, _end(*self.leaves, authority), 5, 5)
+        self.receives = Job(write, hello, _end(self.leaves[1], self.leaves[0], authority), 5, 5)
+        self.workers = list[subprocess.Popen[bytes]]()
+
+    def run(self, between: Callable[[int], int] = lambda port: port) -> tuple[dict[str, Any], dict[str, Any]]:
+        receiver = self.started("receive", self.receives)
+        first = _last_event(receiver, "listening")
+        if first["event"] == "failed":
+            return first, first
+        port = between(first["port"])
+        sender = self.started("send", replace(self.sends, end=replace(self.sends.end, port=port)))
+        sent = _last_event(sender)
+        if sent["event"] == "failed":
+            self.close(receiver)  # or it would listen for the right peer for a while
+            return sent, sent
+        return sent, _last_event(receiver)
+
+    def started(self, way: str, job: Job) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-IB", "-m", "crossport.transfer.worker", way]
+        worker = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.workers.append(worker)
+        assert worker.stdin is not None
+        worker.stdin.write(job.line())
+        worker.stdin.flush()
+        return worker
+
+    def close(self, *workers: subprocess.Popen[bytes]) -> None:
+        for worker in workers or self.workers:
+            worker.kill()
+            worker.wait()
+            for pipe in (worker.stdin, worker.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def target_is_empty(self) -> bool:
+        return not any(Path(self.target.locator).read_bytes())
+
+
+def _end(own: Leaf, peer: Leaf, authority: str) -> End:
+    return End(own.certificate_pem, authority, peer.fingerprint, "127.0.0.1", 0, own.key_pem.reveal())
+
+
+def _last_event(worker: subprocess.Popen[bytes], until: str = "done") -> dict[str, Any]:
+    assert worker.stdout is not None
+    for line in worker.stdout:
+        said = json.loads(line)
+        if said["event"] in {until, "failed"}:
+            return said
+    raise AssertionError("it died without a word")
+
+
+@pytest.fixture
+def pair(lab: Lab) -> Generator[Pair]:
+    pair = Pair(lab)
+    yield pair
+    pair.close()
+
+
+def test_the_pair_copies_when_nobody_interferes(pair: Pair) -> None:
+    sent, received = pair.run()
+    assert sent["root"] == received["root"]
+    assert Path(pair.target.locator).read_bytes() == noise(SIZE)
+
+
+@pytest.mark.parametrize("liar", ["sends", "receives"])
+def test_a_certificate_of_another_authority_is_refused(
+    lab: Lab, pair: Pair, tmp_path: Path, liar: str
+) -> None:
+    other = SiteIdentity.open(tmp_path / "other", "north", clock=lab.clock)
+    forged = other.issue("worker", "w")
+    job: Job = getattr(pair, liar)
+    end = replace(job.end, certificate=forged.certificate_pem, key=forged.key_pem.reveal())
+    setattr(pair, liar, replace(job, end=end))
+    sent, _ = pair.run()
+    assert (sent["kind"], sent["code"]) == ("Refused", "transfer.peer.certificate")
+    assert pair.target_is_empty()
+
+
+def test_another_certificate_of_the_same_site_is_refused(lab: Lab, pair: Pair) -> None:
+    neighbour = lab.identity.issue("worker", "neighbour")
+    end = replace(pair.receives.end, certificate=neighbour.certificate_pem, key=neighbour.key_pem.reveal())
+    pair.receives = replace(pair.receives, end=end)
+    sent, _ = pair.run()
+    assert (sent["kind"], sent["code"]) == ("Refused", "transfer.peer.certificate")
+    assert pair.target_is_empty()
+
+
+def test_a_stranger_who_connects_first_does_no_harm(pair: Pair) -> None:
+    def knock(port: int) -> int:
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        return port
+
+    sent, received = pair.run(knock)
+    assert sent["root"] == received["root"]
+
+
+def test_a_bit_that_is_flipped_on_the_wire_breaks_the_connection_and_nothing_else(pair: Pair) -> None:
+    sent, _ = pair.run(lambda port: _proxy(port, flip_at=1 << 20, cut_at=1 << 40))
+    assert sent["kind"] == "Unavailable"
+    written = Path(pair.target.locator).read_bytes()
+    chunk = 1 << 18
+    whole = noise(SIZE)
+    for start in range(0, SIZE, chunk):
+        assert written[start : start + chunk] in (whole[start : start + chunk], bytes(chunk))
+
+
+def test_a_link_that_is_cut_is_unavailable(pair: Pair) -> None:
+    sent, _ = pair.run(lambda port: _proxy(port, flip_at=1 << 40, cut_at=1 << 20))
+    assert (sent["kind"], sent["code"]) == ("Unavailable", "transfer.peer.gone")
+
+
+def _proxy(port: int, *, flip_at: int, cut_at: int) -> int:
+    """Pass everything on, but flip one bit or cut the line after so many bytes; return where to connect."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def forward() -> None:
+        with listener:
+            near, _ = listener.accept()
+        far = socket.create_connection(("127.0.0.1", port))
+        back = threading.Thread(target=_pump, args=(far, near, 1 << 40, 1 << 40))
+        back.start()
+        _pump(near, far, flip_at, cut_at)
+        back.join()
+        near.close()
+        far.close()
+
+    threading.Thread(target=forward, daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+def _pump(source: socket.socket, to: socket.socket, flip_at: int, cut_at: int) -> None:
+    passed = 0
+    try:
+        while piece := bytearray(source.recv(65536)):
+            if passed <= flip_at < passed + len(piece):
+                piece[flip_at - passed] ^= 1
+            passed += len(piece)
+            if passed > cut_at:
+                break
+            to.sendall(piece)
+    except OSError:
+        pass
+    for end in (source, to):
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"expires": 1.0}, "transfer.ticket.expired"),
+        ({"byte_budget": SIZE - 1}, "transfer.ticket.budget"),
+    ],
+    ids=["expired", "budget"],
+)
+def test_a_worker_checks_its_ticket_itself(pair: Pair, change: dict[str, Any], code: str) -> None:
+    pair.receives = replace(pair.receives, ticket=replace(pair.receives.ticket, **change))
+    assert pair.run()[0]["code"] == code
+
+
+def test_a_worker_refuses_the_job_of_the_other_way(pair: Pair) -> None:
+    worker = pair.started("receive", pair.sends)
+    assert _last_event(worker)["code"] == "transfer.ticket.way"
+
+
+def test_a_ticket_that_expires_in_the_middle_ends_the_copy(lab: Lab, pair: Pair) -> None:
+    slow = lab.served(lab.file(noise(SIZE)), rate=1 << 20)
+    short = replace(pair.sends.ticket, ref=slow, expires=time.time() + 1)
+    pair.sends = replace(pair.sends, ticket=short)
+    assert pair.run()[0]["code"] == "transfer.ticket.expired"
+
+
+def test_a_source_of_another_size_than_was_said_is_refused(lab: Lab, pair: Pair) -> None:
+    short = lab.file(noise(SIZE - 1))
+    pair.sends = replace(pair.sends, ticket=replace(pair.sends.ticket, ref=replace(short, size=SIZE)))
+    assert pair.run()[0]["code"] == "transfer.source.short"
+
+
+def test_a_disk_of_unknown_kind_is_refused(pair: Pair) -> None:
+    strange = replace(pair.sends.ticket.ref, kind="floppy")
+    pair.sends = replace(pair.sends, ticket=replace(pair.sends.ticket, ref=strange))
+    assert pair.run()[0]["code"] == "transfer.disk.kind"
+
+
+def test_a_worker_ends_with_its_standard_input(pair: Pair) -> None:
+    worker = pair.started("receive", pair.receives)
+    _last_event(worker, "listening")
+    assert worker.stdin is not None
+    worker.stdin.close()
+    assert worker.wait(1) == 75
