@@ -129,3 +129,8 @@ def fill(artifact: Artifact, data: bytes) -> None:
         disk.flush()
     finally:
         disk.close()
+
+
+def replaced(vm: VM, **changes: object) -> VM:
+    """Return the description with other fields."""
+    return dataclasses.replace(vm, **changes)

@@ -61,16 +61,18 @@ def port_of(cloud: Installation, guest: Guest, index: int) -> Port:
 
 async def decided_accelerator(cloud: Installation) -> Accelerator:
     """Return what executes guests here: as told, as remembered, or after a real boot."""
-    if cloud.accelerator is None:
+    async with cloud.allocation:
+        if cloud.accelerator is not None:
+            return cloud.accelerator
         spec = cloud.spec
         if spec.accelerator:
             cloud.accelerator = Accelerator(spec.accelerator)
             cloud.accelerator_reason = "It was told so."
-        else:
-            memory = Path(spec.accelerator_memory or cloud.layout.root / "accelerator.json")
-            proof = await accelerator.remembered(memory, _boot_disk(cloud), uid=cloud.new_uid())
-            cloud.accelerator, cloud.accelerator_reason = proof.accelerator, proof.reason
-    return cloud.accelerator
+            return cloud.accelerator
+        memory = Path(spec.accelerator_memory or cloud.layout.root / "accelerator.json")
+        proof = await accelerator.remembered(memory, _boot_disk(cloud), uid=cloud.new_uid())
+        cloud.accelerator, cloud.accelerator_reason = proof.accelerator, proof.reason
+        return proof.accelerator
 
 
 def _boot_disk(cloud: Installation) -> BootDisk | None:

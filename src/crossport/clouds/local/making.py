@@ -98,7 +98,8 @@ async def destroy(root: Path) -> tuple[str, ...]:
                 if daemon.alive(one):
                     removed.append(f"process {one.pid}")
                 await daemon.kill(one)
-            removed += _killed(layout.root)
+            starters = {one.starter for one in orphan.known_daemons(cloud)}
+            removed += _killed(layout.root, starters)
             await cloud.fabric.destroy()
             shutil.rmtree(cloud.runtime, ignore_errors=True)
         finally:
@@ -121,13 +122,14 @@ async def _taken(layout: Layout) -> int:
     )
 
 
-def _killed(root: Path) -> list[str]:
-    """End what the state does not know."""
+def _killed(root: Path, ending: set[int]) -> list[str]:
+    """End what the state does not know; ``ending`` does so already."""
     removed: list[str] = []
     for pid, _, program in orphan.processes(root):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-        removed.append(f"orphan {pid} ({program})")
+        if pid not in ending:
+            removed.append(f"orphan {pid} ({program})")
     return removed

@@ -141,6 +141,7 @@ class _Handlers:
 
     def __init__(self, cloud: Installation) -> None:
         self._cloud = cloud
+        self._started = cloud.clock.wall()
 
     async def about(self, request: Request) -> wire.AboutCloud:
         del request
@@ -151,6 +152,7 @@ class _Handlers:
             vms=len(cloud.state.every(Guest)),
             accelerator=str(cloud.accelerator or ""),
             accelerator_reason=cloud.accelerator_reason,
+            started=self._started,
             notes=cloud.fabric.notes,
             orphans=orphan.orphans(cloud),
         )

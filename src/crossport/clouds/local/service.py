@@ -32,6 +32,7 @@ __all__ = ["main"]
 _LOG = logging.getLogger("crossport.clouds.local")
 _TICK_S = 0.5
 _FAILED_IDLE_S = 5.0
+_GRACE_S = 5  # every call can be broken off and made again
 _LOG_SIZE = 1 << 20
 
 
@@ -68,7 +69,13 @@ async def _owned(layout: Layout) -> None:
         _LOG.error("The cloud cannot start: %s", error)
         failure = error
     desk = Desk(cloud, failure)
-    config = uvicorn.Config(application(cloud, desk), log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        application(cloud, desk),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_S,
+    )
     server = uvicorn.Server(config)
     with unix_socket.listening(layout.socket) as listener:
         _LOG.info("cloud=%s serves", cloud.spec.name)

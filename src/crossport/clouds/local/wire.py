@@ -46,13 +46,17 @@ class Fault:
 
 @record()
 class AboutCloud:
-    """What answers. ``orphans`` are processes of this cloud that its state does not know."""
+    """What answers, since ``started`` (Unix seconds).
+
+    ``orphans`` are processes of this cloud that its state does not know.
+    """
 
     name: str
     version: str
     vms: int
     accelerator: str
     accelerator_reason: str
+    started: float
     notes: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
 

@@ -1,0 +1,165 @@
+"""Kill what can be killed: service, QEMU, servers, writers of an old epoch. Nothing is lost or doubled."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from tests.lab.local import clouds
+from tests.lab.local.clouds import act
+
+from crossport import errors
+from crossport.clouds.local import LocalCloud, destroy
+from crossport.clouds.local.orphan import processes
+from crossport.hypervisor import nbd
+from crossport.model.artifact import ExportPoint, Role
+from crossport.model.vm import Disk, DiskBus, Nic, NicModel, PowerState
+from crossport.spi.cloud import RoomFor
+from crossport.units import MIB
+
+pytestmark = pytest.mark.qemu
+
+
+@pytest.fixture
+async def alpha(tmp_path: Path) -> AsyncGenerator[LocalCloud]:
+    image = tmp_path / "image"
+    image.write_bytes(b"no boot sector".ljust(MIB, b"\0"))
+    async with clouds.running_cloud(tmp_path / "alpha", image, network="user") as cloud:
+        yield cloud
+
+
+def kill_service(root: Path) -> None:
+    os.kill(int((root / "lock").read_text()), signal.SIGKILL)
+
+
+def qemu_pids(root: Path) -> list[int]:
+    """Return the outermost process of each guest: bubblewrap is there twice."""
+    found = {pid: parent for pid, parent, program in processes(root) if program == "qemu-system-x86_64"}
+    return [pid for pid, parent in found.items() if parent not in found]
+
+
+async def come_back(cloud: LocalCloud) -> None:
+    """Call until the service that was killed is really gone and the driver has started another one."""
+    for _ in range(50):
+        try:
+            await cloud.about()
+        except errors.Unavailable:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the service never came back")
+
+
+async def settled(cloud: LocalCloud, vm_id: str, power: PowerState) -> None:
+    for _ in range(100):
+        if (await cloud.vm(vm_id)).power is power:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"never {power}")
+
+
+async def test_a_guest_outlives_its_service_and_is_found_again(alpha: LocalCloud, tmp_path: Path):
+    vm = await alpha.create_vm(act("create"), clouds.described("web"), clouds.IMAGE)
+    before = qemu_pids(tmp_path / "alpha")
+    kill_service(tmp_path / "alpha")
+    await come_back(alpha)
+    assert (await alpha.vm(vm.id)).power is PowerState.RUNNING
+    assert qemu_pids(tmp_path / "alpha") == before
+    assert (await alpha.about()).orphans == ()
+    await alpha.power_off(act("off"), vm.id)
+    assert qemu_pids(tmp_path / "alpha") == []
+
+
+async def test_a_killed_qemu_is_a_stopped_vm_that_starts_again(alpha: LocalCloud, tmp_path: Path):
+    vm = await alpha.create_vm(act("create"), clouds.described("web"), clouds.IMAGE)
+    for pid, _, _ in processes(tmp_path / "alpha"):
+        os.kill(pid, signal.SIGKILL)
+    await settled(alpha, vm.id, PowerState.STOPPED)
+    await alpha.start(act("start"), vm.id)
+    assert (await alpha.vm(vm.id)).power is PowerState.RUNNING
+
+
+async def test_an_export_can_be_read_again_after_its_server_was_killed(alpha: LocalCloud, tmp_path: Path):
+    vm = await alpha.create_vm(act("create"), clouds.described("web"), clouds.IMAGE, power_on=False)
+    first = await alpha.export(act("export"), vm.id, ExportPoint.STOPPED)
+    content = clouds.content(first.artifacts[0])
+    kill_service(tmp_path / "alpha")
+    assert clouds.content(first.artifacts[0]) == content
+    for pid, _, _ in processes(tmp_path / "alpha"):
+        os.kill(pid, signal.SIGKILL)
+    await come_back(alpha)
+    again = await alpha.export(act("export"), vm.id, ExportPoint.STOPPED)
+    assert clouds.content(again.artifacts[0]) == content
+
+
+async def test_a_higher_epoch_cuts_off_a_writer_in_the_middle(alpha: LocalCloud):
+    rooms = (RoomFor(name="disk-0", role=Role.DISK, size=MIB),)
+    (old,) = await alpha.prepare_import(act("prepare", epoch=1), rooms)
+    writer = nbd.open_disk(old.ref.locator, writable=True)
+    writer.write(0, b"old")
+    writer.flush()
+    (new,) = await alpha.prepare_import(act("prepare", epoch=2), rooms)
+    with pytest.raises(errors.Unavailable):
+        writer.write(4096, b"too late")
+    writer.close()
+    clouds.fill(new, b"new")
+    (sealed,) = await alpha.seal_import(act("seal", epoch=2))
+    assert clouds.content(sealed).rstrip(b"\0") == b"new"
+    with pytest.raises(errors.Refused):
+        nbd.open_disk(sealed.ref.locator, writable=True)
+
+
+async def test_two_makers_of_the_same_vm_make_one(alpha: LocalCloud, tmp_path: Path):
+    other = await clouds.connected(tmp_path / "alpha")
+    wanted = clouds.described("web")
+    first, second = await asyncio.gather(
+        *(cloud.create_vm(act("create"), wanted, clouds.IMAGE) for cloud in (alpha, other))
+    )
+    await other.close()
+    assert first.id == second.id
+    assert len(qemu_pids(tmp_path / "alpha")) == 1
+
+
+async def test_two_commands_at_once_start_one_service(alpha: LocalCloud, tmp_path: Path):
+    kill_service(tmp_path / "alpha")
+    others = [await clouds.connected(tmp_path / "alpha") for _ in range(3)]
+    await asyncio.gather(*(come_back(other) for other in others))
+    assert len({(await other.about()).started for other in others}) == 1
+    for other in others:
+        await other.close()
+
+
+async def test_every_bus_and_card_is_accepted_by_qemu(alpha: LocalCloud):
+    buses = [DiskBus.VIRTIO, DiskBus.VIRTIO_SCSI, DiskBus.SATA, DiskBus.IDE]
+    for bus, model in zip([*buses, DiskBus.IDE], NicModel, strict=True):
+        vm = clouds.described(f"vm-{model}", disk=Disk(id="", name="", size=0, bus=bus))
+        nics = (Nic(mac="", network="private", model=model),)
+        second = Disk(id="", name="", size=MIB, bus=DiskBus.SATA)
+        vm = clouds.replaced(vm, nics=nics, disks=(*vm.disks, second))
+        made = await alpha.create_vm(act(f"create-{model}"), vm, clouds.IMAGE)
+        assert made.machine == ("pc-i440fx-7.2" if bus is DiskBus.IDE else "pc-q35-7.2")
+        await alpha.power_off(act(f"off-{model}"), made.id)
+
+
+async def test_a_name_that_tries_to_be_an_option_is_only_a_name(alpha: LocalCloud):
+    name = 'web",file=/etc/passwd,readonly=on -monitor stdio \N{SNOWMAN}'
+    made = await alpha.create_vm(act("create"), clouds.described(name), clouds.IMAGE)
+    assert (made.name, made.power) == (name, PowerState.RUNNING)
+
+
+async def test_destroying_leaves_no_process_and_no_file(tmp_path: Path):
+    image = tmp_path / "image"
+    image.write_bytes(bytes(MIB))
+    root = tmp_path / "gone"
+    async with clouds.running_cloud(root, image, network="user") as cloud:
+        await cloud.create_vm(act("create"), clouds.described("web"), clouds.IMAGE)
+        rooms = (RoomFor(name="disk-0", role=Role.DISK, size=MIB),)
+        await cloud.prepare_import(act("prepare"), rooms)
+        assert len(list(processes(root))) == 4
+        removed = await destroy(root)
+        assert len(removed) == 3
+        assert list(processes(root)) == []
+        assert not root.exists()
+        assert await destroy(root) == ()
