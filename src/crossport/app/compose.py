@@ -4,15 +4,23 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from crossport.app.settings import Settings
+from crossport.app.site import OpenSite, SiteSettings, open_site
+from crossport.engine.runs import RunFilter
+from crossport.migration.hook import Command, Webhook
+from crossport.model.run import RunState
 from crossport.spi.clock import Clock
 from crossport.spi.control import Control
 from crossport.spi.document import Documents
+from crossport.spi.secret import Secret
 from crossport.testing.control import MemoryControl
 from crossport.testing.document import MemoryDocuments
 
 __all__ = ["Parts", "composed"]
+
+UNDER_WAY = (RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +36,36 @@ class Parts:
 @asynccontextmanager
 async def composed(settings: Settings, clock: Clock) -> AsyncGenerator[Parts]:
     """Run the site that the settings describe; at the end its runs stay as they are, to be continued."""
-    async with in_memory(clock) as parts:
-        yield parts
+    if settings.store == "memory":
+        async with in_memory(clock) as parts:
+            yield parts
+        return
+    async with open_site(site_settings(settings), clock) as site:
+        yield Parts(control=site.control, documents=site.engine.documents, active=lambda: _under_way(site))
+
+
+def site_settings(settings: Settings) -> SiteSettings:
+    """Return what the settings say of the site itself. A webhook's secret is read from its file."""
+    return SiteSettings(
+        name=settings.site_name,
+        state_dir=settings.home / "control",
+        database_url=settings.database_url,
+        node=settings.node or settings.site_name,
+        commands={
+            name: Command(argv=hook.command, timeout_s=hook.timeout_s)
+            for name, hook in settings.hooks.items()
+            if hook.command
+        },
+        webhooks={
+            name: Webhook(hook.url, Secret(Path(hook.secret_file).read_text().strip()), hook.timeout_s)
+            for name, hook in settings.hooks.items()
+            if hook.url
+        },
+    )
+
+
+async def _under_way(site: OpenSite) -> bool:
+    return bool((await site.engine.runs.list(RunFilter(states=UNDER_WAY), limit=1)).runs)
 
 
 @asynccontextmanager

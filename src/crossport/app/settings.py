@@ -17,7 +17,7 @@ from crossport import errors
 from crossport.model import codec
 from crossport.model.record import record
 
-__all__ = ["Settings", "load"]
+__all__ = ["HookSetting", "Settings", "load"]
 
 Above = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(gt=0)]
@@ -27,12 +27,26 @@ SECRET_FILE_SUFFIX = "_file"  # noqa: S105 - the end of a setting's name
 
 
 @record()
+class HookSetting:
+    """What a hook's name stands for: a ``command`` (program and arguments), or a ``url`` to post to.
+
+    What is posted is signed with the secret in ``secret_file``.
+    """
+
+    command: tuple[str, ...] = ()
+    url: str = ""
+    secret_file: str = ""
+    timeout_s: Above = 60.0
+
+
+@record()
 class Settings:
     """``home`` holds everything that is kept. ``server`` is another site's address; empty is this machine.
 
     ``database_url`` is empty for SQLite; it may come from the file that ``database_url_file`` names.
     ``site_name`` and ``hosts`` go into certificates. ``idle_s`` is when an embedded server ends.
-    ``store`` is ``durable``, or ``memory`` for a site that forgets everything (tests of clients).
+    ``hooks`` are what migrations may name. ``store`` is ``durable``, or ``memory`` for a site that forgets
+    everything (tests of clients).
     """
 
     home: Path
@@ -48,6 +62,7 @@ class Settings:
     store: Literal["durable", "memory"] = "durable"
     log_level: str = "info"
     body_size: Whole = 4 * 1024 * 1024
+    hooks: Mapping[str, HookSetting] = field(default_factory=dict[str, HookSetting])
     rate: Above = 50.0
     burst: Whole = 200
 
@@ -112,9 +127,22 @@ def _typed(values: dict[str, Any]) -> Settings:
         settings = codec.from_plain(values, Settings)
     except errors.Invalid as error:
         raise _invalid(error.field, error.text, "Correct this setting.") from error
+    for name, hook in settings.hooks.items():
+        _check_hook(name, hook)
     if not settings.home.is_absolute():
         raise _invalid("home", f"{settings.home} is not an absolute path.", "Begin it with a slash.")
     return settings
+
+
+def _check_hook(name: str, hook: HookSetting) -> None:
+    if bool(hook.command) == bool(hook.url):
+        raise _invalid(
+            f"hooks.{name}", "A hook has a command or a url.", 'For instance: command = ["/usr/bin/drain"].'
+        )
+    if hook.url and not hook.secret_file:
+        raise _invalid(
+            f"hooks.{name}.secret_file", "What is posted has to be signed.", "Name a file with a secret."
+        )
 
 
 def _invalid(name: str, text: str, remedy: str) -> errors.Invalid:

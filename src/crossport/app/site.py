@@ -15,6 +15,7 @@ from crossport.engine import Engine, EngineSettings
 from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.hook import Command, OperatorHooks, Webhook
+from crossport.migration.parts import RateProbe
 from crossport.migration.registry import CloudRegistry
 from crossport.model.request import CloudEntry
 from crossport.spi.clock import Clock
@@ -22,6 +23,7 @@ from crossport.spi.cloud import Cloud
 from crossport.spi.driver import GROUP, Connect
 from crossport.spi.mover import Mover
 from crossport.spi.secret import Secrets
+from crossport.transfer.rate_probe import WorkerRateProbe
 from crossport.transfer.simple import SimpleMover
 
 __all__ = ["OpenSite", "SiteSettings", "drivers", "open_site"]
@@ -70,11 +72,17 @@ def _late(point: EntryPoint) -> Connect:
 
 @asynccontextmanager
 async def open_site(
-    settings: SiteSettings, clock: Clock, mover: Mover | None = None
+    settings: SiteSettings,
+    clock: Clock,
+    mover: Mover | None = None,
+    *,
+    probe: RateProbe | None = None,
+    connects: Mapping[str, Connect] | None = None,
 ) -> AsyncGenerator[OpenSite]:
     """Run the site until the context ends; runs in it go on at the next opening.
 
-    ``mover`` replaces the simple one in tests.
+    ``mover`` replaces the simple one, in tests and benches; then links are measured by ``probe`` alone.
+    ``connects`` replaces the installed drivers.
     """
     folder = settings.state_dir
     identity = SiteIdentity.open(folder / "identity", settings.name, clock=clock)
@@ -83,7 +91,7 @@ async def open_site(
     engine = Engine(
         EngineSettings(state_dir=folder, node=settings.node, database_url=settings.database_url), clock
     )
-    registry = CloudRegistry(drivers(), engine, sealed)
+    registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
@@ -93,6 +101,7 @@ async def open_site(
             hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
             clock=clock,
             token=lambda: secrets.token_hex(16),
+            probe=probe if mover else probe or WorkerRateProbe(identity, clock),
         )
     )
     async with engine:
