@@ -1,6 +1,11 @@
 """What holds for every test: one that was skipped proves nothing, so a skip fails the session."""
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says something of the machine, not of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def skipped_count(config: pytest.Config) -> int:
