@@ -17,13 +17,15 @@ from crossport.migration.end import Ends
 from crossport.migration.estimate import HistoryEstimator
 from crossport.migration.finding import standing
 from crossport.migration.judge import assess, dry_run
+from crossport.migration.link import Links
 from crossport.migration.local_site import LocalSite, SiteParts, able
 from crossport.migration.new_vm import described
 from crossport.migration.outcome import blocked
-from crossport.migration.parts import Hooks, Parts
+from crossport.migration.parts import Hooks, Parts, RateProbe
 from crossport.migration.plans import MIGRATE, Plans, labels
 from crossport.migration.registry import CloudRegistry
 from crossport.migration.resolve import Resolution, advice, resolved, said
+from crossport.model.artifact import Place, Way
 from crossport.model.construct import Constructs
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.request import (
@@ -46,7 +48,7 @@ from crossport.model.run import (
 )
 from crossport.model.vm import VM
 from crossport.spi.clock import Clock
-from crossport.spi.cloud import Console, Inventory, Power, Provisioner
+from crossport.spi.cloud import Console, GatewayHost, Inventory, Power, Provisioner
 from crossport.spi.mover import Mover
 from crossport.spi.run import RunContext
 from crossport.spi.site import Cleaned, Site
@@ -60,7 +62,8 @@ AT_ONCE = Limits(at_once=8, per_partition=4)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeansOfControl:
-    """What a site's control works with. ``token`` returns fresh random text."""
+    """What a site's control works with. ``token`` returns fresh random text; without ``probe`` no link is
+    measured."""
 
     site: str
     engine: Engine
@@ -69,6 +72,7 @@ class MeansOfControl:
     hooks: Hooks
     clock: Clock
     token: Callable[[], str]
+    probe: RateProbe | None = None
 
 
 class SiteControl:
@@ -78,6 +82,7 @@ class SiteControl:
         self._means = means
         self._engine = means.engine
         self._registry = means.registry
+        self._links = Links(means.probe, self._place, means.clock)
         engine = means.engine
         engine.register(
             MIGRATE,
@@ -102,7 +107,7 @@ class SiteControl:
             site=site,
             mover=means.mover,
             clock=means.clock,
-            estimator=HistoryEstimator(means.engine.documents, tenant),
+            estimator=self._estimator(tenant),
             hooks=means.hooks,
         )
 
@@ -121,9 +126,15 @@ class SiteControl:
             ),
         )
 
+    def _estimator(self, tenant: str) -> HistoryEstimator:
+        return HistoryEstimator(self._engine.documents, tenant, self._links)
+
+    async def _place(self, tenant: str, cloud: str, way: Way) -> Place:
+        return await able(await self._registry.cloud(tenant, cloud), GatewayHost).place(way)
+
     async def _run_migration(self, context: RunContext, request: MigrationRequest) -> MigrationReport:
         report = await ColdMigration(context, request, self._parts(request.tenant)).run()
-        await HistoryEstimator(self._engine.documents, request.tenant).learn(report)
+        await self._estimator(request.tenant).learn(report)
         return report
 
     async def _run_resolution(self, context: RunContext, request: Resolution) -> MigrationReport:

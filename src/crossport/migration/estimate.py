@@ -1,11 +1,16 @@
-"""Predict time, outage and bytes of a migration from what earlier ones between the same clouds took.
+"""Predict time, outage and bytes of a migration.
 
-The prediction is a straight line, bytes over rate plus a constant, because that is what the copy is: the
-rate is the last measured one between the two clouds, the constant what everything but the copy took. The
-first migration between two clouds has nothing to go by and says so.
+    copy     the disks' bytes over the slower of the link, measured now, and the two ends' own pace
+    verify   the same bytes, read once more at rest
+    besides  what earlier migrations between the two clouds took for everything else
+
+The pace of the ends, how far disks shrink on the wire, and the rest are learned from each finished migration;
+before the first one they are assumed. An estimate says in words which of all this it rests on.
 """
 
 from crossport import errors
+from crossport.migration.link import Links, Passage
+from crossport.model.artifact import Rate
 from crossport.model.record import record
 from crossport.model.run import Estimate, MigrationReport, MigrationRequest, Mode, RunState
 from crossport.model.vm import VM
@@ -14,86 +19,137 @@ from crossport.units import rate_text
 
 __all__ = ["Experience", "HistoryEstimator", "learned", "predicted"]
 
-FIRST_GUESS_BPS = 400e6
-FIRST_GUESS_FIXED_S = 25.0
+FIRST_LINK_BPS = 400e6
+FIRST_ENDS_BPS = 1.2e9
+FIRST_VERIFY_BPS = 2e9
+FIRST_FIXED_S = 25.0
 WEIGHT = 0.5  # of the newest migration against all that came before
+LINK_BOUND = 0.8  # of the measured rate: a copy that reached so much was held up by the link, not by its ends
+KIND = "experience"
+VERSION = 2
 
 
 @record()
 class Experience:
-    """What migrations between two clouds have shown: ``rate_bps`` of disk bytes, and seconds besides."""
+    """What migrations between two clouds have shown. Rates count bytes of disks that hold data.
 
-    rate_bps: float
-    fixed_s: float
-    outage_fixed_s: float
-    count: int
+    ``ends_bps`` is what reading, packing and writing allow when the link is fast enough, ``packed`` the bytes
+    on the wire for one of the disk.
+    """
+
+    ends_bps: float = FIRST_ENDS_BPS
+    verify_bps: float = FIRST_VERIFY_BPS
+    packed: float = 1.0
+    fixed_s: float = FIRST_FIXED_S
+    outage_fixed_s: float = FIRST_FIXED_S
+    count: int = 0
 
 
-def predicted(vm: VM, request: MigrationRequest, known: Experience | None) -> Estimate:
+def predicted(
+    vm: VM, request: MigrationRequest, known: Experience | None, passage: Passage | None = None
+) -> Estimate:
     """Return the estimate for ``vm``: the source is off from the export to the opening of the network."""
     size = sum(disk.allocated or disk.size for disk in vm.disks if not disk.seed)
     size += vm.memory if request.mode is Mode.SUSPEND else 0
-    used = known or Experience(
-        rate_bps=FIRST_GUESS_BPS, fixed_s=FIRST_GUESS_FIXED_S, outage_fixed_s=FIRST_GUESS_FIXED_S, count=0
-    )
-    copying = size * 8 / used.rate_bps
-    basis = (
-        f"{known.count} earlier migrations between these clouds, {rate_text(known.rate_bps)}"
-        if known
-        else f"no earlier migration between these clouds; assumed {rate_text(FIRST_GUESS_BPS)}"
-    )
+    passage = passage or Passage()
+    used = known or Experience()
+    data_s = size * 8 / _pace(known, passage.rate) + size * 8 / used.verify_bps
     return Estimate(
-        seconds=copying + used.fixed_s,
-        outage_s=0.0 if request.test else copying + used.outage_fixed_s,
-        size=size,
-        basis=basis,
+        seconds=data_s + used.fixed_s,
+        outage_s=0.0 if request.test else data_s + used.outage_fixed_s,
+        size=round(size * used.packed),
+        basis=_basis(known, passage),
     )
 
 
-def learned(known: Experience | None, report: MigrationReport) -> Experience | None:
-    """Return what is known after ``report``; unchanged when it shows nothing."""
+def _pace(known: Experience | None, rate: Rate | None) -> float:
+    """Return how many bits of the disk are copied in a second."""
+    used = known or Experience()
+    if rate is not None:
+        return min(rate.bps / max(used.packed, 0.01), used.ends_bps)
+    return known.ends_bps if known else FIRST_LINK_BPS
+
+
+def _basis(known: Experience | None, passage: Passage) -> str:
+    if known is None:
+        assumed = "" if passage.rate else f"{rate_text(FIRST_LINK_BPS)} and "
+        past = (
+            f"no earlier migration between these clouds: {assumed}"
+            f"{FIRST_FIXED_S:.0f} s besides the copy are assumed"
+        )
+    else:
+        number = "1 earlier migration" if known.count == 1 else f"{known.count} earlier migrations"
+        past = f"{number} between these clouds, whose disks allow {rate_text(known.ends_bps)}"
+    return "; ".join(filter(None, (passage.words, past)))
+
+
+def learned(known: Experience | None, report: MigrationReport, link: Rate | None = None) -> Experience | None:
+    """Return what is known after ``report``; unchanged when it shows nothing. ``link`` is what held then."""
     copied = sum(moved.bytes_read for moved in report.moved)
     seconds = sum(moved.seconds for moved in report.moved)
     if report.outcome is not RunState.DONE or report.request.test or not copied or seconds <= 0:
         return known
+    sent = sum(moved.bytes_sent for moved in report.moved)
+    verifying = sum(phase.seconds for phase in report.phases if phase.name == "security_setup")
+    besides = seconds + verifying
+    ends_bps, before = copied * 8 / seconds, known.ends_bps if known else 0.0
+    if link is not None and sent * 8 / seconds >= LINK_BOUND * link.bps:
+        # The link was the limit: the ends can do that much at least, and what they did before.
+        ends_bps = max(before, ends_bps)
     fresh = Experience(
-        rate_bps=copied * 8 / seconds,
-        fixed_s=max(0.0, report.total_seconds - seconds),
-        outage_fixed_s=max(0.0, (report.outage_s or report.total_seconds) - seconds),
+        ends_bps=ends_bps,
+        verify_bps=copied * 8 / verifying if verifying > 0 else FIRST_VERIFY_BPS,
+        packed=sent / copied,
+        fixed_s=max(0.0, report.total_seconds - besides),
+        outage_fixed_s=max(0.0, (report.outage_s or report.total_seconds) - besides),
         count=1,
     )
-    if known is None:
-        return fresh
+    return fresh if known is None else _mixed(known, fresh)
+
+
+def _mixed(known: Experience, fresh: Experience) -> Experience:
+    def mean(name: str) -> float:
+        return WEIGHT * getattr(fresh, name) + (1 - WEIGHT) * getattr(known, name)
+
     return Experience(
-        rate_bps=WEIGHT * fresh.rate_bps + (1 - WEIGHT) * known.rate_bps,
-        fixed_s=WEIGHT * fresh.fixed_s + (1 - WEIGHT) * known.fixed_s,
-        outage_fixed_s=WEIGHT * fresh.outage_fixed_s + (1 - WEIGHT) * known.outage_fixed_s,
+        ends_bps=mean("ends_bps"),
+        verify_bps=mean("verify_bps"),
+        packed=mean("packed"),
+        fixed_s=mean("fixed_s"),
+        outage_fixed_s=mean("outage_fixed_s"),
         count=known.count + 1,
     )
 
 
 class HistoryEstimator:
-    """Estimates for one tenant from the experience that is kept in the site's documents."""
+    """Estimates for one tenant from its links and the experience that is kept in the site's documents."""
 
-    def __init__(self, documents: Documents, tenant: str) -> None:
+    def __init__(self, documents: Documents, tenant: str, links: Links | None = None) -> None:
         self._documents = documents
         self._tenant = tenant
+        self._links = links
 
     async def estimate(self, vm: VM, request: MigrationRequest) -> Estimate:
-        """Predict from what is known between the two clouds."""
-        return predicted(vm, request, await self._known(request))
+        """Predict from what is known between the two clouds, and measured now where somebody can."""
+        passage = Passage()
+        if self._links is not None:
+            passage = await self._links.passage(self._tenant, request.source, request.target)
+        return predicted(vm, request, await self._known(request), passage)
 
     async def learn(self, report: MigrationReport) -> None:
         """Keep what a finished migration has shown. The last writer wins; nothing depends on more."""
-        after = learned(await self._known(report.request), report)
-        if after is not None:
-            await self._documents.put("experience", self._key(report.request), after)
+        request = report.request
+        link = self._links.latest(self._tenant, request.source, request.target) if self._links else None
+        before = await self._known(request)
+        after = learned(before, report, link)
+        if after is not None and after != before:
+            await self._documents.put(KIND, self._key(request), after)
 
     async def _known(self, request: MigrationRequest) -> Experience | None:
         try:
-            return (await self._documents.fetch("experience", self._key(request), Experience)).value
+            return (await self._documents.fetch(KIND, self._key(request), Experience)).value
         except errors.NotFound:
             return None
 
     def _key(self, request: MigrationRequest) -> str:
-        return f"{self._tenant}/{request.source}/{request.target}"
+        return f"{VERSION}/{self._tenant}/{request.source}/{request.target}"

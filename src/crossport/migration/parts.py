@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from crossport.model.artifact import Place, Rate
 from crossport.model.run import Estimate, Hook, MigrationRequest
 from crossport.model.vm import VM
 from crossport.spi.clock import Clock
 from crossport.spi.mover import Mover
 from crossport.spi.site import Site
 
-__all__ = ["Estimator", "Hooks", "Parts"]
+__all__ = ["Estimator", "Hooks", "Parts", "RateProbe"]
 
 
 class Estimator(Protocol):
@@ -18,6 +19,17 @@ class Estimator(Protocol):
 
     async def estimate(self, vm: VM, request: MigrationRequest) -> Estimate:
         """Return what is expected. Never fails for want of knowledge: then it says on which basis."""
+        ...
+
+
+class RateProbe(Protocol):
+    """Who measures a link by sending something over it."""
+
+    async def measure(self, source: Place, target: Place) -> Rate:
+        """Return how fast bytes pass from one seat to the other now, within a few seconds.
+
+        Raise an `errors.Error` when it cannot be told.
+        """
         ...
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "Moved",
     "Place",
     "Progress",
+    "Rate",
     "Role",
     "Ticket",
     "Way",
@@ -133,6 +134,19 @@ class Progress:
     bytes_written: int = 0
     rate_bps: float = 0.0
     seconds_left: float | None = None
+
+
+@record()
+class Rate:
+    """What was measured of the way between two places: ``size`` bytes passed in ``seconds``, which is > 0."""
+
+    size: int
+    seconds: float
+
+    @property
+    def bps(self) -> float:
+        """Bits per second."""
+        return self.size * 8 / self.seconds
 
 
 @record()

@@ -6,62 +6,19 @@ accepts only the other's. A copy that was killed starts its disk anew.
 """
 
 import asyncio
-import contextlib
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from crossport import errors
 from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
 from crossport.spi.clock import Clock
-from crossport.spi.secret import Secret
 from crossport.transfer import merkle
-from crossport.transfer.confined import Worker, started
-from crossport.transfer.frame import VERSION, Hello
-from crossport.transfer.job import DigestJob, End, Job
+from crossport.transfer.confined import started
+from crossport.transfer.job import DigestJob
+from crossport.transfer.pair import Certificates, Credential, Settings, both, introduce, number, root
 from crossport.transfer.ticket import Grants
 
 __all__ = ["Certificates", "Credential", "Settings", "SimpleMover"]
-
-# After one end failed the other notices within a moment; what it says may be the cause.
-_GRACE_S = 3.0
-_CREDENTIAL_S = 600.0
-# Said by an end that only suffers from what happened at the other.
-_CONSEQUENCES = ("transfer.peer.failed", "transfer.peer.gone", "transfer.peer.absent", "transfer.link.")
-
-
-class Credential(Protocol):
-    """A short-lived certificate with its key; ``fingerprint`` is the hex SHA-256 of its DER form."""
-
-    @property
-    def certificate_pem(self) -> str: ...
-    @property
-    def key_pem(self) -> Secret: ...
-    @property
-    def fingerprint(self) -> str: ...
-
-
-class Certificates(Protocol):
-    """Whoever vouches for this site's processes: ``identity.SiteIdentity``."""
-
-    @property
-    def authority_pem(self) -> str:
-        """The certificate both ends trust."""
-        ...
-
-    def issue(self, role: str, name: str, *, lifetime_s: float = 3600) -> Credential:
-        """Return a new certificate with its key."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How copies are made. A disk's server or a peer that is silent for so many seconds is given up."""
-
-    chunk_size: int = merkle.CHUNK
-    disk_timeout_s: float = 60.0
-    idle_s: float = 30.0
 
 
 class SimpleMover:
@@ -105,7 +62,7 @@ class SimpleMover:
         """
         async with started("digest", ref, place) as worker:
             await worker.give(DigestJob(ref, chunk_size, self._settings.disk_timeout_s).line())
-            return _root(await worker.event("done"))
+            return root(await worker.event("done"))
 
     async def _end_former(self, key: tuple[str, str]) -> None:
         former = self._running.get(key)
@@ -119,44 +76,15 @@ class SimpleMover:
             started("receive", write.ref, write.place) as receiver,
             started("send", read.ref, read.place) as sender,
         ):
-            await self._introduce(read, write, sender, receiver)
-            sent, received = await _both(
+            await introduce(self._certificates, self._settings, (read, write), (sender, receiver))
+            sent, received = await both(
                 sender.event("done", tally.from_sender), receiver.event("done", tally.from_receiver)
             )
         tally.from_sender(sent)
         tally.from_receiver(received)
-        if _root(sent) != _root(received):
+        if root(sent) != root(received):
             raise errors.Broken("transfer.root.differs", "The two ends disagree about what was copied.")
-        return tally.moved(self._settings.chunk_size, _root(received))
-
-    async def _introduce(self, read: Ticket, write: Ticket, sender: Worker, receiver: Worker) -> None:
-        """Give each worker its job: the sender's names the port at which the receiver listens."""
-        settings = self._settings
-        hello = Hello(
-            VERSION, read.tenant, read.run, read.artifact, read.epoch, read.ref.size, settings.chunk_size
-        )
-        to_send, to_receive = self._issued("send", read), self._issued("receive", write)
-        end = self._end(to_receive, to_send, write.place.address, 0)
-        await receiver.give(Job(write, hello, end, settings.disk_timeout_s, settings.idle_s).line())
-        port = _number(await receiver.event("listening"), "port")
-        end = self._end(to_send, to_receive, write.place.address, port)
-        await sender.give(Job(read, hello, end, settings.disk_timeout_s, settings.idle_s).line())
-
-    def _issued(self, way: str, ticket: Ticket) -> Credential:
-        # Ids may hold what a certificate's name may not.
-        subject = hashlib.sha256(f"{ticket.run}\0{ticket.artifact}".encode()).hexdigest()[:24]
-        name = f"{way}-{subject}-{ticket.epoch}"
-        return self._certificates.issue("worker", name, lifetime_s=_CREDENTIAL_S)
-
-    def _end(self, own: Credential, peer: Credential, address: str, port: int) -> End:
-        return End(
-            certificate=own.certificate_pem,
-            authority=self._certificates.authority_pem,
-            peer_fingerprint=peer.fingerprint,
-            address=address,
-            port=port,
-            key=own.key_pem.reveal(),
-        )
+        return tally.moved(self._settings.chunk_size, root(received))
 
 
 class _Tally:
@@ -171,13 +99,13 @@ class _Tally:
         self._done = self._read = self._sent = self._written = 0
 
     def from_sender(self, said: dict[str, Any]) -> None:
-        self._read, self._sent = _number(said, "bytes_read"), _number(said, "bytes_sent")
+        self._read, self._sent = number(said, "bytes_read"), number(said, "bytes_sent")
         self._report(self._progress())
 
     def from_receiver(self, said: dict[str, Any]) -> None:
         # What the receiver has verified and written counts, not what the sender believes.
-        self._done = min(max(self._done, _number(said, "done")), self._size)
-        self._written = _number(said, "bytes_written")
+        self._done = min(max(self._done, number(said, "done")), self._size)
+        self._written = number(said, "bytes_written")
         self._report(self._progress())
 
     def moved(self, chunk_size: int, root: str) -> Moved:
@@ -205,40 +133,3 @@ class _Tally:
             rate_bps=rate * 8,
             seconds_left=(self._size - self._done) / rate if rate else None,
         )
-
-
-async def _both(sending: Any, receiving: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what both ends say last; when one fails, raise the cause rather than its consequence."""
-    tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(receiving)]
-    try:
-        done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        if waiting:
-            late, _ = await asyncio.wait(waiting, timeout=_GRACE_S)
-            done |= late
-        failures = [error for task in tasks if task in done and (error := task.exception()) is not None]
-        if failures:
-            raise min(failures, key=_is_consequence)
-        return tasks[0].result(), tasks[1].result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _is_consequence(failure: BaseException) -> bool:
-    return isinstance(failure, errors.Error) and failure.code.startswith(_CONSEQUENCES)
-
-
-def _number(said: dict[str, Any], name: str) -> int:
-    number = said.get(name)
-    if type(number) is not int or not 0 <= number < 1 << 63:
-        raise errors.Broken("transfer.worker.malformed", f"A worker told no sound {name}.")
-    return number
-
-
-def _root(said: dict[str, Any]) -> str:
-    root = said.get("root")
-    if not isinstance(root, str) or len(root) != 64 or not set(root) <= set("0123456789abcdef"):
-        raise errors.Broken("transfer.worker.malformed", "A worker told no sound root.")
-    return root

@@ -20,7 +20,7 @@ from typing import Any
 
 from crossport import errors
 from crossport.model.artifact import Way
-from crossport.transfer import chunk, disk, ticket
+from crossport.transfer import chunk, disk, noise, ticket
 from crossport.transfer.channel import Channel
 from crossport.transfer.job import DigestJob, End, Job, failure_line
 from crossport.transfer.receiver import Receiver
@@ -69,12 +69,14 @@ def _send(line: bytes, voice: _Voice) -> dict[str, Any]:
     counters = _began(job, Way.READ, voice)
     reader = disk.open_reader(_openers(job.disk_timeout_s), job.ticket.ref)
     connection = _connected(job.end)
+    began = time.monotonic()
     try:
         root = Sender(reader, Channel(connection, job.idle_s), job.hello, counters).run()
     finally:
         connection.close()
         reader.close()
-    return {"root": root.hex(), **_counted(counters)}
+    took_us = round((time.monotonic() - began) * 1e6)
+    return {"root": root.hex(), "took_us": took_us, **_counted(counters)}
 
 
 def _receive(line: bytes, voice: _Voice) -> dict[str, Any]:
@@ -124,7 +126,12 @@ def _counted(counters: Counters) -> dict[str, int]:
 
 
 def _openers(timeout_s: float) -> dict[str, disk.Opener]:
-    return {"file": disk.FileOpener(), "nbd": disk.NbdOpener(timeout_s)}
+    return {
+        "file": disk.FileOpener(),
+        "nbd": disk.NbdOpener(timeout_s),
+        noise.NOISE: noise.NoiseOpener(os.urandom, time.monotonic),
+        noise.VOID: noise.VoidOpener(),
+    }
 
 
 def _report(event: Callable[[], dict[str, Any]], voice: _Voice) -> None:

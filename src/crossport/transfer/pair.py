@@ -1,0 +1,138 @@
+"""Two workers that are to copy from one to the other: each learns its job, its identity and its peer.
+
+Each gets a certificate made for this copy alone; the receiver listens first, so that the sender can be told
+where.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from crossport import errors
+from crossport.model.artifact import Ticket
+from crossport.spi.secret import Secret
+from crossport.transfer import merkle
+from crossport.transfer.confined import Worker
+from crossport.transfer.frame import VERSION, Hello
+from crossport.transfer.job import End, Job
+
+__all__ = ["Certificates", "Credential", "Settings", "both", "introduce", "number", "root"]
+
+# After one end failed the other notices within a moment; what it says may be the cause.
+_GRACE_S = 3.0
+_CREDENTIAL_S = 600.0
+# Said by an end that only suffers from what happened at the other.
+_CONSEQUENCES = ("transfer.peer.failed", "transfer.peer.gone", "transfer.peer.absent", "transfer.link.")
+
+
+class Credential(Protocol):
+    """A short-lived certificate with its key; ``fingerprint`` is the hex SHA-256 of its DER form."""
+
+    @property
+    def certificate_pem(self) -> str: ...
+    @property
+    def key_pem(self) -> Secret: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class Certificates(Protocol):
+    """Whoever vouches for this site's processes: ``identity.SiteIdentity``."""
+
+    @property
+    def authority_pem(self) -> str:
+        """The certificate both ends trust."""
+        ...
+
+    def issue(self, role: str, name: str, *, lifetime_s: float = 3600) -> Credential:
+        """Return a new certificate with its key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How copies are made. A disk's server or a peer that is silent for so many seconds is given up."""
+
+    chunk_size: int = merkle.CHUNK
+    disk_timeout_s: float = 60.0
+    idle_s: float = 30.0
+
+
+async def introduce(
+    certificates: Certificates,
+    settings: Settings,
+    tickets: tuple[Ticket, Ticket],
+    workers: tuple[Worker, Worker],
+) -> None:
+    """Give the sender and the receiver, in this order, their jobs. Raise what the receiver tells."""
+    (read, write), (sender, receiver) = tickets, workers
+    hello = Hello(
+        VERSION, read.tenant, read.run, read.artifact, read.epoch, read.ref.size, settings.chunk_size
+    )
+    to_send, to_receive = _issued(certificates, "send", read), _issued(certificates, "receive", write)
+    end = _end(certificates, to_receive, to_send, (write.place.address, 0))
+    await receiver.give(Job(write, hello, end, settings.disk_timeout_s, settings.idle_s).line())
+    port = number(await receiver.event("listening"), "port")
+    end = _end(certificates, to_send, to_receive, (write.place.address, port))
+    await sender.give(Job(read, hello, end, settings.disk_timeout_s, settings.idle_s).line())
+
+
+async def both(
+    sending: Coroutine[Any, Any, Any], receiving: Coroutine[Any, Any, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what both ends say last; when one fails, raise the cause rather than its consequence."""
+    tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(receiving)]
+    try:
+        done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        if waiting:
+            late, _ = await asyncio.wait(waiting, timeout=_GRACE_S)
+            done |= late
+        failures = [error for task in tasks if task in done and (error := task.exception()) is not None]
+        if failures:
+            raise min(failures, key=_is_consequence)
+        return tasks[0].result(), tasks[1].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def number(said: dict[str, Any], name: str) -> int:
+    """Return a count that a worker told; raise Broken for what is none."""
+    count = said.get(name)
+    if type(count) is not int or not 0 <= count < 1 << 63:
+        raise errors.Broken("transfer.worker.malformed", f"A worker told no sound {name}.")
+    return count
+
+
+def root(said: dict[str, Any]) -> str:
+    """Return the root that a worker told, as hex; raise Broken for what is none."""
+    told = said.get("root")
+    if not isinstance(told, str) or len(told) != 64 or not set(told) <= set("0123456789abcdef"):
+        raise errors.Broken("transfer.worker.malformed", "A worker told no sound root.")
+    return told
+
+
+def _issued(certificates: Certificates, way: str, ticket: Ticket) -> Credential:
+    # Ids may hold what a certificate's name may not.
+    subject = hashlib.sha256(f"{ticket.run}\0{ticket.artifact}".encode()).hexdigest()[:24]
+    return certificates.issue("worker", f"{way}-{subject}-{ticket.epoch}", lifetime_s=_CREDENTIAL_S)
+
+
+def _end(certificates: Certificates, own: Credential, peer: Credential, at: tuple[str, int]) -> End:
+    return End(
+        certificate=own.certificate_pem,
+        authority=certificates.authority_pem,
+        peer_fingerprint=peer.fingerprint,
+        address=at[0],
+        port=at[1],
+        key=own.key_pem.reveal(),
+    )
+
+
+def _is_consequence(failure: BaseException) -> bool:
+    return isinstance(failure, errors.Error) and failure.code.startswith(_CONSEQUENCES)
