@@ -17,20 +17,19 @@ from crossport.cli.demo.story import CHECK, Story
 from crossport.cli.demo.visitor import Visitor
 from crossport.model.run import EventKind, MigrationReport, RunState
 
-__all__ = ["Chaos", "Survived", "register_hooks"]
+__all__ = ["Chaos", "Survived", "register_hook"]
 
 HOOK = "demo-flip-a-bit"
 BACK_S = 60.0
 CHECK_S = "25"
 
 
-def register_hooks(stage: Stage) -> None:
+def register_hook(stage: Stage) -> None:
     """Register, as the operator of the demonstration's site, the command that spoils a copy at alpha."""
-    stage.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     words = (sys.executable, "-I", str(Path(flip.__file__).resolve()))
     argv = [*words, str(stage.folder(ALPHA) / "volumes"), PAGE.decode().strip()]
     quoted = ", ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in argv)
-    stage.settings.write_text(f"[commands.{HOOK}]\nargv = [{quoted}]\ntimeout_s = 30.0\n")
+    stage.settings.write_text(f"[hooks.{HOOK}]\ncommand = [{quoted}]\ntimeout_s = 30.0\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,8 @@ class Chaos:
             run = await story.latest()
             async with story.commands.shown("run", "watch", run):
                 pid = await self._killed_in_the_copy(run)
-            voice.say("The run is on the disk. The next command starts a new server, which goes on with it:")
+            voice.say("The run is in the database. The next command starts a new server, which goes on:")
+            voice.say("steps that were done are not done again; only the copy of this disk begins anew.")
             await story.commands.show("run", "watch", run)
         report = await story.report(run)
         new = story.stage.server()
@@ -93,7 +93,7 @@ class Chaos:
             raise errors.Broken("demo.chaos.server", "The server that should be killed does not run.")
         os.kill(pid, signal.SIGKILL)
         share = progress["done"] * 100 // progress["size"]
-        story.voice.bad(f"kill -9 {pid}: the server is dead, with {share} % of the disk copied")
+        story.voice.harm(f"kill -9 {pid}: the server is dead, with {share} % of the disk copied.")
         return pid
 
     async def flipped(self, url: str, run: str) -> Act:
@@ -102,7 +102,7 @@ class Chaos:
         story.voice.heading("4. One bit of the copy flips")
         story.voice.say("Back from beta to alpha; the old source there is retired first, to make room.")
         await story.commands.need("source", "retire", run, "--yes")
-        story.voice.say(f"The hook {HOOK} flips one bit of the order in the copy, before it is verified.")
+        story.voice.harm(f"The hook {HOOK} flips one bit of the order in the copy, before it is verified.")
         hook = ("--hook", f"after:image_upload:{HOOK}")
         wanted = "image.digest.mismatch"
         return await self._taken_back(url, "one bit flipped", wanted, *hook)
@@ -112,7 +112,7 @@ class Chaos:
         story = self._story
         story.voice.heading("5. The guest is not well at the target")
         old = (await story.vm(BETA)).nics[0].addresses[0].partition("/")[0]
-        story.voice.say(
+        story.voice.harm(
             f"The check wants to see the address {old} in the guest's answer: it has another at alpha."
         )
         check = ("--check", f"{CHECK}:{old}", "--check-timeout", CHECK_S)
@@ -121,8 +121,10 @@ class Chaos:
     async def _taken_back(self, url: str, name: str, wanted: str, *more: str) -> Act:
         """Migrate back in vain; the source must answer again, with its data, and nothing be left at alpha."""
         story, voice = self._story, self._story.voice
-        await story.commands.show(*story.words(BETA, ALPHA, *more))
-        report = await story.report(await story.latest())
+        await story.commands.need(*story.words(BETA, ALPHA, *more), "--detach")
+        run = await story.latest()
+        await story.commands.show("run", "watch", run)
+        report = await story.report(run)
         answers = await self._answers(url, BETA)
         gone = not [vm for vm in await story.clouds[ALPHA.cloud].vms() if vm.name == VM_NAME]
         refused = report.outcome is RunState.ROLLED_BACK and report.code == wanted
@@ -132,7 +134,7 @@ class Chaos:
             (gone and not report.left_behind, "nothing of the copy is left at alpha"),
         )
         for good, text in rows:
-            (voice.good if good else voice.bad)(text)
+            voice.claim(good, text)
         good = refused and answers and gone and not report.left_behind
         text = (
             f"{report.code or report.outcome.value}; the source {'answers' if answers else 'DOES NOT ANSWER'}"

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from crossport import __version__, errors
 from crossport.cli.demo import facts
-from crossport.cli.demo.chaos import Chaos, register_hooks
+from crossport.cli.demo.chaos import Chaos, register_hook
+from crossport.cli.demo.closing import Closing
 from crossport.cli.demo.commands import Commands
-from crossport.cli.demo.proof import Kept
+from crossport.cli.demo.proof import Kept, Proof
 from crossport.cli.demo.scene import ALPHA, BETA, VM_NAME
-from crossport.cli.demo.stage import Stage
+from crossport.cli.demo.stage import Stage, stage_home
 from crossport.cli.demo.story import Story
 from crossport.cli.demo.visitor import Visitor
 from crossport.cli.demo.voice import Voice
 from crossport.cli.session import Session
+from crossport.model.run import RunState
 
 __all__ = ["Play", "play"]
 
@@ -27,15 +29,30 @@ FILL_MIB = 24
 CHAOS_FILL_MIB = 96
 """Enough for the copy to take some seconds, in whose middle a process is killed."""
 TOOL_S = 20.0
+FAILED = {
+    RunState.BLOCKED: errors.Blocked.exit_code,
+    RunState.ROLLED_BACK: errors.RolledBack.exit_code,
+    RunState.CANCELLED: errors.Cancelled.exit_code,
+}
+"""Exit statuses of a migration that was not committed; of everything else, that of something broken."""
 
 
 def play(session: Session, *, chaos: bool, facts_file: Path | None, clean: bool) -> int:
     """Play what was asked for on this machine; return the exit status."""
     machine = session.machine
-    stage = Stage(session.place.home / "demo", guest_cache(machine.environment))
+    if facts_file is not None:
+        _check_writable(facts_file)
+    stage = Stage(stage_home(session.place.home), guest_cache(machine.environment))
     voice = Voice(machine.stdout)
     commands = Commands(stage.home, stage.settings, machine.environment, machine.stdout, voice)
-    shown = Play(stage=stage, commands=commands, voice=voice, new_key=machine.new_key, facts_file=facts_file)
+    shown = Play(
+        stage=stage,
+        commands=commands,
+        voice=voice,
+        new_key=machine.new_key,
+        environment=machine.environment,
+        facts_file=facts_file,
+    )
     work = shown.clean if clean else shown.chaos if chaos else shown.run
     try:
         with stage.alone():
@@ -44,6 +61,19 @@ def play(session: Session, *, chaos: bool, facts_file: Path | None, clean: bool)
         voice.say("")
         voice.bad("Stopped. What was begun may still run: crossport demo --clean ends and removes all of it.")
         return errors.Cancelled.exit_code
+
+
+def _check_writable(path: Path) -> None:
+    """Raise Invalid before anything is made when the figures could not be written in the end."""
+    try:
+        path.touch()
+    except OSError as error:
+        raise errors.Invalid(
+            "demo.facts.unwritable",
+            f"{path} cannot be written: {error.strerror}.",
+            field="--facts",
+            remedy="Name a file in a directory of yours.",
+        ) from error
 
 
 def guest_cache(environment: Mapping[str, str]) -> Path:
@@ -60,6 +90,7 @@ class Play:
     commands: Commands
     voice: Voice
     new_key: Callable[[], str]
+    environment: Mapping[str, str]
     facts_file: Path | None = None
 
     async def clean(self) -> int:
@@ -82,40 +113,53 @@ class Play:
             visitor, kept, url = await self._prepared(story, held, FILL_MIB)
             shown = await self._migration(story, visitor, kept, url)
             self._write(shown)
-            good = shown.outcome == "done" and all(shown.proof.values())
-            self._end(story, good, shown.run)
-            return 0 if good else self._failed(shown)
+            good = shown.outcome == RunState.DONE and all(shown.proof.values())
+            end = self._closing(shown.run)
+            if good:
+                end.moved(" ".join(("crossport", *story.words(BETA, ALPHA))))
+            else:
+                end.failed()
+            return 0 if good else FAILED.get(RunState(shown.outcome), errors.Broken.exit_code)
 
     async def chaos(self) -> int:
         """Show resumption, refusal and rollback; return 0 only when each went as it must."""
         async with self._opened() as story, contextlib.AsyncExitStack() as held:
             visitor, kept, url = await self._prepared(story, held, CHAOS_FILL_MIB)
+            register_hook(self.stage)
             chaos = Chaos(story, visitor, kept)
             first = await chaos.killed(url)
             acts = [first.act]
             if first.act.good:
                 acts.append(await chaos.flipped(first.url, first.act.run))
                 acts.append(await chaos.unwell(first.url))
-            self._write(
-                facts.told(first.report, first.proof, first.outage_s, await self._world(story), tuple(acts))
-            )
+            world = await self._world(story)
+            self._write(facts.told(first.report, first.proof, first.outage_s, world, tuple(acts)))
             good = len(acts) == 3 and all(act.good for act in acts)
             self.voice.heading("What happened")
             for act in acts:
-                (self.voice.good if act.good else self.voice.bad)(f"{act.name}: {act.text}")
-            self._end(story, good, first.act.run)
-            return 0 if good else 5
+                self.voice.claim(act.good, f"{act.name}: {act.text}")
+            end = self._closing(acts[-1].run)
+            if good:
+                end.survived()
+            else:
+                end.failed()
+            return 0 if good else errors.Broken.exit_code
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncGenerator[Story]:
         """Build the stage, and let go of the connections at the end; what runs goes on running."""
+        self.voice.say(
+            "A real VM moves between two small clouds on this machine. Ctrl-C stops it any time,"
+        )
+        self.voice.say("and crossport demo --clean removes all that was made.")
         self.voice.heading("1. Two clouds on this machine")
         if removed := await self.stage.clear():
             self.voice.good(f"Removed an earlier demonstration ({len(removed)} things)")
         await self.stage.build(self.voice, self.new_key)
-        register_hooks(self.stage)
         clouds = {side.cloud: self.stage.cloud(side) for side in (ALPHA, BETA)}
         try:
+            for note in (await clouds[BETA.cloud].about()).notes:
+                self.voice.say(f"Not enforced: {note}")
             yield Story(self.stage, self.commands, self.voice, clouds)
         finally:
             for cloud in clouds.values():
@@ -124,14 +168,12 @@ class Play:
     async def _prepared(
         self, story: Story, held: contextlib.AsyncExitStack, mib: int
     ) -> tuple[Visitor, Kept, str]:
-        self.voice.say(f"All that follows works on a site of its own. In your shell: {self._export()}")
+        self.voice.say("Every command below really runs, on a site of the demonstration's own.")
         await story.connect()
         self.voice.heading(f"2. A running VM, {VM_NAME}, at {ALPHA.cloud}")
         url = await story.boot()
         visitor = await held.enter_async_context(Visitor.sent(story.namespace))
         kept = await story.furnish(visitor, url, mib)
-        for note in (await story.clouds[BETA.cloud].about()).notes:
-            self.voice.say(f"Not enforced here: {note}")
         return visitor, kept, url
 
     async def _migration(self, story: Story, visitor: Visitor, kept: Kept, url: str) -> facts.Facts:
@@ -140,36 +182,20 @@ class Play:
             await self.commands.show(*story.words(ALPHA, BETA))
         report = await story.report(await story.latest())
         self.voice.heading("4. The proof, from outside both clouds")
-        proof = await story.proven(visitor, kept, ALPHA, BETA, url)
-        self.voice.say(outage.told())
+        if report.outcome is RunState.DONE:
+            proof = await story.proven(visitor, kept, ALPHA, BETA, url)
+            self.voice.say(outage.told())
+        else:
+            proof = Proof((), "")
+            self.voice.claim(False, f"There is nothing to prove: the run is {report.outcome}. {report.text}")
         return facts.told(report, proof, outage.seconds, await self._world(story))
 
     def _write(self, shown: facts.Facts) -> None:
         if self.facts_file is not None:
             facts.written(shown, self.facts_file)
 
-    def _failed(self, shown: facts.Facts) -> int:
-        codes = {"rolled-back": 4, "attention": 5, "cancelled": 6, "blocked": 3}
-        return codes.get(shown.outcome, errors.Broken.exit_code)
-
-    def _end(self, story: Story, good: bool, run: str) -> None:
-        self.voice.heading("Try next" if good else "Look closer")
-        self.voice.say(self._export())
-        rows = [
-            (f"crossport run report {run}", "what the migration did, again"),
-            (f"crossport vm list {ALPHA.cloud}", "the source: off, fenced, kept"),
-        ]
-        if good:
-            back = " ".join(("crossport", *story.words(BETA, ALPHA)))
-            rows += [
-                (f"crossport source retire {run}", "delete the source for ever"),
-                (back, "and move back, once it is retired"),
-            ]
-        rows.append(("crossport demo --clean", "remove everything the demonstration made"))
-        self.voice.table(rows)
-
-    def _export(self) -> str:
-        return f"export CROSSPORT_HOME={shlex.quote(str(self.stage.home))}"
+    def _closing(self, run: str) -> Closing:
+        return Closing(self.voice, self.stage.home, run, self.environment)
 
     async def _world(self, story: Story) -> facts.World:
         about = await story.clouds[BETA.cloud].about()

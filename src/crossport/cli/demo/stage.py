@@ -20,17 +20,28 @@ from crossport.cli.demo.scene import ALPHA, BETA, IMAGE, Side, spec
 from crossport.cli.demo.voice import Voice
 from crossport.client.state_dir import StateDir
 from crossport.clouds.local import LocalCloud, create, destroy
+from crossport.clouds.local.network import remove_leftovers
 from crossport.spi.secret import Secret
 from crossport.testing.guest import Recipe, build_guest
 from crossport.units import MIB
 
-__all__ = ["Stage", "closing"]
+__all__ = ["Stage", "closing", "stage_home"]
 
 T = TypeVar("T")
 
+MARK = "demonstration"
+"""The file by which the directory of a demonstration is known."""
 DISK_SIZE = 192 * MIB
 END_S = 20.0
 POLL_S = 0.05
+
+
+def stage_home(home: Path) -> Path:
+    """Return where the demonstration of a person lies whose own state is in ``home``.
+
+    A person who has taken the demonstration's site for theirs, as it proposes at its end, means that one.
+    """
+    return home if (home / MARK).exists() else home / "demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,9 @@ class Stage:
         """Make the clouds and give each the guest's image."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         image = self.home / "small-guest.raw"
-        with voice.working("Building the small guest (Debian kernel and busybox; kept for the next time)"):
+        (self.home / MARK).write_text("Made by `crossport demo`; `crossport demo --clean` removes it.\n")
+        self.settings.write_text("# The demonstration's own settings, so that yours do not matter.\n")
+        with voice.working("A small real guest: Debian's kernel and busybox, from Debian packages"):
             built = await asyncio.to_thread(build_guest, image, Recipe(DISK_SIZE), cache=self.cache)
         for side in (ALPHA, BETA):
             with voice.working(f"Making cloud {side.cloud}"):
@@ -97,6 +110,10 @@ class Stage:
         removed = list(await self._end_site())
         for side in (ALPHA, BETA):
             removed += await destroy(self.folder(side))
+        if os.geteuid() == 0:
+            # Of clouds whose directory somebody else has deleted, nothing but this is left.
+            for name in await remove_leftovers(str((self.home / "clouds").resolve())):
+                removed.append(f"network namespace {name}")
         if self.home.exists():
             shutil.rmtree(self.home)
             removed.append(f"directory {self.home}")

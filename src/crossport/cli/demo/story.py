@@ -81,7 +81,10 @@ class Story:
 
     async def latest(self) -> str:
         """Return the newest run."""
-        return (await self.commands.ask(tuple[RunRecord, ...], "run", "list"))[0].id
+        runs = await self.commands.ask(tuple[RunRecord, ...], "run", "list")
+        if not runs:
+            raise errors.Broken("demo.run.none", "No run was begun.", remedy="The command said why.")
+        return runs[0].id
 
     async def report(self, run: str) -> MigrationReport:
         """Return the report of a finished run."""
@@ -141,7 +144,7 @@ class Story:
         answer = await visitor.accepts(old, int(old.rpartition(":")[2]))
         claims = (*proof.arrived(seen, vm, target, kept), proof.retained(before, source, answer))
         for claim in claims:
-            (self.voice.good if claim.good else self.voice.bad)(claim.text)
+            self.voice.claim(claim.good, claim.text)
         return proof.Proof(claims, url)
 
 

@@ -43,13 +43,21 @@ class Voice:
         """Write down a thing that is not as it should be."""
         self.console.print(f"  [red]✗[/red] {escape(text)}")
 
+    def harm(self, text: str) -> None:
+        """Write down what is done to the product on purpose."""
+        self.console.print(f"\n  [bold red]![/bold red] {escape(text)}")
+
     def command(self, words: Iterable[str]) -> None:
         """Show a command as a person would type it."""
         self.console.print(f"\n  [bold cyan]$ {escape(' '.join(words))}[/bold cyan]")
 
-    def table(self, rows: Iterable[tuple[str, str]]) -> None:
+    def claim(self, good: bool, text: str) -> None:
+        """Write down what was seen, as it should be or not."""
+        (self.good if good else self.bad)(text)
+
+    def commands(self, rows: Iterable[tuple[str, str]]) -> None:
         """Write commands to try, each with what it is for above it."""
-        for command, purpose in rows:
+        for purpose, command in rows:
             self.console.print(f"\n  [dim]# {escape(purpose)}[/dim]\n  {escape(command)}")
 
     @contextmanager
