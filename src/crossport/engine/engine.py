@@ -244,9 +244,10 @@ class Engine:
         standing = (await self._library.standing([run_id])).get(run_id, "")
         kept = await self._library.steps(run_id) if standing else ()
         known = self._lease.node if standing else None
-        row = await self._database.run(lambda it: _resumed(it, run_id, known, self._clock.wall()))
-        if standing:
-            await self._library.rewind(run_id, _last_failed(kept), halt=standing not in FINISHED)
+        with self._executor.in_hand([run_id]):
+            row = await self._database.run(lambda it: _resumed(it, run_id, known, self._clock.wall()))
+            if standing:
+                await self._library.rewind(run_id, _last_failed(kept), halt=standing not in FINISHED)
         self._executor.kick()
         self._bells.ring(run_id)
         return run_rows.record_of(row)

@@ -4,7 +4,9 @@ The loops here are the daemons of the engine: an error of one round is logged, a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -51,6 +53,7 @@ class Executor:
         self._loops: list[asyncio.Task[None]] = []
         self._kicked = asyncio.Event()
         self._adrift: frozenset[str] = frozenset()
+        self._in_hand: Counter[str] = Counter()
 
     async def begin(self, inherited: Iterable[str]) -> None:
         """Go on with ``inherited`` runs and begin to do everything by itself."""
@@ -90,6 +93,16 @@ class Executor:
         for execution in self._going_on:
             if execution.run == run:
                 execution.cancel()
+
+    @contextmanager
+    def in_hand(self, runs: Iterable[str]) -> Generator[None, None, None]:
+        """Say that ``runs`` are being seen to, so that the sweep does not take them for adrift."""
+        held = Counter(runs)
+        self._in_hand.update(held)
+        try:
+            yield
+        finally:
+            self._in_hand -= held
 
     async def execute(self, run: str) -> None:
         """Execute ``run``; the library calls this. Whatever comes out is in the database on return.
@@ -176,8 +189,9 @@ class Executor:
     async def _admit(self) -> None:
         room = self._settings.at_once - sum(not one.waiting for one in self._going_on)
         chosen = await self._place.database.run(lambda it: admitted(it, self._kinds, self._lease.node, room))
-        for run in chosen:
-            await self._place.library.start(run)
+        with self.in_hand(chosen):
+            for run in chosen:
+                await self._place.library.start(run)
 
     async def _beat(self) -> None:
         pulse = await self._lease.beat()
@@ -195,8 +209,8 @@ class Executor:
 
     async def _sweep(self) -> None:
         """Find runs of this node that nobody executes, twice in a row: a start that failed, a bad row."""
-        executing = frozenset(one.run for one in self._going_on)
-        adrift = frozenset(await self._lease.adrift(executing))
+        seen_to = frozenset(self._in_hand) | {one.run for one in self._going_on}
+        adrift = frozenset(await self._lease.adrift(seen_to))
         await self.recover(sorted(adrift & self._adrift))
         self._adrift = adrift
 

@@ -105,11 +105,11 @@ class Lease:
         }
         return [(id_, beat) for id_, (beat, since) in self._seen.items() if now - since > self._lease_s]
 
-    async def adrift(self, executing: frozenset[str]) -> tuple[str, ...]:
-        """Return this node's runs that should go on, and that nobody executes here."""
+    async def adrift(self, seen_to: frozenset[str]) -> tuple[str, ...]:
+        """Return this node's runs that should go on, apart from those that are ``seen_to``."""
         query = sa.select(runs.c.id).where(runs.c.lease == self.id, runs.c.state.in_(GOING_ON))
         found = await self._database.run(lambda it: it.execute(query).scalars().all())
-        return tuple(run for run in found if run not in executing)
+        return tuple(run for run in found if run not in seen_to)
 
 
 def _orphans(connection: sa.Connection) -> tuple[str, ...]:
