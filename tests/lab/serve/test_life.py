@@ -1,0 +1,216 @@
+"""The server as a process of its own: started at need, once; owned, private, idle, and told to stop."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+PROGRAM = [sys.executable, "-m", "crossport.app"]
+
+
+class Machine:
+    """A home of its own for servers and commands; every server that was started in it is known."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.control = home / "control"
+        self.started: list[subprocess.Popen[str]] = []
+
+    def environment(self, **more: str) -> dict[str, str]:
+        chosen = {"CROSSPORT_HOME": str(self.home), "CROSSPORT_STORE": "memory", "PATH": os.environ["PATH"]}
+        return chosen | {"HOME": str(self.home)} | more
+
+    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*PROGRAM, *words],
+            env=self.environment(**more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *words: str, **more: str) -> tuple[int, str, str]:
+        """Run a command; return its exit status and what it wrote."""
+        done = subprocess.run(
+            [*PROGRAM, *words],
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the lines of the embedded servers' log."""
+        lines = (self.control / "serve.log").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.log() if line["event"] == event]
+
+    def owner(self) -> int:
+        return int((self.control / "owner.lock").read_text())
+
+    def wait(self, what: Any, seconds: float = 20) -> None:
+        """Return when ``what()`` is true."""
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < deadline, "it took too long"
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        """End what still runs: servers that were started here, by their own ids."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        if (self.control / "serve.log").exists():
+            for line in self.said("ready"):
+                if alive(line["pid"]):
+                    os.kill(line["pid"], signal.SIGTERM)
+                    self.wait(lambda pid=line["pid"]: not alive(pid))
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process with that id executes."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Generator[Machine]:
+    one = Machine(tmp_path / "home")
+    yield one
+    one.end()
+
+
+def test_two_commands_at_once_start_one_server(machine: Machine):
+    commands = [machine.start("cloud", "list", "--json") for _ in range(3)]
+    answers = [command.communicate(timeout=60) for command in commands]
+    assert [
+        (command.returncode, out, err) for command, (out, err) in zip(commands, answers, strict=True)
+    ] == [(0, "[]\n", "")] * 3
+    assert len(machine.said("ready")) == 1
+
+
+def test_what_the_state_directory_holds_is_for_its_owner_only(machine: Machine):
+    machine.run("cloud", "list")
+    assert stat.S_IMODE(machine.control.stat().st_mode) == 0o700
+    for name in ("socket", "token", "owner.lock", "serve.log"):
+        assert stat.S_IMODE((machine.control / name).stat().st_mode) == 0o600, name
+    token = (machine.control / "token").read_text().strip()
+    assert token not in (machine.control / "serve.log").read_text()
+
+
+def test_an_idle_server_leaves_and_the_next_command_starts_another(machine: Machine):
+    assert machine.run("cloud", "list", CROSSPORT_IDLE_S="1")[0] == 0
+    first = machine.owner()
+    machine.wait(lambda: not alive(first))
+    assert not (machine.control / "socket").exists()
+    assert machine.run("cloud", "list")[0] == 0
+    assert machine.owner() != first
+
+
+def test_a_server_does_not_leave_while_a_run_waits(machine: Machine):
+    idle = {"CROSSPORT_IDLE_S": "3"}
+    machine.run("cloud", "add", "alpha", "memory", "--set", "vms=web", **idle)
+    machine.run("cloud", "add", "beta", "memory")
+    words = "migrate web --from alpha --to beta --commit manual --detach --json"
+    status, out, _ = machine.run(*words.split())
+    run = json.loads(out)["id"]
+    assert status == 0
+    time.sleep(5)
+    assert alive(machine.owner())
+    assert json.loads(machine.run("run", "show", run, "--json")[1])["run"]["state"] == "waiting"
+    machine.run("run", "commit", run)
+    machine.wait(lambda: not alive(machine.owner()))
+
+
+def test_a_second_owner_is_told_who_owns_the_directory(machine: Machine):
+    machine.run("cloud", "list")
+    status, _, told = machine.run("serve")
+    assert status == 2
+    assert f"in use by process {machine.owner()}" in told
+    assert "Code: state.owned" in told
+
+
+def test_a_dead_server_leaves_nothing_in_the_way(machine: Machine):
+    machine.run("cloud", "list")
+    first = machine.owner()
+    os.kill(first, signal.SIGKILL)
+    machine.wait(lambda: not alive(first))
+    assert (machine.control / "socket").exists()
+    assert machine.run("cloud", "list") == (0, "Result: none\n", "")
+    assert machine.owner() != first
+
+
+def test_a_directory_that_others_may_enter_is_refused(machine: Machine):
+    machine.control.mkdir(parents=True, mode=0o755)
+    status, _, told = machine.run("cloud", "list")
+    assert (status, "Code: state.directory.open" in told) == (7, True)
+
+
+def test_a_server_that_cannot_start_shows_why(machine: Machine):
+    status, _, told = machine.run("cloud", "list", CROSSPORT_IDLE_S="soon")
+    assert status == 2
+    assert "idle_s" in told
+    machine.control.mkdir(parents=True, mode=0o700)
+    (machine.control / "token").symlink_to("/dev/full")
+    status, _, told = machine.run("cloud", "list")
+    assert status == 8
+    assert "The end of its log:" in told
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def test_serving_on_an_address_is_encrypted_and_proves_who_it_is(machine: Machine):
+    port = free_port()
+    server = machine.start("serve", "--listen", f"127.0.0.1:{port}")
+    machine.wait((machine.control / "socket").exists)
+    url, authority = f"https://127.0.0.1:{port}", str(machine.control / "ca.pem")
+    there = ["--server", url, "--ca", authority, "--token-file", str(machine.control / "token")]
+    assert machine.run("cloud", "list", "--json", *there) == (0, "[]\n", "")
+    tls = ssl.create_default_context(cafile=authority)
+    assert httpx.get(f"{url}/healthz", verify=tls).json() == {"status": "ok"}
+    assert httpx.get(f"{url}/v1/clouds", verify=tls).status_code == 401
+    status, _, told = machine.run("cloud", "list", "--server", url, "--token-file", authority)
+    assert (status, "client.server.untrusted" in told) == (7, True)
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://127.0.0.1:{port}/healthz")
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(10) == 0
+    assert not (machine.control / "socket").exists()
+
+
+def test_help_costs_less_than_a_third_of_a_second_of_processor_time(machine: Machine):
+    def spent() -> float:
+        times = os.times()
+        return times.children_user + times.children_system
+
+    costs: list[float] = []
+    for words in (["--help"], []):
+        before = spent()
+        for _ in range(3):
+            machine.run(*words)
+        costs.append((spent() - before) / 3)
+    assert max(costs) < 0.3, costs
