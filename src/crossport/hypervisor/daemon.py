@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -61,9 +62,12 @@ async def start(
         starter = os.posix_spawn(_BWRAP, line, {}, file_actions=actions, setsid=True)  # noqa: ASYNC221 - no wait
         os.close(writable)
         writable = -1
-        text = await asyncio.wait_for(asyncio.to_thread(_read_all, readable), _START_S)
-        pid = int(json.loads(text)["child-pid"])
-        return Daemon(pid=pid, started=_start_time(pid), boot=boot_id(), starter=starter)
+        try:
+            await asyncio.wait_for(asyncio.to_thread(select.select, [readable], [], [], _START_S), _START_S)
+        except asyncio.CancelledError:
+            await kill(_told(readable, starter))
+            raise
+        return _told(readable, starter)
     except (OSError, ValueError, KeyError, TimeoutError) as error:
         raise errors.Unavailable(
             "hypervisor.daemon.failed",
@@ -140,13 +144,13 @@ def last_line(log: Path) -> str:
     return ""
 
 
-def _read_all(descriptor: int) -> bytes:
+def _told(descriptor: int, starter: int) -> Daemon:
+    """Return the daemon whose pid bubblewrap writes to ``descriptor``, milliseconds after its start."""
     text = b""
-    while piece := os.read(descriptor, 4096):
+    while b"}" not in text and (piece := os.read(descriptor, 4096)):
         text += piece
-        if b"}" in piece:  # bubblewrap keeps its end open
-            break
-    return text
+    pid = int(json.loads(text)["child-pid"])
+    return Daemon(pid=pid, started=_start_time(pid), boot=boot_id(), starter=starter)
 
 
 def _start_time(pid: int) -> int:

@@ -65,9 +65,11 @@ def constructs(cloud: Installation, project: str = "") -> Constructs:
 
 
 def disk_free(cloud: Installation) -> int:
-    """Return the bytes that may still be promised."""
+    """Return the bytes that may still be promised: what is free, less what imports have yet to write."""
     facts = os.statvfs(cloud.layout.root)
-    return int(facts.f_bavail * facts.f_frsize * cloud.spec.overcommit)
+    free = int(facts.f_bavail * facts.f_frsize * cloud.spec.overcommit)
+    loose = [volume for volume in cloud.state.every(Volume) if not volume.vm_id]
+    return max(0, free - sum(max(0, volume.size - _allocated(cloud, volume)) for volume in loose))
 
 
 def vms(cloud: Installation, project: str = "") -> tuple[VM, ...]:
@@ -90,11 +92,14 @@ def settled(cloud: Installation, guest: Guest) -> VM:
 
 def _described_disk(cloud: Installation, disk: Disk) -> Disk:
     volume = cloud.volume(disk.id)
+    return dataclasses.replace(disk, allocated=_allocated(cloud, volume), seed=volume.seed)
+
+
+def _allocated(cloud: Installation, volume: Volume) -> int:
     try:
-        allocated = cloud.path(volume).stat().st_blocks * 512
+        return cloud.path(volume).stat().st_blocks * 512
     except FileNotFoundError:
-        allocated = 0
-    return dataclasses.replace(disk, allocated=allocated, seed=volume.seed)
+        return 0
 
 
 def flavor(cloud: Installation, name: str) -> Flavor:

@@ -60,14 +60,18 @@ async def start(cloud: Installation, act: Act, vm_id: str) -> None:
         if guest.daemon is not None:
             await go_on(cloud, guest)
             return
-        exports = [one for one in cloud.state.every(OpenExport) if one.vm_id == vm_id]
-        if exports:
+        _need_unread(cloud, guest)
+        await launch(cloud, guest)
+
+
+def _need_unread(cloud: Installation, guest: Guest) -> None:
+    for one in cloud.state.every(OpenExport):
+        if one.vm_id == guest.vm.id:
             raise errors.Conflict(
                 "vm.exported",
-                f"The disks of {guest.vm.name} are being read by run {exports[0].run}.",
+                f"The disks of {guest.vm.name} are being read by run {one.run}.",
                 remedy="Wait until it ends, or cancel it.",
             )
-        await launch(cloud, guest)
 
 
 async def go_on(cloud: Installation, guest: Guest) -> None:
@@ -127,6 +131,7 @@ async def suspend(cloud: Installation, act: Act, vm_id: str) -> None:
             return
         if guest.daemon is None:
             raise _wrong(guest, "suspended")
+        _need_unread(cloud, guest)
         await console.eject_seed(cloud, guest)
         guest = cloud.guest(vm_id)
         volume = _memory_volume(cloud, guest)

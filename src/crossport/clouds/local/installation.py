@@ -16,7 +16,6 @@ from crossport.clouds.local.state import Guest, State, Volume
 from crossport.hypervisor.qemu import Accelerator
 from crossport.model import codec
 from crossport.model.run import Act
-from crossport.spi.clock import Clock
 
 __all__ = ["Installation", "identity", "runtime_directory"]
 
@@ -51,7 +50,6 @@ class Installation:
     state: State
     fabric: Fabric
     cloud_id: str
-    clock: Clock
     runtime: Path
     accelerator: Accelerator | None = None
     accelerator_reason: str = ""

@@ -1,10 +1,8 @@
 """Who owns a cloud's directory: exactly one process, which holds its lock, and how it is opened then."""
 
-import asyncio
 import fcntl
 import os
 import signal
-import time
 
 from crossport import errors
 from crossport.clouds.local.installation import Installation, runtime_directory
@@ -14,22 +12,6 @@ from crossport.clouds.local.state import State
 from crossport.model import codec
 
 __all__ = ["end_owner", "locked", "open_installation"]
-
-
-class MachineClock:
-    """The machine's own clock."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Return Unix seconds."""
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
 
 
 def locked(layout: Layout) -> int:
@@ -71,6 +53,5 @@ def open_installation(layout: Layout) -> Installation:
         state=state,
         fabric=fabric(kind, cloud_id, spec.name, home=spec.home, wan_rate_bps=spec.wan_rate_bps),
         cloud_id=cloud_id,
-        clock=MachineClock(),
         runtime=runtime_directory(spec, layout, cloud_id),
     )

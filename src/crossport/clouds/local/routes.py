@@ -4,9 +4,11 @@ Everything needs the cloud's bearer token. A failure that was foreseen answers w
 ``Fault``; anything else is logged and answers 500 without details.
 """
 
+import asyncio
 import hashlib
 import hmac
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -56,7 +58,7 @@ class Desk:
         self._cloud = cloud
         self._failure = failure
         self.open_calls = 0
-        self.last_call = cloud.clock.monotonic()
+        self.last_call = asyncio.get_running_loop().time()
 
     def serve(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint around ``handler``."""
@@ -79,7 +81,7 @@ class Desk:
                 return _answer(fault, 500)
             finally:
                 self.open_calls -= 1
-                self.last_call = self._cloud.clock.monotonic()
+                self.last_call = asyncio.get_running_loop().time()
 
         return endpoint
 
@@ -141,7 +143,6 @@ class _Handlers:
 
     def __init__(self, cloud: Installation) -> None:
         self._cloud = cloud
-        self._started = cloud.clock.wall()
 
     async def about(self, request: Request) -> wire.AboutCloud:
         del request
@@ -152,7 +153,7 @@ class _Handlers:
             vms=len(cloud.state.every(Guest)),
             accelerator=str(cloud.accelerator or ""),
             accelerator_reason=cloud.accelerator_reason,
-            started=self._started,
+            pid=os.getpid(),
             notes=cloud.fabric.notes,
             orphans=orphan.orphans(cloud),
         )

@@ -46,17 +46,14 @@ class Fault:
 
 @record()
 class AboutCloud:
-    """What answers, since ``started`` (Unix seconds).
-
-    ``orphans`` are processes of this cloud that its state does not know.
-    """
+    """What answers: process ``pid``. ``orphans`` are processes of this cloud that its state does not know."""
 
     name: str
     version: str
     vms: int
     accelerator: str
     accelerator_reason: str
-    started: float
+    pid: int
     notes: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
 
