@@ -35,6 +35,10 @@ CLOSING_S = 15.0
 """How long calls may take to end when they are interrupted because the engine closes."""
 FINISHED = frozenset({"SUCCESS", "ERROR"})
 """The library's words for a workflow that it will not execute again."""
+AT_REST = FINISHED | {"ENQUEUED"}
+"""There is nothing to resume: some node will take it by itself, or none ever."""
+SHORTEST_SWEEP_S = 1.0
+"""What is resumed waits up to a second for a node to take it."""
 
 log = structlog.get_logger("crossport.engine")
 
@@ -68,7 +72,9 @@ class Executor:
             beat_s = min(LONGEST_BEAT_S, self._settings.lease_s / 5)
             self._loops.append(asyncio.create_task(self._for_ever(self._beat, beat_s, kicked=False)))
         self._loops.append(
-            asyncio.create_task(self._for_ever(self._sweep, self._settings.lease_s, kicked=False))
+            asyncio.create_task(
+                self._for_ever(self._sweep, max(SHORTEST_SWEEP_S, self._settings.lease_s), kicked=False)
+            )
         )
 
     async def end(self) -> None:
@@ -173,7 +179,7 @@ class Executor:
         standing = await self._place.library.standing(ids)
         log.info("runs.recovered", runs=ids, node=self._settings.node)
         await self._place.database.run(lambda it: _requeue(it, [run for run in ids if run not in standing]))
-        await self._place.library.resume([run for run, word in standing.items() if word not in FINISHED])
+        await self._place.library.resume([run for run, word in standing.items() if word not in AT_REST])
         for run, word in standing.items():
             if word in FINISHED:
                 await self._place.database.run(lambda it, run=run, word=word: self._halt(it, run, word))
@@ -211,8 +217,9 @@ class Executor:
         """Find runs of this node that nobody executes, twice in a row: a start that failed, a bad row."""
         seen_to = frozenset(self._in_hand) | {one.run for one in self._going_on}
         adrift = frozenset(await self._lease.adrift(seen_to))
-        await self.recover(sorted(adrift & self._adrift))
-        self._adrift = adrift
+        found_twice = adrift & self._adrift
+        await self.recover(sorted(found_twice))
+        self._adrift = adrift - found_twice
 
     async def _for_ever(
         self, work: Callable[[], Awaitable[None]], pause_s: float, *, kicked: bool = True
