@@ -4,6 +4,7 @@ import json
 import socket
 import struct
 import threading
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -280,7 +281,7 @@ def test_a_root_that_does_not_fit_what_arrived_is_refused() -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        BOMB[:CHUNK],
+        BOMB,
         b"\x28\xb5\x2f\xfd" + b"\xff" * 100,
         zstandard.ZstdCompressor().compress(b"y" * (CHUNK - 1)),
         zstandard.ZstdCompressor().compress(b"y" * CHUNK) + b"more",
@@ -289,7 +290,12 @@ def test_a_root_that_does_not_fit_what_arrived_is_refused() -> None:
     ids=["bomb", "garbage", "too-little", "trailing", "unknown-size"],
 )
 def test_a_packed_chunk_that_is_none_counts_as_damaged(payload: bytes) -> None:
-    error, target = received_from([GREETING, chunk_frame(0, packed=True, payload=payload)])
+    digest = merkle.leaf(b"y" * CHUNK)
+    tracemalloc.start()
+    error, target = received_from([GREETING, chunk_frame(0, packed=True, payload=payload, digest=digest)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
     # It was asked for again, and nobody answered.
     assert error.code == "transfer.peer.silent"
     assert not any(target)
