@@ -217,3 +217,12 @@ def test_a_locator_may_hold_any_export_name() -> None:
     assert address_of("unix:/a%20b.sock?export=disk%3F0&x").export == "disk?0&x"
     address = address_of("tcp:[::1]:10809?export=")
     assert (address.host, address.port, address.export) == ("::1", 10809, "")
+
+
+def test_block_status_that_never_gets_ahead_is_refused(lie: Lie) -> None:
+    blocks = option_reply(7, 3, struct.pack(">HIII", 3, 512, 4096, 1 << 20))
+    answer = structured(5, struct.pack(">III", 7, 1, 0))
+    disk = nbd.open_disk(lie([*SOUND[:-1], blocks + OPENED, answer]), writable=False, timeout_s=2)
+    with pytest.raises(errors.Broken, match=r"nbd\.server\.malformed"):
+        list(disk.extents(100, 1000))
+    disk.close()
