@@ -86,7 +86,7 @@ class SiteControl:
         engine = means.engine
         engine.register(
             MIGRATE,
-            self._run_migration,
+            self.run_migration,
             request=MigrationRequest,
             report=MigrationReport,
             limits=AT_ONCE,
@@ -132,7 +132,8 @@ class SiteControl:
     async def _place(self, tenant: str, cloud: str, way: Way) -> Place:
         return await able(await self._registry.cloud(tenant, cloud), GatewayHost).place(way)
 
-    async def _run_migration(self, context: RunContext, request: MigrationRequest) -> MigrationReport:
+    async def run_migration(self, context: RunContext, request: MigrationRequest) -> MigrationReport:
+        """Execute one run of the kind migrate, and learn from it. The engine calls this."""
         report = await ColdMigration(context, request, self._parts(request.tenant)).run()
         await self._estimator(request.tenant).learn(report)
         return report
