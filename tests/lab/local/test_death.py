@@ -149,6 +149,40 @@ async def test_a_name_that_tries_to_be_an_option_is_only_a_name(alpha: LocalClou
     assert (made.name, made.power) == (name, PowerState.RUNNING)
 
 
+async def test_a_service_that_nobody_needs_ends_but_not_while_a_guest_runs(tmp_path: Path):
+    image = tmp_path / "image"
+    image.write_bytes(bytes(MIB))
+    root = tmp_path / "idle"
+    async with clouds.running_cloud(root, image, network="user", idle_s=0.5) as cloud:
+        vm = await cloud.create_vm(act("create"), clouds.described("web"), clouds.IMAGE)
+        first = (await cloud.about()).pid
+        await asyncio.sleep(2)
+        assert (await cloud.about()).pid == first
+        await cloud.power_off(act("off"), vm.id)
+        for _ in range(100):
+            if not Path(f"/proc/{first}").exists():
+                break
+            await asyncio.sleep(0.1)
+        assert (await cloud.about()).pid != first
+
+
+async def test_a_guest_that_prints_without_end_fills_no_disk(tmp_path: Path):
+    image = tmp_path / "image"
+    image.write_bytes(bytes(MIB))
+    root = tmp_path / "alpha"
+    async with clouds.running_cloud(root, image, network="user", console_size=4096) as cloud:
+        vm = await cloud.create_vm(act("create"), clouds.described("web"), clouds.IMAGE)
+        log = root / "vms" / vm.id / "console.log"
+        with log.open("ab") as guest:
+            guest.write(bytes(20_000) + b"the last words")
+        for _ in range(100):
+            if log.stat().st_size <= 2 * 4096:
+                break
+            await asyncio.sleep(0.1)
+        assert log.stat().st_size <= 2 * 4096
+        assert "the last words" in await cloud.console_log(vm.id)
+
+
 async def test_destroying_leaves_no_process_and_no_file(tmp_path: Path):
     image = tmp_path / "image"
     image.write_bytes(bytes(MIB))
