@@ -81,7 +81,7 @@ async def schemathesis(address: str, token: str, settings: Path, *options: str) 
 
 
 @pytest.mark.parametrize(
-    ("parameters", "examples"), [(MADE_UP, 12), (EXISTING, 8)], ids=["made-up-ids", "existing-ids"]
+    ("parameters", "examples"), [(MADE_UP, 8), (EXISTING, 4)], ids=["made-up-ids", "existing-ids"]
 )
 async def test_the_api_keeps_what_its_description_promises(tmp_path: Path, parameters: str, examples: int):
     settings = tmp_path / "schemathesis.toml"

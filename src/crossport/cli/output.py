@@ -74,7 +74,10 @@ class Output:
     def table(self, table: Table) -> None:
         """Write a table for people."""
         if self.live and table.rows:
-            self.console().print(rich_table(table))
+            console = self.console()
+            if table.title:
+                console.print(table.title, style="bold", markup=False)
+            console.print(rich_table(table))
         else:
             self.stdout.write(aligned(table))
 
@@ -116,12 +119,10 @@ def rich_table(table: Table) -> Any:
     from rich.text import Text  # noqa: PLC0415
 
     shown = RichTable(
-        title=table.title or None,
-        title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD if any(table.headers) else None,
         show_header=any(table.headers),
         header_style="bold",
+        show_edge=False,
         pad_edge=False,
     )
     for header in table.headers:

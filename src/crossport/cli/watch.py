@@ -110,14 +110,17 @@ def _live(session: Session, story: Story) -> "Generator[Any]":
     from rich.console import Group  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
     from rich.progress_bar import ProgressBar  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     def picture() -> Group:
         parts: list[Any] = [rich_table(phase_table(story, session.machine.wall()))]
         progress = story.copied()
         if progress:
-            parts.append(ProgressBar(total=progress.size or 1, completed=progress.done, width=60))
-            parts.append(Text(copy_text(progress)))
+            row = Table.grid(padding=(0, 1))
+            bar = ProgressBar(total=progress.size or 1, completed=progress.done, width=30)
+            row.add_row(bar, Text(copy_text(progress)))
+            parts += [Text(), row]
         parts.append(Text(f"{story.state.value}: {story.text}" if story.text else story.state.value))
         return Group(*parts)
 
