@@ -252,6 +252,18 @@ class Engine:
         self._bells.ring(run_id)
         return run_rows.record_of(row)
 
+    async def conclude(self, run_id: str, report: Any, state: RunState, text: str) -> RunRecord:
+        """Give a run that needs attention the end that a person decided. May be called twice.
+
+        Raise NotFound ``run.unknown``, Conflict ``run.not_resumable`` when it needs none.
+        """
+        known = await self.runs.fetch(run_id)
+        kept = codec.encoded(report, self._kinds[known.kind].report)
+        now = self._clock.wall()
+        row = await self._database.run(lambda it: _concluded(it, run_id, kept, (state, text, now)))
+        self._bells.ring(run_id)
+        return run_rows.record_of(row)
+
     async def wait(self, run_id: str, timeout_s: float) -> RunRecord:
         """Return the run when its state is final, or as it is after ``timeout_s``."""
         deadline = self._clock.monotonic() + timeout_s
@@ -316,6 +328,26 @@ def _resumed(connection: sa.Connection, run: str, node: tuple[str, int] | None, 
     values |= {"node": name, "lease": lease}
     connection.execute(sa.update(runs).where(runs.c.id == run).values(values))
     run_rows.tell(connection, run, Event(kind=EventKind.STATE, state=state, text="Resumed.", time=now))
+    return run_rows.fetched(connection, run)
+
+
+def _concluded(
+    connection: sa.Connection, run: str, report: str, end: tuple[RunState, str, float]
+) -> sa.Row[Any]:
+    """End the run as somebody decided, with the report of how."""
+    row = run_rows.fetched(connection, run, locked=True)
+    state, text, now = end
+    if row.state == state.value and row.report == report:
+        return row
+    if row.state != RunState.ATTENTION.value:
+        raise errors.Conflict(
+            "run.not_resumable",
+            f"Run {run} is {row.state}; only a run that needs attention is resolved.",
+            remedy="Look at its report.",
+        )
+    values = {"state": state.value, "failure": None, "report": report, "ended": now}
+    connection.execute(sa.update(runs).where(runs.c.id == run).values(values))
+    run_rows.tell(connection, run, Event(kind=EventKind.STATE, state=state, text=text, time=now))
     return run_rows.fetched(connection, run)
 
 

@@ -139,7 +139,14 @@ class SiteControl:
         return report
 
     async def _run_resolution(self, context: RunContext, request: Resolution) -> MigrationReport:
-        return await resolved(context, request, self._parts(request.request.tenant))
+        report = await resolved(context, request, self._parts(request.request.tenant))
+
+        async def conclude() -> bool:
+            await self._engine.conclude(request.run, report, report.outcome, report.text)
+            return True
+
+        await context.step("conclude", conclude, result=bool)
+        return report
 
     # Clouds
     async def add_cloud(self, tenant: str, entry: CloudEntry) -> CloudStatus:

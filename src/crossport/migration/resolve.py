@@ -58,7 +58,7 @@ async def resolved(context: RunContext, wanted: Resolution, parts: Parts) -> Mig
         await _commit(leg, wanted)
         left = await clean_up(leg, keep_vm=True)
         return _report(wanted, RunState.DONE, "Resolved: the target is the VM now.", left)
-    return _report(wanted, RunState.ATTENTION, "Abandoned: nothing was touched.", ())
+    return _report(wanted, RunState.CANCELLED, "Abandoned: nothing was touched.", ())
 
 
 async def _commit(leg: Leg, wanted: Resolution) -> None:

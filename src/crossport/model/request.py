@@ -112,7 +112,7 @@ class ResolveAs(StrEnum):
     TARGET = "target"
     """The target is the truth: commit."""
     ABANDON = "abandon"
-    """Touch nothing any more; the ledger stays for ``run clean``."""
+    """Touch nothing any more; what the run left behind is removed by ``run clean``."""
 
 
 @record()

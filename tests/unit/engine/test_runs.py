@@ -137,6 +137,21 @@ async def test_a_run_that_needs_attention_goes_on_at_the_step_that_failed(theatr
     assert caught.value.code == "run.not_resumable"
 
 
+async def test_a_run_that_needs_attention_ends_as_a_person_decided(theatre: Theatre) -> None:
+    theatre.play = failing_once([])
+    engine = await theatre.engine().open()
+    run = await engine.submit("tale", Wish())
+    assert await ended_state(engine, run.id) is RunState.ATTENTION
+    for _ in range(2):
+        decided = await engine.conclude(run.id, Told(text="enough"), RunState.ROLLED_BACK, "Resolved.")
+        assert (decided.state, decided.attention) == (RunState.ROLLED_BACK, "")
+    assert await engine.report(run.id) == Told(text="enough")
+    assert [event.text for event in await engine.runs.events(run.id)].count("Resolved.") == 1
+    with pytest.raises(errors.Conflict) as caught:
+        await engine.conclude(run.id, Told(text="more"), RunState.DONE, "Again.")
+    assert caught.value.code == "run.not_resumable"
+
+
 async def test_a_resumed_run_asks_again_what_nobody_answered(theatre: Theatre) -> None:
     async def play(run: RunContext, _wish: Wish) -> Told:
         answer = await run.decision("commit", 0.05 if run.epoch == 1 else SOON_S)
