@@ -1,5 +1,6 @@
 """Three things that go wrong before the person's eyes: a killed process, a rotten bit, an unwell guest."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -15,12 +16,17 @@ from crossport.cli.demo.scene import ALPHA, BETA, PAGE, VM_NAME, Side
 from crossport.cli.demo.stage import Stage
 from crossport.cli.demo.story import CHECK, Story
 from crossport.cli.demo.visitor import Visitor
-from crossport.model.run import EventKind, MigrationReport, RunState
+from crossport.client import AsyncClient, calls, over_socket
+from crossport.client.embedded import read_token
+from crossport.model.artifact import Progress
+from crossport.model.run import MigrationReport, RunState
 
 __all__ = ["Chaos", "Survived", "register_hook"]
 
 HOOK = "demo-flip-a-bit"
+BEGIN_S = 60.0
 BACK_S = 60.0
+POLL_S = 0.05
 CHECK_S = "25"
 
 
@@ -56,10 +62,8 @@ class Chaos:
         story, voice = self._story, self._story.voice
         voice.heading("3. A process is killed in the middle of the copy")
         async with story.watched(url, BETA) as outage:
-            await story.commands.need(*story.words(ALPHA, BETA), "--detach")
-            run = await story.latest()
-            async with story.commands.shown("run", "watch", run):
-                pid = await self._killed_in_the_copy(run)
+            async with story.commands.shown(*story.words(ALPHA, BETA)):
+                run, pid = await self._killed_in_the_copy()
             voice.say("The run is in the database. The next command starts a new server, which goes on:")
             voice.say("steps that were done are not done again; only the copy of this disk begins anew.")
             await story.commands.show("run", "watch", run)
@@ -74,27 +78,35 @@ class Chaos:
         )
         return Survived(act, report, proof, outage.seconds, proof.url)
 
-    async def _killed_in_the_copy(self, run: str) -> int:
-        """Wait until the copy has progressed, kill the server with SIGKILL, and return its process id."""
-        story = self._story
-        async with contextlib.aclosing(story.commands.lines("run", "watch", run)) as lines:
-            async for line in lines:
-                progress = line.get("progress")
-                if (
-                    line.get("kind") == EventKind.PROGRESS
-                    and progress
-                    and progress["done"] * 10 > progress["size"]
-                ):
-                    break
-            else:
-                raise errors.Broken("demo.chaos.late", f"Run {run} ended before anything could be killed.")
-        pid = story.stage.server()
+    async def _killed_in_the_copy(self) -> tuple[str, int]:
+        """Wait until the copy has progressed, kill the server with SIGKILL; return the run and the server."""
+        stage = self._story.stage
+        token = read_token(stage.site.token_file)
+        async with AsyncClient(over_socket(stage.site.socket), token, asyncio.sleep) as client:
+            async with asyncio.timeout(BEGIN_S):
+                run = await self._begun(client)
+                progress = await self._under_way(client, run)
+        pid = stage.server()
         if pid is None:
             raise errors.Broken("demo.chaos.server", "The server that should be killed does not run.")
         os.kill(pid, signal.SIGKILL)
-        share = progress["done"] * 100 // progress["size"]
-        story.voice.harm(f"kill -9 {pid}: the server is dead, with {share} % of the disk copied.")
-        return pid
+        share = progress.done * 100 // progress.size
+        self._story.voice.harm(f"kill -9 {pid}: the server is dead, with {share} % of the disk copied.")
+        return run, pid
+
+    async def _begun(self, client: AsyncClient) -> str:
+        """Return the first run of this site as soon as there is one."""
+        while True:
+            if runs := (await client.send(calls.runs())).items:
+                return runs[0].id
+            await asyncio.sleep(POLL_S)
+
+    async def _under_way(self, client: AsyncClient, run: str) -> Progress:
+        """Return the first progress of the run's copy that is a tenth or more."""
+        async for event in client.follow(run):
+            if event.progress is not None and event.progress.done * 10 >= event.progress.size:
+                return event.progress
+        raise errors.Broken("demo.chaos.late", f"Run {run} ended before anything could be killed.")
 
     async def flipped(self, url: str, run: str) -> Act:
         """Move back, while one bit of the copy changes after it was written: it has to be refused."""

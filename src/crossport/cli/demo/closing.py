@@ -37,7 +37,7 @@ class Closing:
         self._try(
             "Try next",
             ("the last run: why it was rolled back", f"crossport run report {self.run}"),
-            ("the guest has not noticed", f"crossport vm console {BETA.cloud} {VM_NAME}"),
+            ("what the guest says on its console", f"crossport vm console {BETA.cloud} {VM_NAME}"),
             ("every run of this demonstration", "crossport run list"),
         )
 

@@ -5,13 +5,12 @@ What is shown is what is run: the same words, in a process of its own, on the sa
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 from crossport import errors
 from crossport.cli.demo.voice import Voice
@@ -75,12 +74,6 @@ class Commands:
                 f"{(complaint or b'').decode(errors='replace').strip()[-400:]}",
             )
         return codec.decoded(said, kind)
-
-    async def lines(self, *words: str) -> AsyncGenerator[dict[str, Any]]:
-        """Run a command that tells lines of JSON, and yield them as they come."""
-        async with self._running((*words, "--json"), output=asyncio.subprocess.PIPE) as process:
-            while process.stdout is not None and (line := await process.stdout.readline()):
-                yield json.loads(line)
 
     def _output(self) -> int:
         try:

@@ -148,9 +148,7 @@ class Play:
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncGenerator[Story]:
         """Build the stage, and let go of the connections at the end; what runs goes on running."""
-        self.voice.say(
-            "A real VM moves between two small clouds on this machine. Ctrl-C stops it any time,"
-        )
+        self.voice.say("A real VM moves between two small clouds on this machine. Ctrl-C stops it any time,")
         self.voice.say("and crossport demo --clean removes all that was made.")
         self.voice.heading("1. Two clouds on this machine")
         if removed := await self.stage.clear():

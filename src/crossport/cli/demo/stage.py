@@ -5,12 +5,12 @@ demonstration that was killed has left is found by that directory.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -70,7 +70,7 @@ class Stage:
         folder = self.folder(side)
         return LocalCloud(side.cloud, folder, Secret((folder / "token").read_text().strip()))
 
-    @contextmanager
+    @contextlib.contextmanager
     def alone(self) -> Generator[None]:
         """Keep other demonstrations of this home away. Raise Conflict ``demo.busy`` when one is there."""
         lock = self.home.with_name("demo.lock")
@@ -125,9 +125,11 @@ class Stage:
         if pid is None:
             return ()
         for number in (signal.SIGTERM, signal.SIGKILL):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
             for _ in range(round(END_S / POLL_S)):
-                if self.server() != pid:
+                # It lets go of the lock before it has ended.
+                if not _alive(pid):
                     return (f"server process {pid}",)
                 await asyncio.sleep(POLL_S)
         raise errors.Unavailable(
@@ -146,6 +148,15 @@ class Stage:
                 return None
         except errors.Conflict:
             return site.owner()
+
+
+def _alive(pid: int) -> bool:
+    """Say whether the process runs; one that has ended and that nobody asked for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in "ZX"
 
 
 async def closing(cloud: LocalCloud, call: Awaitable[T]) -> T:
