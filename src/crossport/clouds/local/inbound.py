@@ -14,7 +14,7 @@ from crossport.model.run import Act
 from crossport.spi.cloud import RoomFor
 from crossport.units import GIB
 
-__all__ = ["drop_imported", "end_servers", "is_sealed", "prepare_import", "seal_import"]
+__all__ = ["drop_imported", "end_servers", "forget_done", "is_sealed", "prepare_import", "seal_import"]
 
 # A guest's memory is its flavor's; firmware and TPM state are far smaller. A size beyond is an attack.
 _LARGEST_STATE = {Role.NVRAM: GIB // 16, Role.TPM: GIB // 1024, Role.MEMORY: 512 * GIB}
@@ -177,6 +177,13 @@ async def end_servers(cloud: Installation, run: str) -> None:
         if opened.run == run and opened.sealed:
             await serving.close(cloud, opened.id, opened.daemon, in_order=False)
             cloud.state.put(opened.id, dataclasses.replace(opened, daemon=None))
+
+
+def forget_done(cloud: Installation) -> None:
+    """Forget imports of which no volume is left."""
+    for opened in cloud.state.every(OpenImport):
+        if not any(cloud.state.find(one, Volume) for one in opened.volumes):
+            cloud.state.drop(opened.id, OpenImport)
 
 
 async def drop_imported(cloud: Installation, volume: Volume) -> None:

@@ -14,7 +14,7 @@ import signal
 from pathlib import Path
 
 from crossport import errors
-from crossport.clouds.local import orphan
+from crossport.clouds.local import orphan, reserve
 from crossport.clouds.local.installation import identity
 from crossport.clouds.local.network import reserved_networks, usual_kind
 from crossport.clouds.local.ownership import end_owner, locked, open_installation
@@ -54,6 +54,7 @@ def create(root: Path, spec: CloudSpec, token: Secret) -> None:
             state.remember("id", cloud_id)
             state.remember("token", hashlib.sha256(token.reveal().encode()).hexdigest())
         state.close()
+        reserve.keep(draft)
         _move(draft.root, root)
     finally:
         shutil.rmtree(draft.root, ignore_errors=True)
@@ -91,6 +92,7 @@ async def destroy(root: Path) -> tuple[str, ...]:
         return ()
     lock = await _taken(layout)
     try:
+        reserve.give_up(layout)
         cloud = open_installation(layout)
         try:
             removed = [f"cloud {cloud.spec.name} in {root}"]

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from crossport import errors
-from crossport.clouds.local import catalog, inbound, wire
+from crossport.clouds.local import catalog, inbound, outbound, wire
 from crossport.clouds.local import guest as power
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.launch import control_of, launch, port_of, set_forwards
@@ -355,14 +355,20 @@ async def remove_guest(cloud: Installation, vm_id: str) -> None:
     """Take the power away from a VM that a run made, and delete it with everything it has."""
     async with cloud.working(vm_id, "removing"):
         guest = cloud.state.find(vm_id, Guest)
-        if guest is not None:
-            remove_files(cloud, await power.ended(cloud, guest))
+        if guest is None:
+            return
+        guest = await power.ended(cloud, guest)
+        for opened in cloud.state.every(OpenExport):
+            if opened.vm_id == vm_id:
+                await outbound.drop_export(cloud, opened)
+        remove_files(cloud, guest)
 
 
 def remove_files(cloud: Installation, guest: Guest) -> None:
     """Delete what is on the disk, then forget it: a crash in between is made good by a second call."""
     for volume in _volumes(cloud, guest):
         drop_volume(cloud, volume)
+    inbound.forget_done(cloud)
     folder = cloud.layout.vm(guest.vm.id)
     if folder.exists():
         shutil.rmtree(folder)

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import logging
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from crossport.clouds.local import (
     outbound,
     prober,
     provision,
+    reserve,
     snapshot,
     volume,
     wire,
@@ -72,6 +74,11 @@ class Desk:
                 return _answer(await handler(request))
             except errors.Error as error:
                 return _answer(wire.fault_of(error), error.status)
+            except (OSError, sqlite3.OperationalError) as error:
+                # A full disk, too many open files: the machine's fault. Made again, the call has the reserve.
+                _LOG.exception("%s %s failed", request.method, request.url.path)
+                reserve.give_up(self._cloud.layout)
+                return _answer(wire.fault_of(_failure_of_machine(error)), 503)
             except Exception:  # noqa: BLE001 - recorded
                 # The outermost place of a call: whatever was not foreseen is written down here, once.
                 _LOG.exception("%s %s failed", request.method, request.url.path)
@@ -276,6 +283,14 @@ class _Handlers:
             return one
         async with self._cloud.working(one.vm.id, ""):
             return await guest.settled(self._cloud, self._cloud.guest(one.vm.id))
+
+
+def _failure_of_machine(error: Exception) -> errors.Unavailable:
+    return errors.Unavailable(
+        "cloud.machine.failed",
+        f"The machine of the cloud failed: {error}.",
+        remedy="See that its disk is not full, then try again.",
+    )
 
 
 async def _act(request: Request) -> Any:

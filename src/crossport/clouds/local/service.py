@@ -17,7 +17,7 @@ from pathlib import Path
 import uvicorn
 
 from crossport import errors
-from crossport.clouds.local import console, guest, orphan, provision, serving
+from crossport.clouds.local import console, guest, orphan, provision, reserve, serving
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.ownership import locked, open_installation
 from crossport.clouds.local.routes import Desk, application
@@ -107,6 +107,7 @@ async def _kept(cloud: Installation, desk: Desk, server: uvicorn.Server, *, fail
     idle_s = _FAILED_IDLE_S if failed else cloud.spec.idle_s
     while not server.should_exit:
         await asyncio.sleep(_TICK_S)
+        reserve.keep(cloud.layout)
         running = False
         for one in cloud.state.every(Guest):
             try:

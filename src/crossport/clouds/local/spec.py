@@ -102,6 +102,7 @@ class Layout:
         self.lock = root / "lock"
         self.state = root / "state.db"
         self.log = root / "service.log"
+        self.reserve = root / "reserve"
         self.images = root / "images"
         self.volumes = root / "volumes"
         self.vms = root / "vms"

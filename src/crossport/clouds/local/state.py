@@ -125,6 +125,10 @@ class State:
                 f"{path} was written by a newer version (format {found}, this one reads {VERSION}).",
                 remedy="Run the newer version of crossport.",
             )
+        if found == 0:
+            self._found()
+
+    def _found(self) -> None:
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS thing (kind TEXT, id TEXT, body TEXT, PRIMARY KEY (kind, id))"
         )
