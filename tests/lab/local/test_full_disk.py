@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,8 @@ from tests.lab.local import clouds
 from tests.lab.local.clouds import act
 
 from crossport import errors
-from crossport.clouds.local import LocalCloud
 from crossport.hypervisor import nbd
 from crossport.model.artifact import Role
-from crossport.model.run import Act, Created
 from crossport.spi.cloud import RoomFor
 from crossport.units import MIB
 
@@ -30,14 +28,14 @@ def small(tmp_path: Path) -> Generator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-async def patiently(cloud: LocalCloud, removing: Act, thing: Created) -> None:
+async def patiently(call: Callable[[], Awaitable[object]]) -> object:
     """Do as the engine does with what may be done again."""
     for _ in range(3):
         try:
-            return await cloud.remove(removing, thing)
+            return await call()
         except errors.Unavailable:
             await asyncio.sleep(0.1)
-    raise AssertionError(f"{thing} cannot be removed")
+    raise AssertionError("three times in vain")
 
 
 def write_all(writer: nbd.NbdDisk) -> None:
@@ -56,10 +54,11 @@ async def test_a_copy_that_fills_the_disk_fails_and_leaves_nothing(small: Path, 
             write_all(writer)
         writer.close()
         assert failure.value.code == "nbd.disk.full"
+        more = act("more", run="run-2")
         with pytest.raises(errors.Blocked) as refusal:
-            await cloud.prepare_import(act("more", run="run-2"), rooms)
+            await patiently(lambda: cloud.prepare_import(more, rooms))
         assert (refusal.value.code, refusal.value.field) == ("cloud.disk.full", "disk")
-        for thing in await cloud.tagged("run-1"):
-            await patiently(cloud, act("remove"), thing)
+        (thing,) = await cloud.tagged("run-1")
+        await patiently(lambda: cloud.remove(act("remove"), thing))
         assert await cloud.tagged("run-1") == ()
-        assert await cloud.prepare_import(act("more", run="run-2"), rooms)
+        assert await cloud.prepare_import(more, rooms)
