@@ -67,6 +67,11 @@ class Application:
         """Return how many requests are being answered now."""
         return self._figures.in_flight
 
+    @property
+    def last_seen(self) -> float:
+        """Return the monotonic time at which the last request ended, 0 before the first."""
+        return self._figures.last_seen
+
     def description(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
         if self._description is None:

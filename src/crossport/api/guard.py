@@ -52,10 +52,14 @@ class RateLimit:
 
 
 class Figures:
-    """What the server counts about itself. ``in_flight`` is the number of requests being answered."""
+    """What the server counts about itself. ``in_flight`` is the number of requests being answered.
+
+    ``last_seen`` is the monotonic time at which the last request ended.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.in_flight = 0
+        self.last_seen = 0.0
         self.requests = Counter(
             "crossport_requests_total", "Requests answered", ["operation", "status"], registry=registry
         )
@@ -97,6 +101,7 @@ class Guard:
             await self._pass_on(exchange)
         finally:
             self._figures.in_flight -= 1
+            self._figures.last_seen = self._clock.monotonic()
             self._tell(exchange, self._clock.monotonic() - begun)
 
     async def _pass_on(self, exchange: "_Exchange") -> None:

@@ -92,6 +92,7 @@ def _summary(report: MigrationReport) -> Table:
         ("code", report.code),
         ("outage", "none: the source was not touched" if request.test else outage),
         ("verified", report.verified),
+        ("estimate", report.estimate.basis if report.estimate else ""),
         ("VM at the target", report.vm_id),
         ("VM at the source", report.source_id),
     )
@@ -119,8 +120,8 @@ def _estimate(report: MigrationReport, estimate: Estimate) -> Table:
         ),
         ("bytes", size_text(estimate.size), size_text(sent)),
     )
-    title = f"Estimate against actual ({estimate.basis})" if estimate.basis else "Estimate against actual"
-    return Table(("", "ESTIMATE", "ACTUAL"), rows, title, right=frozenset({"ESTIMATE", "ACTUAL"}))
+    headers = ("", "ESTIMATE", "ACTUAL")
+    return Table(headers, rows, "Estimate against actual", right=frozenset(headers[1:]))
 
 
 def _health(report: MigrationReport) -> Table:

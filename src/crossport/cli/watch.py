@@ -19,6 +19,8 @@ from crossport.units import seconds_text
 __all__ = ["exit_status", "how_to_go_on", "watch"]
 
 DETACHED = 130
+DECISION_S = 2.0
+"""How long the site may take to notice a decision."""
 STEP_PERCENT = 10
 """How often the copy is told where lines cannot be written again."""
 
@@ -42,7 +44,7 @@ def watch(session: Session, run: str) -> int:
     while True:
         try:
             with _screen(session, story) as show:
-                for event in _until_still(session.client.follow(run, after=after)):
+                for event in _until_still(session, run, session.client.follow(run, after=after)):
                     after = max(after, event.number)
                     story.take(event)
                     show(event)
@@ -71,12 +73,24 @@ def how_to_go_on(run: str, state: RunState) -> str:
             )
 
 
-def _until_still(events: Iterator[Event]) -> Iterator[Event]:
+def _until_still(session: Session, run: str, events: Iterator[Event]) -> Iterator[Event]:
     """Yield events up to the one after which a person has to act."""
     for event in events:
         yield event
-        if event.kind is EventKind.STATE and event.state is RunState.WAITING:
+        waits = event.kind is EventKind.STATE and event.state is RunState.WAITING
+        if waits and not _decided(session, run, event):
             return
+
+
+def _decided(session: Session, run: str, event: Event) -> bool:
+    """Say whether the waiting that ``event`` tells is over; a decision takes a moment to be noticed."""
+    recent = session.machine.wall() - event.time < DECISION_S
+    for _ in range(1 if recent else 10):
+        if session.send(calls.run(run)).state is not RunState.WAITING:
+            return True
+        if not recent:
+            session.machine.sleep(DECISION_S / 10)
+    return False
 
 
 def _detached(session: Session, run: str) -> bool:

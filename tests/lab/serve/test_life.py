@@ -22,13 +22,14 @@ PROGRAM = [sys.executable, "-m", "crossport.app"]
 class Machine:
     """A home of its own for servers and commands; every server that was started in it is known."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, store: str = "memory") -> None:
         self.home = home
+        self.store = store
         self.control = home / "control"
         self.started: list[subprocess.Popen[str]] = []
 
     def environment(self, **more: str) -> dict[str, str]:
-        chosen = {"CROSSPORT_HOME": str(self.home), "CROSSPORT_STORE": "memory", "PATH": os.environ["PATH"]}
+        chosen = {"CROSSPORT_HOME": str(self.home), "CROSSPORT_STORE": self.store, "PATH": os.environ["PATH"]}
         return chosen | {"HOME": str(self.home)} | more
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
