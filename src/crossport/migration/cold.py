@@ -289,7 +289,7 @@ class ColdMigration:
         self._set(health=health)
         if not health.good:
             bad = "; ".join(
-                f"{one.probe.kind} {one.probe.port or one.probe.expect}: {one.text}"
+                f"{one.probe.kind} {one.probe.port or one.probe.expect}: {one.text.rstrip('.')}"
                 for one in health.results
                 if not one.good
             )
@@ -300,12 +300,12 @@ class ColdMigration:
             )
 
     async def _ask(self) -> None:
-        await self._leg.tell("ask", "Waiting for commit or rollback.", RunState.WAITING)
+        await self._leg.tell("ask", "Waiting for commit or rollback.")
         answer = await self._context.decision("commit", self._request.commit_deadline_s)
         if answer != "commit":
             why = "A person asked for rollback." if answer else "Nobody committed before the deadline."
             raise errors.RolledBack("commit.declined" if answer else "commit.deadline", why)
-        await self._leg.tell("answered", "A person asked for commit.", RunState.RUNNING)
+        await self._leg.tell("answered", "A person asked for commit.")
 
     async def _commit(self, source_vm: VM, vm: VM, exported: Timed[Exported]) -> Timed[bool]:
         request = self._request
