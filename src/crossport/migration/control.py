@@ -325,7 +325,16 @@ class SiteControl:
     async def decide(self, tenant: str, run: str, *, commit: bool) -> RunRecord:
         """Commit or roll back a run that waits."""
         await self.run(tenant, run)
-        await self._engine.decide(run, "commit", "commit" if commit else "rollback")
+        try:
+            await self._engine.decide(run, "commit", "commit" if commit else "rollback")
+        except errors.Conflict as error:
+            if error.code != "decision.not_asked":
+                raise
+            raise errors.Conflict(
+                "run.not-waiting",
+                f"Run {run} does not wait for a decision.",
+                remedy=f"See how far it is with: crossport run show {run}",
+            ) from error
         return await self.run(tenant, run)
 
     async def evidence(self, tenant: str, run: str) -> Evidence:
@@ -416,8 +425,9 @@ class SiteControl:
                 f"Run {run} is {found.state}; only a committed run has a retained source.",
             )
         driver = able(await self._registry.cloud(tenant, report.request.source), Provisioner)
-        vm = await self._now(tenant, report.request.source, report.source_id)
-        if vm is None:
+        try:
+            vm = await self.vm(tenant, report.request.source, report.source_id)
+        except errors.NotFound:  # retired already; one that does not answer is not gone
             return ()
         if not confirmed:
             return driver.deletes(vm)

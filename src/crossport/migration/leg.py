@@ -6,7 +6,7 @@ from typing import TypeVar
 from crossport.migration.parts import Parts
 from crossport.migration.step import Timed, moment
 from crossport.model.record import record
-from crossport.model.run import Act, Event, EventKind, Hook, MigrationRequest, Phase, RunState
+from crossport.model.run import Act, Event, EventKind, Hook, MigrationRequest, Phase
 from crossport.model.vm import VM
 from crossport.spi.run import NO_RETRY, Retry, RunContext
 from crossport.spi.site import Site
@@ -72,13 +72,12 @@ class Leg:
             name, made, result=Timed[result], retry=how.retry, cancellable=how.cancellable
         )
 
-    async def tell(self, name: str, text: str, state: RunState | None = None) -> Timed[bool]:
-        """Add a line to the run's story, once."""
+    async def tell(self, name: str, text: str) -> Timed[bool]:
+        """Add a line to the run's story, once. The states of runs are the engine's to tell."""
 
         async def told(act: Act) -> bool:
             del act
-            kind = EventKind.LOG if state is None else EventKind.STATE
-            await self.context.emit(Event(kind=kind, text=text, state=state))
+            await self.context.emit(Event(kind=EventKind.LOG, text=text))
             return True
 
         return await self.timed(f"tell-{name}", told, bool)
