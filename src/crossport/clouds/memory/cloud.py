@@ -92,8 +92,8 @@ class MemoryCloud:
 
     async def vm(self, reference: str) -> VM:
         """Return one VM by id or name."""
-        vms = self._store.every("vms", VM)
-        exact = [vm for vm in vms if vm.id == reference] or [vm for vm in vms if vm.name == reference]
+        by_id = self._store.find("vms", reference, VM) if "/" not in reference else None
+        exact = [by_id] if by_id else [vm for vm in self._store.every("vms", VM) if vm.name == reference]
         if not exact:
             raise errors.NotFound(
                 "vm.unknown",

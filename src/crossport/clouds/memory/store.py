@@ -23,6 +23,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._parsed: dict[tuple[str, str], tuple[str, object]] = {}  # what a text was read as
         (root / "disks").mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @contextmanager
@@ -46,7 +47,12 @@ class Store:
             text = (self.root / kind / f"{name}.json").read_text()
         except FileNotFoundError:
             return None
-        return codec.decoded(text, model)
+        known, value = self._parsed.get((kind, name), ("", None))
+        if known == text and isinstance(value, model):
+            return value
+        fresh = codec.decoded(text, model)
+        self._parsed[kind, name] = (text, fresh)
+        return fresh
 
     def every(self, kind: str, model: type[T]) -> tuple[T, ...]:
         """Return all things of a kind, by id."""
