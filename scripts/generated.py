@@ -12,7 +12,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-GENERATED: dict[str, tuple[str, ...]] = {}
+GENERATED: dict[str, tuple[str, ...]] = {
+    "docs/reference/cli.md": ("-m", "crossport.app.reference", "cli"),
+    "docs/reference/openapi.json": ("-m", "crossport.app.reference", "openapi"),
+    "docs/reference/plan.schema.json": ("-m", "crossport.app.reference", "plan"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
