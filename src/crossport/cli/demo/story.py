@@ -58,7 +58,15 @@ class Story:
         if door is None:
             raise errors.Broken("demo.guest.hidden", f"{VM_NAME} at alpha cannot be reached from outside.")
         self.namespace = door.namespace
+        self.voice.say(await self._speed())
         return f"http://{door.host}:{door.port}"
+
+    async def _speed(self) -> str:
+        about = await self.clouds[ALPHA.cloud].about()
+        if about.accelerator == "kvm":
+            return "Guests run under KVM."
+        why = about.accelerator_reason.partition("\n")[0]
+        return f"Guests run by software emulation, which is slow, because a trial of KVM failed: {why}"
 
     async def furnish(self, visitor: Visitor, url: str, mib: int) -> proof.Kept:
         """Wait for the guest and put data on its disk, through the guest."""
