@@ -1,0 +1,61 @@
+"""The benches run: on the smallest guest, with few runs. Whether the figures are good is not judged here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossport.model.run import PHASES
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def measured(bench: str, tmp_path: Path, *options: str) -> tuple[dict[str, Any], str]:
+    """Run a bench; return its facts and what it printed."""
+    file = tmp_path / "facts.json"
+    command = [sys.executable, str(ROOT / "bench" / bench), *options, "--facts", str(file)]
+    done = subprocess.run(
+        [*command, "--folder", str(tmp_path)], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(file.read_text()), done.stdout
+
+
+@pytest.mark.qemu
+@pytest.mark.root
+@pytest.mark.timeout(300)
+def test_both_ways_are_measured_in_the_same_phases(tmp_path: Path):
+    facts, page = measured("phases.py", tmp_path, "--small")
+    [guest] = facts["guests"].values()
+    ours, theirs = guest["median"]["crossport"], guest["median"]["earlier"]
+    assert set(ours["phases"]) == set(theirs["phases"]) == set(PHASES)
+    for way in (ours, theirs):
+        assert way["total_s"] - way["boot_s"] > 0
+        assert way["link_bytes"] > 10_000_000
+    assert theirs["phases"]["image_download"] > 0
+    assert ours["bytes_sent"] < guest["used_bytes"]
+    assert "measured" in guest["runs"]["crossport"][0]["estimate_basis"]
+    assert all(f"| {phase} |" in page for phase in PHASES)
+
+
+@pytest.mark.qemu
+@pytest.mark.root
+@pytest.mark.timeout(300)
+def test_what_crossport_itself_costs_is_measured(tmp_path: Path):
+    facts, page = measured("overhead.py", tmp_path, "--quick")
+    assert facts["queued"]["states"] == ["done"]
+    assert 0 < facts["own"]["own_s"] < facts["own"]["wall_s"]
+    assert facts["server"]["idle_pss"] < 200_000_000
+    assert facts["help"]["cpu_s"] < 0.3
+    assert facts["engine"]["step_ms"] > 0
+    assert "| goal |" in page
+
+
+def test_the_page_is_made_of_the_kept_figures():
+    page = subprocess.run(
+        [sys.executable, str(ROOT / "bench/page.py")], capture_output=True, text=True, check=True
+    ).stdout
+    assert (ROOT / "docs/benchmarks.md").read_text() == page
