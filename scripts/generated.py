@@ -13,9 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 GENERATED: dict[str, tuple[str, ...]] = {
+    "docs/reference/start-permit.md": ("scripts/start_permit.py",),
     "docs/reference/cli.md": ("-m", "crossport.app.reference", "cli"),
+    "docs/reference/codes.md": ("scripts/codes.py",),
     "docs/reference/openapi.json": ("-m", "crossport.app.reference", "openapi"),
     "docs/reference/plan.schema.json": ("-m", "crossport.app.reference", "plan"),
+    "docs/reference/settings.md": ("-m", "crossport.app.reference", "settings"),
 }
 
 
