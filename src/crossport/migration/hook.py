@@ -8,6 +8,8 @@ signed with HMAC-SHA-256 over ``timestamp.body`` so that the receiver can refuse
 import asyncio
 import hashlib
 import hmac
+import os
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 
 from crossport import errors
@@ -106,7 +108,7 @@ class OperatorHooks:
             raise _failed(name, f"it did not end within {command.timeout_s:.0f} s") from None
         finally:
             if process.returncode is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
                 await process.wait()
         if process.returncode:
             tail = complaint.decode(errors="replace")[-OUTPUT_TAIL:].strip()

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from crossport import errors
-from crossport.engine import Engine
 from crossport.migration.local_site import ABILITIES
 from crossport.model.request import CloudEntry, CloudStatus
 from crossport.spi.cloud import Cloud
@@ -20,14 +20,23 @@ SECRET_SETTINGS = ("password", "secret", "token", "key")
 """A setting whose last word is one of these is kept sealed, and shown as a reference only."""
 
 
+class Keeper(Protocol):
+    """What keeps documents once it is open: the engine."""
+
+    @property
+    def documents(self) -> Documents:
+        """Return them; not before it is open."""
+        ...
+
+
 class CloudRegistry:
     """Clouds by tenant and name. Connections are shared, and made anew when an entry changes."""
 
-    def __init__(self, drivers: Mapping[str, Connect], engine: Engine, secrets: Secrets) -> None:
+    def __init__(self, drivers: Mapping[str, Connect], engine: Keeper, secrets: Secrets) -> None:
         self._drivers = drivers
         self._engine = engine
         self._secrets = secrets
-        self._connected: dict[tuple[str, str, int], Cloud] = {}
+        self._connected: dict[tuple[str, str], tuple[CloudEntry, Cloud]] = {}
         self._connecting = asyncio.Lock()
 
     @property
@@ -45,17 +54,25 @@ class CloudRegistry:
             )
         if entry.name in [known.name for known in await self.entries(tenant)]:
             raise _taken(entry.name)
+        _check_references(tenant, entry)
         kept = await self._without_secrets(tenant, entry)
-        cloud = await self._drivers[entry.driver](kept, self._secrets)
         try:
-            status = await _status(kept, cloud)
-        finally:
-            await cloud.close()
+            status = await self._tried(kept)
+        except errors.Error:
+            await self._forget_secrets(tenant, kept)
+            raise
         try:
             await self._documents.put(KIND, _key(tenant, entry.name), kept, generation=0)
         except errors.Conflict:
             raise _taken(entry.name) from None
         return status
+
+    async def _tried(self, entry: CloudEntry) -> CloudStatus:
+        cloud = await self._drivers[entry.driver](entry, self._secrets)
+        try:
+            return await _status(entry, cloud)
+        finally:
+            await cloud.close()
 
     async def _without_secrets(self, tenant: str, entry: CloudEntry) -> CloudEntry:
         settings = dict(entry.settings)
@@ -84,29 +101,41 @@ class CloudRegistry:
         """Forget the cloud and its secrets."""
         entry = (await self._document(tenant, name)).value
         await self._documents.delete(KIND, _key(tenant, name))
+        await self._forget_secrets(tenant, entry)
+        _, cloud = self._connected.pop((tenant, name), (None, None))
+        if cloud:
+            await cloud.close()
+
+    async def _forget_secrets(self, tenant: str, entry: CloudEntry) -> None:
         for value in entry.settings.values():
-            if value.startswith(f"secret:cloud/{tenant}/{name}/"):
+            if value.startswith(_references(tenant, entry.name)):
                 await self._secrets.forget(value.removeprefix("secret:"))
 
     async def cloud(self, tenant: str, name: str) -> Cloud:
         """Return the connection to a cloud; raise NotFound ``cloud.unknown``."""
-        document = await self._document(tenant, name)
-        key = (tenant, name, document.generation)
+        entry = (await self._document(tenant, name)).value
         async with self._connecting:
-            if key not in self._connected:
-                connect = self._drivers.get(document.value.driver)
-                if connect is None:
-                    raise errors.Unavailable(
-                        "cloud.driver.missing",
-                        f"The driver {document.value.driver} of {name} is not installed here.",
-                    )
-                self._connected[key] = await connect(document.value, self._secrets)
-            return self._connected[key]
+            known, cloud = self._connected.get((tenant, name), (None, None))
+            if cloud is None or known != entry:
+                if cloud:  # another node has changed the entry; whoever uses this one tries again
+                    await cloud.close()
+                cloud = await self._connect(entry)
+                self._connected[tenant, name] = (entry, cloud)
+            return cloud
+
+    async def _connect(self, entry: CloudEntry) -> Cloud:
+        connect = self._drivers.get(entry.driver)
+        if connect is None:
+            raise errors.Unavailable(
+                "cloud.driver.missing",
+                f"The driver {entry.driver} of {entry.name} is not installed here.",
+            )
+        return await connect(entry, self._secrets)
 
     async def close(self) -> None:
         """Close all connections."""
         connected, self._connected = self._connected, {}
-        for cloud in connected.values():
+        for _, cloud in connected.values():
             await cloud.close()
 
     async def _document(self, tenant: str, name: str) -> Document[CloudEntry]:
@@ -127,6 +156,22 @@ async def _status(entry: CloudEntry, cloud: Cloud) -> CloudStatus:
     text = await cloud.check()
     abilities = tuple(kind.__name__ for kind in ABILITIES if isinstance(cloud, kind))
     return CloudStatus(entry=entry, good=True, text=text, abilities=abilities)
+
+
+def _references(tenant: str, name: str) -> str:
+    return f"secret:cloud/{tenant}/{name}/"
+
+
+def _check_references(tenant: str, entry: CloudEntry) -> None:
+    """Refuse references to secrets that are not this cloud's own: its address is the tenant's choice."""
+    for name, value in entry.settings.items():
+        if value.startswith("secret:") and not value.startswith(_references(tenant, entry.name)):
+            raise errors.Refused(
+                "cloud.secret.foreign",
+                "A cloud may only refer to secrets of its own.",
+                field=f"settings.{name}",
+                remedy="Give the secret itself; it is kept sealed.",
+            )
 
 
 def _key(tenant: str, name: str) -> str:

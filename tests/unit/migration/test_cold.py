@@ -244,6 +244,15 @@ class TestBeforeAnythingIsTouched:
         hooks = (Hook(name="unknown-hook", phase="image_creation"),)
         await self.refuse(world, "hook.unknown", hooks=hooks)
 
+    async def test_a_check_that_fails_at_the_source_already(self, tmp_path: Path):
+        world = await new_world(tmp_path, guest_health="bad")
+        await self.refuse(world, "check.baseline")
+
+    async def test_a_failing_baseline_may_be_accepted(self, tmp_path: Path):
+        world = await new_world(tmp_path, guest_health="bad")
+        report = await world.migrate(accept=("check.baseline",))
+        await expect_rolled_back(world, report, "check.failed")
+
     async def test_a_vm_that_is_already_migrating(self, world: World):
         vm = await world.source_vm()
         await world.site.reserve(act("other", run="run-0"), "alpha", vm=vm.id)
