@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -41,7 +42,6 @@ class Desk:
     stderr: Screen = field(default_factory=Screen)
     served: list[ServeOptions] = field(default_factory=list[ServeOptions])
     code: int = 0
-    keys: int = 0
 
     def place(self) -> Place:
         return Place(home=self.home)
@@ -59,8 +59,7 @@ class Desk:
         return 1795262400.0
 
     def new_key(self) -> str:
-        self.keys += 1
-        return f"key-{id(self)}-{self.keys}"
+        return os.urandom(8).hex()
 
     def run_tool(self) -> Callable[[list[str]], tuple[int, str]]:
         return lambda _: (127, "")
