@@ -1,19 +1,25 @@
 """Print a page of the reference that is made from code: ``python -m crossport.app.reference PAGE``.
 
 Pages: ``openapi`` (the API's description), ``plan`` (the JSON schema of plan files), ``cli`` (every command's
-help, in Markdown).
+help, in Markdown), ``settings`` (every setting with its type and default, in Markdown).
 """
 
+import dataclasses
+import inspect
 import io
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App
 
 from crossport.api import Application, Tokens
+from crossport.app import settings as of_settings
 from crossport.app.clock import SystemClock
+from crossport.app.settings import PREFIX, HookSetting, Settings
 from crossport.cli.dispatch import application
 from crossport.cli.output import Output
 from crossport.cli.plan_file import schema
@@ -21,7 +27,7 @@ from crossport.cli.table import overview
 from crossport.testing.control import MemoryControl
 from crossport.testing.document import MemoryDocuments
 
-__all__ = ["cli", "main", "openapi", "plan"]
+__all__ = ["cli", "main", "openapi", "plan", "settings"]
 
 WIDTH = 100
 
@@ -46,6 +52,41 @@ def cli() -> str:
     parts = ["# Commands\n\nMade from the program by `make docs`.\n", _block("crossport", overview())]
     parts += [_block("crossport " + " ".join(words), _help(app, words)) for words in _commands(app)]
     return "\n".join(parts)
+
+
+def settings() -> str:
+    """Return every setting: its name in the file and in the environment, its type, its default."""
+    rows = [_setting(one) for one in dataclasses.fields(Settings)]
+    hooks = [_setting(one, environment=False) for one in dataclasses.fields(HookSetting)]
+    head = "| setting | environment | type | default |\n|---|---|---|---|"
+    parts = ["# Settings\n\nMade from the program by `make docs`.", _prose(of_settings), _prose(Settings)]
+    parts += ["\n".join([head, *rows]), "## `[hooks.NAME]`", _prose(HookSetting)]
+    return "\n\n".join([*parts, "\n".join([head, *hooks])]) + "\n"
+
+
+def _prose(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").replace("``", "`")
+
+
+def _setting(one: "dataclasses.Field[Any]", *, environment: bool = True) -> str:
+    variable = f"`{PREFIX}{one.name.upper()}`" if environment and one.name != "hooks" else "only in the file"
+    default = "" if one.default is dataclasses.MISSING else f"`{json.dumps(one.default)}`"
+    return f"| `{one.name}` | {variable} | {_kind(one.type)} | {default} |"
+
+
+def _kind(of: Any) -> str:
+    """Say in a person's words what a setting takes."""
+    match get_origin(of), get_args(of):
+        case (origin, (first, *_)) if origin is Annotated:
+            return f"{_kind(first)} above 0"
+        case (origin, values) if origin is Literal:
+            return " or ".join(f"`{value}`" for value in values)
+        case (origin, _) if origin is tuple:
+            return "texts"
+        case (None, _):
+            return {str: "text", int: "whole number", float: "number", Path: "path"}[of]
+        case _:
+            return "table, see below"
 
 
 def _commands(app: App, chain: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -73,7 +114,7 @@ def _block(title: str, text: str) -> str:
 
 def main(page: str) -> None:
     """Print one page."""
-    pages = {"openapi": openapi, "plan": plan, "cli": cli}
+    pages = {"openapi": openapi, "plan": plan, "cli": cli, "settings": settings}
     with redirect_stdout(sys.stderr):
         text = pages[page]()
     sys.stdout.write(text)

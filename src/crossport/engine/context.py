@@ -210,7 +210,7 @@ class Execution:
             case {"failure": failure}:
                 raise codec.from_plain(failure, Failure).error()
             case _:
-                raise errors.Broken("engine.row.refused", f"What is kept of step {name} is not ours.")
+                raise errors.Broken("engine.step.foreign", f"What is kept of step {name} is not ours.")
 
     async def _outcome(
         self, name: str, call: Callable[[], Awaitable[Any]], result: type[Any]

@@ -185,7 +185,7 @@ def _entered(place: Place, *, as_root: bool) -> list[str]:
         raise errors.Invalid("transfer.place.namespace", f"{place.namespace!r} is no network namespace.")
     if not as_root:
         raise errors.Refused(
-            "transfer.place.namespace",
+            "transfer.place.root",
             f"Only root can enter the network namespace {place.namespace}.",
             remedy="Run the server as root, or use places without a namespace.",
         )
