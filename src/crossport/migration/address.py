@@ -1,6 +1,6 @@
 """Which MAC and address a NIC has at the target, and what changes for those who talk to it."""
 
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 from crossport.model.construct import Network
 from crossport.model.finding import Finding, Severity
@@ -20,6 +20,16 @@ def placed(
     """
     cidr, wanted = ip_network(network.cidr), rules.addresses.get(nic.mac, "")
     old = nic.addresses[0] if nic.addresses else ""
+    if wanted and not _is_address(wanted):
+        return [], [
+            Finding(
+                "mapping.address.invalid",
+                Severity.BLOCKER,
+                f"nic {index}",
+                f"{wanted} is no IP address.",
+                f"Write it without prefix length, for instance {next(cidr.hosts())}.",
+            )
+        ]
     if wanted and ip_interface(wanted).ip not in cidr:
         return [], [
             Finding(
@@ -58,6 +68,14 @@ def placed(
         differences=() if kept else (f"{old or 'none'} to {new or f'one of {cidr}'}",),
     )
     return [mac, address], [] if kept else [_changes(index, old, str(cidr))]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _changes(index: int, old: str, cidr: str) -> Finding:

@@ -194,13 +194,30 @@ def _network(nic: Nic, source: Constructs, target: Constructs, rules: MappingRul
         return [_network_choice(nic.network, found, source, reason="asked for", given=True)], []
     for reason, found in _network_candidates(nic, source, usable):
         if found is not None:
-            return [_network_choice(nic.network, found, source, reason=reason, given=False)], []
+            choice = _network_choice(nic.network, found, source, reason=reason, given=False)
+            return [choice], _opened(nic.network, found, source)
     return _blocker(
         "mapping.network.none",
         f"network {nic.network}",
         f"No network of {target.cloud} stands for {nic.network}; the VM would lose a NIC.",
         f"Name one with --map-network {nic.network}=NAME out of: {_names(n.name for n in usable)}.",
     )
+
+
+def _opened(name: str, found: Network, source: Constructs) -> list[Finding]:
+    own = next((network for network in source.networks if network.name == name), None)
+    if own is None or not own.isolated or found.isolated:
+        return []
+    return [
+        Finding(
+            "mapping.network.open",
+            Severity.DECISION,
+            f"network {name}",
+            f"{name} is isolated at the source, and {found.name} is not.",
+            f"Name another one with --map-network {name}=NAME, or accept it with "
+            "--accept mapping.network.open.",
+        )
+    ]
 
 
 def _mapped_network(chosen: Mapping, nic: Nic) -> str:
@@ -303,8 +320,8 @@ def _key(name: str, source: Constructs, target: Constructs, rules: MappingRules)
     wanted = rules.keys.get(name, "")
     own = next((key for key in source.keys if key.name == name), None)
     found = next((key for key in target.keys if key.name == (wanted or name)), None)
-    if found is None and not wanted and own is not None:
-        found = next((key for key in target.keys if key.fingerprint == own.fingerprint), None)
+    if own is not None and not wanted:  # the key itself counts for more than its name
+        found = next((key for key in target.keys if key.fingerprint == own.fingerprint), found)
     if found is None:
         return _blocker(
             "mapping.key.none",
