@@ -94,9 +94,9 @@ class Laboratory:
                         return answer.text
                 await asyncio.sleep(0.2)
 
-    async def again(self, vm: VM, moved: VM, epoch: int) -> None:
+    async def again(self, vm: VM, moved: VM) -> None:
         """Delete the moved VM and run the source's again, as before the migration."""
-        act = Act(run="again", step=f"{vm.id}-{epoch}", epoch=epoch)
+        act = Act(run=f"again-{moved.id}", step="again", epoch=1)
         await self.beta.power_off(act, moved.id)
         await self.beta.delete_vm(act, moved.id)
         await self.alpha.unfence(act, vm.id)

@@ -146,7 +146,7 @@ async def _own_time(folder: Path, cache: Path, guest: Guest, runs: int) -> dict[
             covered_s = calls.covered(calls.began, calls.began + wall_s)
             own_s = wall_s - covered_s
             rows.append({"wall_s": wall_s, "own_s": own_s, "gaps": calls.gaps(calls.began, wall_s)[:8]})
-            await lab.again(vm, moved.vm, number + 1)
+            await lab.again(vm, moved.vm)
     own_s = statistics.median(row["own_s"] for row in rows)
     wall_s = statistics.median(row["wall_s"] for row in rows)
     return {

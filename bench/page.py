@@ -118,9 +118,9 @@ def _limits(guest: dict[str, Any], found: dict[str, Any]) -> str:
     work_s = ours["total_s"] - ours["boot_s"]
     data, sent = guest["used_bytes"] / MEGA, ours["bytes_sent"] / MEGA
     return (
-        f"Physical limits for {data:.1f} MB of data: {link_s:.1f} s on the link as they are, {packed_s:.1f} s "
-        f"for the {sent:.1f} MB that Crossport sends; {read_s:.1f} s to read and {write_s:.1f} s to write and "
-        f"sync them at the measured disk rates. Crossport's copy took {ours['copy_s']:.1f} s, "
+        f"Physical limits for {data:.1f} MB of data: {link_s:.1f} s on the link as they are, {packed_s:.1f} s"
+        f" for the {sent:.1f} MB that Crossport sends; {read_s:.1f} s to read and {write_s:.1f} s to write "
+        f"and sync them at the measured disk rates. Crossport's copy took {ours['copy_s']:.1f} s, "
         f"{ours['copy_s'] / limit_s:.1f} times the slowest of these; everything but the guest's boot "
         f"{work_s:.1f} s."
     )

@@ -100,7 +100,7 @@ async def _one(lab: Laboratory, way: str, vm: VM, number: int, cpu: CpuMeter) ->
     load = os.getloadavg()[0]
     moved = await WAYS[way](lab, vm, number)
     after, now = passed_bytes(lab.wan), cpu.seconds()
-    await lab.again(vm, moved.vm, number + 1)
+    await lab.again(vm, moved.vm)
     return {
         "total_s": moved.total_s,
         "boot_s": moved.boot_s,
@@ -114,7 +114,7 @@ async def _one(lab: Laboratory, way: str, vm: VM, number: int, cpu: CpuMeter) ->
 
 
 async def _gone(lab: Laboratory, vm: VM) -> None:
-    act = Act(run="gone", step=vm.id, epoch=1)
+    act = Act(run=f"gone-{vm.id}", step="gone", epoch=1)
     await lab.alpha.power_off(act, vm.id)
     await lab.alpha.delete_vm(act, vm.id)
 

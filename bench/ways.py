@@ -82,7 +82,7 @@ def _seen(report: MigrationReport) -> dict[str, Any]:
 async def earlier_way(lab: Laboratory, vm: VM, number: int) -> Moved:
     """Move the VM over two files and two HTTP transfers."""
     await _ran("ip", "-netns", lab.wan, "address", "replace", f"{SEAT}/32", "dev", "lo")
-    name, watch = f"earlier-{number}", _Watch()
+    name, watch = f"earlier-{vm.id}-{number}", _Watch()
     exported, fetched = lab.folder / f"{name}.export.qcow2", lab.folder / f"{name}.fetched.qcow2"
     act = Act(run=name, step="move", epoch=1)
     try:

@@ -112,16 +112,27 @@ def _bytes(report: MigrationReport) -> Table:
 def _estimate(report: MigrationReport, estimate: Estimate) -> Table:
     sent = sum(each.bytes_sent for each in report.moved)
     rows = (
-        ("time", seconds_text(estimate.seconds), seconds_text(report.total_seconds)),
+        (
+            "time",
+            seconds_text(estimate.seconds),
+            seconds_text(report.total_seconds),
+            _off(estimate.seconds, report.total_seconds),
+        ),
         (
             "outage",
             seconds_text(estimate.outage_s),
             seconds_text(report.outage_s) if report.outage_s is not None else "",
+            _off(estimate.outage_s, report.outage_s),
         ),
-        ("bytes", size_text(estimate.size), size_text(sent)),
+        ("bytes", size_text(estimate.size), size_text(sent), _off(estimate.size, sent)),
     )
-    headers = ("", "ESTIMATE", "ACTUAL")
+    headers = ("", "ESTIMATE", "ACTUAL", "OFF BY")
     return Table(headers, rows, "Estimate against actual", right=frozenset(headers[1:]))
+
+
+def _off(expected: float, actual: float | None) -> str:
+    """Return by how much the estimate was more (+) or less than what happened."""
+    return f"{(expected / actual - 1) * 100:+.0f} %" if actual else ""
 
 
 def _health(report: MigrationReport) -> Table:

@@ -52,10 +52,3 @@ def test_what_crossport_itself_costs_is_measured(tmp_path: Path):
     assert facts["help"]["cpu_s"] < 0.3
     assert facts["engine"]["step_ms"] > 0
     assert "| goal |" in page
-
-
-def test_the_page_is_made_of_the_kept_figures():
-    page = subprocess.run(
-        [sys.executable, str(ROOT / "bench/page.py")], capture_output=True, text=True, check=True
-    ).stdout
-    assert (ROOT / "docs/benchmarks.md").read_text() == page

@@ -9,7 +9,7 @@ from crossport.cli.text import Table, aligned
 from crossport.cli.vm import harmless
 from crossport.model.artifact import Moved, Progress
 from crossport.model.finding import Finding, Severity
-from crossport.model.run import PHASES, Event, EventKind, Phase, RunState
+from crossport.model.run import PHASES, Estimate, Event, EventKind, Phase, RunState
 from crossport.units import MIB
 
 MOVED = Moved(
@@ -41,6 +41,17 @@ def test_the_bytes_of_several_disks_are_added_up():
     text = report_text(replace(REPORT, moved=(MOVED, replace(MOVED, artifact="disk-1"))))
     (line,) = [line for line in text.splitlines() if line.strip().startswith("all")]
     assert line.split() == ["all", "200", "MiB", "80", "MiB", "40", "MiB", "60", "MiB"]
+
+
+def test_by_how_much_an_estimate_was_off_is_told():
+    estimate = Estimate(seconds=15.0, outage_s=8.0, size=10 * MIB)
+    known = replace(REPORT, estimate=estimate, total_seconds=10.0, outage_s=10.0, moved=(MOVED,))
+    lines = report_text(known).splitlines()
+    told = lines[next(at for at, line in enumerate(lines) if "OFF BY" in line) :]
+    assert told[1].split() == ["time", "15.0", "s", "10.0", "s", "+50", "%"]
+    assert told[2].split() == ["outage", "8.0", "s", "10.0", "s", "-20", "%"]
+    unknown = report_text(replace(known, outage_s=None))
+    assert "-20 %" not in unknown
 
 
 def test_findings_are_told_gravest_first():
