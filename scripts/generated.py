@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 GENERATED: dict[str, tuple[str, ...]] = {
+    "docs/benchmarks.md": ("bench/page.py",),
     "docs/reference/start-permit.md": ("scripts/start_permit.py",),
     "docs/reference/cli.md": ("-m", "crossport.app.reference", "cli"),
     "docs/reference/codes.md": ("scripts/codes.py",),
