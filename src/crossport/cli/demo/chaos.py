@@ -14,7 +14,7 @@ from crossport.cli.demo.facts import Act
 from crossport.cli.demo.proof import Kept, Proof
 from crossport.cli.demo.scene import ALPHA, BETA, PAGE, VM_NAME, Side
 from crossport.cli.demo.stage import Stage
-from crossport.cli.demo.story import CHECK, Story
+from crossport.cli.demo.story import Story
 from crossport.cli.demo.visitor import Visitor
 from crossport.client import AsyncClient, calls, over_socket
 from crossport.client.embedded import read_token
@@ -127,7 +127,7 @@ class Chaos:
         story.voice.harm(
             f"The check wants to see the address {old} in the guest's answer: it has another at alpha."
         )
-        check = ("--check", f"{CHECK}:{old}", "--check-timeout", CHECK_S)
+        check = ("--check", f"http:80:/cgi-bin/state:{old}", "--check-timeout", CHECK_S)
         return await self._taken_back(url, "health check failed", "check.failed", *check)
 
     async def _taken_back(self, url: str, name: str, wanted: str, *more: str) -> Act:

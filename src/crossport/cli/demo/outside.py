@@ -60,7 +60,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _result(request: dict[str, Any]) -> object:
-    url = request["url"]
+    url: str = request["url"]
     match request["ask"]:
         case "state":
             return asdict(client.state(url, timeout_s=request["timeout_s"]))
@@ -70,6 +70,8 @@ def _result(request: dict[str, Any]) -> object:
             return client.fill(url, request["name"], request["mib"])
         case "fetch":
             return client.fetch(url, request["name"]).decode()
+        case "well":
+            return _well(*_host(url))
         case "accepts":
             return _accepts(url, request["port"])
         case other:
@@ -78,7 +80,7 @@ def _result(request: dict[str, Any]) -> object:
 
 def _accepts(url: str, port: int) -> str:
     """Return ``open``, ``refused`` (by the guest itself) or ``silent`` (what asks is dropped on the way)."""
-    host = urllib.parse.urlsplit(url).hostname or ""
+    host, _ = _host(url)
     try:
         socket.create_connection((host, port), timeout=2.0).close()
     except TimeoutError:
@@ -89,17 +91,23 @@ def _accepts(url: str, port: int) -> str:
 
 
 def _watch(requests: TextIO, answers: TextIO) -> None:
-    url = urllib.parse.urlsplit(requests.readline().strip())
+    url = requests.readline().strip()
+    host, port = _host(url)
     first = last = 0.0
     count = 0
-    _write(answers, {"watching": url.netloc})
+    _write(answers, {"watching": url})
     # Readable means: the input has ended, or somebody says that it is enough.
     while not select.select([requests], [], [], INTERVAL_S)[0]:
-        if url.hostname and _well(url.hostname, url.port or 80):
+        if host and _well(host, port):
             last = time.monotonic()
             first = first or last
             count += 1
     _write(answers, {"first": first, "last": last, "count": count})
+
+
+def _host(url: str) -> tuple[str, int]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.hostname or "", parts.port or 80
 
 
 def _well(host: str, port: int) -> bool:

@@ -124,8 +124,8 @@ class Play:
     async def chaos(self) -> int:
         """Show resumption, refusal and rollback; return 0 only when each went as it must."""
         async with self._opened() as story, contextlib.AsyncExitStack() as held:
+            register_hook(self.stage)  # before the site starts, which reads its settings then
             visitor, kept, url = await self._prepared(story, held, CHAOS_FILL_MIB)
-            register_hook(self.stage)
             chaos = Chaos(story, visitor, kept)
             first = await chaos.killed(url)
             acts = [first.act]

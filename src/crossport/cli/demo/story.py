@@ -21,11 +21,11 @@ from crossport.model.run import MigrationReport, RunRecord
 from crossport.model.vm import VM
 from crossport.units import seconds_text
 
-__all__ = ["CHECK", "Outage", "Story"]
+__all__ = ["Outage", "Story"]
 
 BOOT_S = 90.0
 POLL_S = 0.1
-CHECK = "http:80:/cgi-bin/state"
+CHECK = "http:80:/"
 
 
 @dataclass(slots=True)

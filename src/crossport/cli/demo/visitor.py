@@ -16,6 +16,8 @@ __all__ = ["Sightings", "Visitor", "Watcher"]
 
 ANSWER_S = 330.0
 """The longest thing asked for, filling a disk, is given up by its own end after 300 s."""
+STATE_S = 60.0
+"""The guest reads everything that is stored to answer, under software emulation."""
 LINE_SIZE = 1 << 20
 
 
@@ -92,22 +94,20 @@ class Visitor:
         finally:
             await program.end()
 
-    async def state(self, url: str, timeout_s: float = 5.0) -> GuestState:
+    async def state(self, url: str, timeout_s: float = STATE_S) -> GuestState:
         """Return what the guest says of itself; raise Unavailable when it does not answer."""
         said = await self._ask("state", url, timeout_s=timeout_s)
         return codec.decoded(json.dumps(said), GuestState)
 
     async def answering(self, url: str, within_s: float) -> GuestState:
-        """Return what the guest says as soon as it does; raise Unavailable after ``within_s``."""
+        """Return what the guest says as soon as it does; raise Unavailable when it is silent ``within_s``."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
         while True:
-            try:
-                return await self.state(url, timeout_s=2.0)
-            except errors.Unavailable:
-                if loop.time() > deadline:
-                    raise
-                await asyncio.sleep(0.2)
+            # The guest tells nobody that it is up.
+            if await self._ask("well", url) or loop.time() > deadline:
+                return await self.state(url)
+            await asyncio.sleep(0.2)
 
     async def store(self, url: str, name: str, text: str) -> str:
         """Keep ``text`` on the guest's disk; return its SHA-256 there."""
