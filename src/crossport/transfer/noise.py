@@ -14,6 +14,7 @@ __all__ = ["NOISE", "VOID", "NoiseOpener", "VoidOpener"]
 NOISE = "noise"
 VOID = "void"
 _POOL = 1 << 20
+_GRAIN = 64 << 10  # each begins with its number, so that it is like no other; a chunk has one at least
 _STAMP = 8
 
 
@@ -26,7 +27,7 @@ class _Noise:
 
     def __init__(self, size: int, pool: bytes, monotonic: Callable[[], float], ends: float) -> None:
         self.size = size
-        self._pool = pool + pool
+        self._pool = pool
         self._monotonic = monotonic
         self._ends = ends
 
@@ -39,14 +40,16 @@ class _Noise:
         if self._monotonic() >= self._ends:
             buffer[:] = bytes(len(buffer))
             return
-        position = 0
-        while position < len(buffer):
-            at = start + position
-            part = min(len(buffer) - position, _POOL)
-            buffer[position : position + part] = self._pool[at % _POOL : at % _POOL + part]
-            stamp = at.to_bytes(_STAMP, "little")[:part]
-            buffer[position : position + len(stamp)] = stamp
-            position += part
+        end = start + len(buffer)
+        while start < end:
+            number, skipped = divmod(start, _GRAIN)
+            part = self._grain(number)[skipped : skipped + end - start]
+            buffer[: len(part)] = part
+            start, buffer = start + len(part), buffer[len(part) :]
+
+    def _grain(self, number: int) -> bytes:
+        at = number % (len(self._pool) // _GRAIN) * _GRAIN
+        return number.to_bytes(_STAMP, "little") + self._pool[at + _STAMP : at + _GRAIN]
 
     def close(self) -> None:
         """Nothing is held."""
