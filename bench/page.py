@@ -1,6 +1,7 @@
 """Measured figures as a page for people: run alone, it prints docs/benchmarks.md from bench/results."""
 
 import json
+import statistics
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,7 +56,7 @@ def phases_page(found: dict[str, Any]) -> str:
     """Return both ways side by side: medians of the runs."""
     parts = ["## A migration in phases\n", METHOD.strip(), "", _machine(found["machine"])]
     for name, guest in found["guests"].items():
-        parts += ["", f"### Guest of {name}, median of {found['runs']}\n", _ways(guest["median"]), ""]
+        parts += ["", f"### Guest of {name}, median of {found['runs']}\n", _ways(guest), ""]
         parts += [_limits(guest, found), "", _estimates(guest["runs"]["crossport"])]
     return "\n".join(parts) + "\n"
 
@@ -81,12 +82,9 @@ def _machine(machine: dict[str, Any]) -> str:
     )
 
 
-def _ways(median: dict[str, dict[str, Any]]) -> str:
-    ours, theirs = median["crossport"], median["earlier"]
+def _ways(guest: dict[str, Any]) -> str:
+    ours, theirs = (guest["median"][way] | _besides(guest["runs"][way]) for way in ("crossport", "earlier"))
     rows = [_pair(name, ours["phases"][name], theirs["phases"][name], "s") for name in PHASES]
-    for way in (ours, theirs):
-        way["work_s"] = way["total_s"] - way["boot_s"]
-        way["between_s"] = way["work_s"] - sum(way["phases"].values())
     rows += [
         _pair("between phases", ours["between_s"], theirs["between_s"], "s"),
         _pair("**without the guest's boot**", ours["work_s"], theirs["work_s"], "s"),
@@ -98,6 +96,13 @@ def _ways(median: dict[str, dict[str, Any]]) -> str:
     if ours.get("cpu_s") and theirs.get("cpu_s"):
         rows.append(_pair("CPU", ours["cpu_s"], theirs["cpu_s"], "s"))
     return _table(("phase", "Crossport", "earlier way", "earlier / Crossport"), rows)
+
+
+def _besides(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the medians of what no run tells by itself."""
+    work = [run["total_s"] - run["boot_s"] for run in runs]
+    between = [each - sum(run["phases"].values()) for each, run in zip(work, runs, strict=True)]
+    return {"work_s": statistics.median(work), "between_s": statistics.median(between)}
 
 
 def _pair(name: str, ours: float, theirs: float, unit: str) -> tuple[str, str, str, str]:
@@ -115,7 +120,7 @@ def _limits(guest: dict[str, Any], found: dict[str, Any]) -> str:
     link_s, packed_s = bits / found["link_bps"], ours["bytes_sent"] * 8 / found["link_bps"]
     read_s, write_s = bits / machine["disk_read_uncached_bps"], bits / machine["disk_write_fdatasync_bps"]
     limit_s = max(packed_s, read_s, write_s)
-    work_s = ours["total_s"] - ours["boot_s"]
+    work_s = _besides(guest["runs"]["crossport"])["work_s"]
     data, sent = guest["used_bytes"] / MEGA, ours["bytes_sent"] / MEGA
     return (
         f"Physical limits for {data:.1f} MB of data: {link_s:.1f} s on the link as they are, {packed_s:.1f} s"

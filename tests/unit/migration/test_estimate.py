@@ -62,7 +62,7 @@ def test_without_link_and_history_the_assumptions_are_told():
     )
     assert (
         found.basis
-        == "no earlier migration between these clouds: 400 Mbit/s and 25 s besides the copy are assumed"
+        == "no earlier migration between these clouds: 400 Mbit/s and 15 s besides the copy are assumed"
     )
 
 
