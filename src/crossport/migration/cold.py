@@ -14,16 +14,16 @@ to the world but in a step, so that a crash anywhere repeats at most the step in
 from dataclasses import replace
 
 from crossport import errors
-from crossport.migration.finding import export_point, source_findings, standing, target_findings
+from crossport.migration.finding import standing
+from crossport.migration.judge import judged
 from crossport.migration.leg import CERTAIN, PATIENT, How, Leg
-from crossport.migration.mapping import propose
 from crossport.migration.outcome import attention, blocked, ended
 from crossport.migration.parts import Parts
 from crossport.migration.step import Exported, Proposed, Room, Timed, between
 from crossport.migration.target_vm import landed, rooms_for, target_vm
 from crossport.migration.teller import telling
 from crossport.migration.way_back import bring_back, clean_up, end_reading
-from crossport.model.artifact import Artifact, ExportPoint, Moved, Progress, Role, Way
+from crossport.model.artifact import Artifact, Moved, Progress, Role, Way
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health
 from crossport.model.mapping import Mapping
@@ -43,45 +43,7 @@ from crossport.spi.cloud import NewVM
 from crossport.spi.run import RunContext
 from crossport.spi.site import Description, StopRule
 
-__all__ = ["ColdMigration", "judged"]
-
-
-async def judged(
-    request: MigrationRequest, source: Description, target: Description, parts: Parts
-) -> Proposed:
-    """Return what ``request`` would do between these two ends. Writes nothing."""
-    vm = source.vm
-    if vm is None:
-        raise errors.NotFound("vm.unknown", f"The source did not describe {request.vm}.", field="vm")
-    point = export_point(request, vm)
-    mapping, mapped = propose(
-        vm,
-        source.constructs,
-        target.constructs,
-        request.rules,
-        memory_kept=point is ExportPoint.SUSPENDED,
-    )
-    moving = sum(disk.size for disk in vm.disks if not disk.seed)
-    hooks = tuple(
-        Finding(
-            "hook.unknown",
-            Severity.BLOCKER,
-            f"hook {name}",
-            f"No operator registered a hook named {name}.",
-            "Register it in the site's settings, or leave it out.",
-        )
-        for name in parts.hooks.unknown(request.hooks)
-    )
-    findings = (
-        *source_findings(vm, source, point),
-        *target_findings(vm, request, target, moving),
-        *mapped,
-        *hooks,
-        *source.findings,
-        *target.findings,
-    )
-    estimate = await parts.estimator.estimate(vm, request)
-    return Proposed(vm=vm, point=point, mapping=mapping, findings=findings, estimate=estimate, moving=moving)
+__all__ = ["ColdMigration"]
 
 
 class ColdMigration:

@@ -1,16 +1,84 @@
 """Say beforehand what a migration would do, or whether any VM of a cloud could go: nothing is written."""
 
-from crossport.migration.cold import judged
+from dataclasses import replace
+
+from crossport import errors
 from crossport.migration.estimate import predicted
-from crossport.migration.finding import source_findings, standing
+from crossport.migration.finding import export_point, source_findings, standing, target_findings
+from crossport.migration.mapping import propose
 from crossport.migration.parts import Parts
+from crossport.migration.step import Proposed
+from crossport.model.artifact import ExportPoint
 from crossport.model.finding import Finding, Severity
 from crossport.model.request import Assessment, DryRun, Verdict, VmAssessment
 from crossport.model.run import MigrationRequest
-from crossport.model.vm import VM
+from crossport.model.vm import VM, PowerState
 from crossport.spi.site import Description
 
-__all__ = ["assess", "dry_run", "verdict"]
+__all__ = ["assess", "dry_run", "judged", "verdict"]
+
+BASELINE_S = 10.0
+"""How long the source's guest may take to show that it is well before anything is touched."""
+
+
+async def judged(
+    request: MigrationRequest, source: Description, target: Description, parts: Parts
+) -> Proposed:
+    """Return what ``request`` would do between these two ends. Writes nothing."""
+    vm = source.vm
+    if vm is None:
+        raise errors.NotFound("vm.unknown", f"The source did not describe {request.vm}.", field="vm")
+    point = export_point(request, vm)
+    mapping, mapped = propose(
+        vm,
+        source.constructs,
+        target.constructs,
+        request.rules,
+        memory_kept=point is ExportPoint.SUSPENDED,
+    )
+    moving = sum(disk.size for disk in vm.disks if not disk.seed)
+    hooks = tuple(
+        Finding(
+            "hook.unknown",
+            Severity.BLOCKER,
+            f"hook {name}",
+            f"No operator registered a hook named {name}.",
+            "Register it in the site's settings, or leave it out.",
+        )
+        for name in parts.hooks.unknown(request.hooks)
+    )
+    findings = (
+        *source_findings(vm, source, point),
+        *target_findings(vm, request, target, moving),
+        *mapped,
+        *hooks,
+        *await _baseline(vm, request, source, parts),
+        *source.findings,
+        *target.findings,
+    )
+    estimate = await parts.estimator.estimate(vm, request)
+    return Proposed(vm=vm, point=point, mapping=mapping, findings=findings, estimate=estimate, moving=moving)
+
+
+async def _baseline(
+    vm: VM, request: MigrationRequest, source: Description, parts: Parts
+) -> tuple[Finding, ...]:
+    """Ask the source's guest first: a check that fails here proves nothing at the target."""
+    if not request.checks.probes or vm.power is not PowerState.RUNNING or "Prober" not in source.abilities:
+        return ()
+    once = replace(request.checks, successes=1, timeout_s=min(BASELINE_S, request.checks.timeout_s))
+    health = await (await parts.site(request.source)).check(request.source, vm.id, once)
+    return tuple(
+        Finding(
+            "check.baseline",
+            Severity.DECISION,
+            f"check {result.probe.kind} {result.probe.port or result.probe.expect}",
+            f"It fails at the source already: {result.text}",
+            "Correct the check or the guest, or accept it with --accept check.baseline.",
+        )
+        for result in health.results
+        if not result.good
+    )
 
 
 def verdict(findings: tuple[Finding, ...], accept: tuple[str, ...] = ()) -> Verdict:
