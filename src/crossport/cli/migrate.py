@@ -59,7 +59,12 @@ class Care:
     """How carefully: checks, commit, what may be done to the source."""
 
     check: Annotated[
-        Many, Parameter(help="What must answer: tcp:PORT, http:PORT:/PATH[:TEXT], console:TEXT; repeatable.")
+        Many,
+        Parameter(
+            help="What must answer: tcp:PORT, http:PORT:/PATH[:TEXT], console:TEXT, or "
+            "command:TEXT[=EXPECT], typed at the root shell on the serial console "
+            "(end with = if TEXT holds one); repeatable."
+        ),
     ] = ()
     check_timeout: Annotated[float, Parameter(help="Seconds within which all checks must succeed.")] = 180.0
     accept: Annotated[Many, Parameter(help="The code of a decision you agree to; repeatable.")] = ()

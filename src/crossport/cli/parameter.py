@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from crossport import errors
-from crossport.model.health import Probe, ProbeKind
+from crossport.model.health import LONGEST_COMMAND, Probe, ProbeKind
 from crossport.model.run import PHASES, Hook
 
 __all__ = ["Many", "hooks", "pairs", "probes"]
@@ -26,7 +26,10 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
 
 
 def probes(texts: Iterable[str]) -> tuple[Probe, ...]:
-    """Return the probes of texts like ``tcp:22``, ``http:80:/health:ok`` and ``console:login:``."""
+    """Return the probes of texts like ``tcp:22``, ``http:80:/health:ok``, ``console:ok``, ``command:true``.
+
+    Of ``command:TEXT=EXPECT`` the last equals sign counts, so that TEXT may hold others.
+    """
     return tuple(map(_probe, texts))
 
 
@@ -39,15 +42,36 @@ def _probe(text: str) -> Probe:
     kind, _, rest = text.partition(":")
     if kind == "console" and rest:
         return Probe(kind=ProbeKind.CONSOLE, expect=rest)
+    if kind == "command":
+        return _command(rest)
     port, _, path = rest.partition(":")
     if kind not in ("tcp", "http") or not port.isdigit() or not 0 < int(port) < 65536:
         raise _invalid(
-            "--check", f"{text!r} is no check.", "Write tcp:PORT, http:PORT:/PATH[:TEXT] or console:TEXT."
+            "--check",
+            f"{text!r} is no check.",
+            "Write tcp:PORT, http:PORT:/PATH[:TEXT], console:TEXT or command:TEXT[=EXPECT].",
         )
     if kind == "tcp":
         return Probe(kind=ProbeKind.TCP, port=int(port))
     path, _, expect = path.partition(":")
     return Probe(kind=ProbeKind.HTTP, port=int(port), path=path or "/", expect=expect)
+
+
+def _command(text: str) -> Probe:
+    command, equals, expect = text.rpartition("=")
+    if not equals:
+        command, expect = text, ""
+    if (
+        not command.strip()
+        or len(command) > LONGEST_COMMAND
+        or not (command.isascii() and command.isprintable())
+    ):
+        raise _invalid(
+            "--check",
+            f"{text[:60]!r} is no command that can be typed.",
+            f"Write command:TEXT[=EXPECT], on one line of up to {LONGEST_COMMAND} plain ASCII characters.",
+        )
+    return Probe(kind=ProbeKind.COMMAND, command=command, expect=expect)
 
 
 def _hook(text: str) -> Hook:

@@ -65,8 +65,9 @@ class Card:
 class Machine:
     """What makes a virtual machine. Memory in bytes; descriptors are open in the starter.
 
-    ``variables`` is the UEFI variable store, None for BIOS. ``control`` is a listening socket, ``tpm`` one
-    end of a pair. ``incoming`` is a memory state to resume from. It is started paused.
+    ``variables`` is the UEFI variable store, None for BIOS. ``console`` is the log of the serial console;
+    ``typing``, where somebody may type at it, and ``control`` listen, ``tpm`` is one end of a pair.
+    ``incoming`` is a memory state to resume from. It is started paused.
     """
 
     uuid: str
@@ -76,6 +77,7 @@ class Machine:
     drives: tuple[Drive, ...]
     cards: tuple[Card, ...]
     console: Path
+    typing: int
     control: int
     variables: Path | None = None
     seed: Path | None = None
@@ -100,7 +102,7 @@ def command_line(machine: Machine) -> list[str]:
     line += [*_board(machine), "-rtc", "base=utc,driftfix=slew"]
     line += ["-chardev", f"socket,id=control,fd={machine.control},server=on,wait=off"]
     line += ["-mon", "chardev=control,mode=control"]
-    line += _console(machine.console)
+    line += _console(machine)
     line += _device({"driver": "VGA", "id": "vga0"})
     line += _object({"qom-type": "rng-builtin", "id": "rng0"})
     line += _device({"driver": "virtio-rng-pci", "id": "rngdev0", "rng": "rng0"})
@@ -160,10 +162,11 @@ def _raw(name: str, path: Path, *, read_only: bool) -> list[str]:
     return [*_block(lower), *_block(upper)]
 
 
-def _console(path: Path) -> list[str]:
-    # -chardev takes no JSON; commas in a value are doubled.
-    name = str(path).replace(",", ",,")
-    line = ["-chardev", f"file,id=console,path={name},append=on"]
+def _console(machine: Machine) -> list[str]:
+    # -chardev takes no JSON; commas in a value are doubled. Whether or not somebody listens, all is logged.
+    log = str(machine.console).replace(",", ",,")
+    socket = f"socket,id=console,fd={machine.typing},server=on,wait=off"
+    line = ["-chardev", f"{socket},logfile={log},logappend=on"]
     return line + _device({"driver": "isa-serial", "id": "serial0", "chardev": "console"})
 
 

@@ -12,6 +12,7 @@ from crossport import errors
 from crossport.clouds.local import LocalCloud
 from crossport.hypervisor import nbd
 from crossport.model.artifact import Artifact, Export, ExportPoint
+from crossport.model.health import Probe, ProbeKind
 from crossport.model.vm import VM, Firmware, PowerState
 from crossport.spi.cloud import NewVM, RoomFor
 from crossport.testing.guest import client
@@ -66,6 +67,33 @@ async def moved(export: Export, beta: LocalCloud, *, resume: bool = False) -> VM
     return await beta.instantiate(act("instantiate"), new)
 
 
+def command(text: str, expect: str = "") -> Probe:
+    return Probe(kind=ProbeKind.COMMAND, command=text, expect=expect)
+
+
+async def commands_are_answered(cloud: LocalCloud, vm_id: str) -> None:
+    """Type at the guest's console: what it answers counts, not the echo of what was typed."""
+    long = "echo " + " ".join(["many words"] * 45) + " end"
+    for probe in (command("cat /data/boots", "1"), command("true"), command(long, "words end")):
+        result = await cloud.probe(vm_id, probe)
+        assert result.good, result.text
+    for probe, text in (
+        (command("grep nothing /etc/passwd"), "ends with 1."),
+        (command("true # answer", "answer"), "waited for the end of the command within 10 s."),
+        (command("true answer", "answer"), "ends with 0, but without 'answer'."),
+    ):
+        result = await cloud.probe(vm_id, probe)
+        assert (result.good, result.text.endswith(text)) == (False, True), result.text
+    # What was left unfinished does not swallow the next one, and two at once do not get in each other's way.
+    both = await asyncio.gather(
+        *(cloud.probe(vm_id, command(f"echo $(({n}*11))", f"{n}{n}")) for n in (3, 4))
+    )
+    assert [result.text for result in both if not result.good] == []
+    log = await cloud.console_log(vm_id)
+    assert "CROSSPORT-GUEST-UP" in log
+    assert "many words end" in log
+
+
 async def test_a_bios_guest_is_copied_while_it_runs_and_moves_when_it_is_off(tmp_path: Path, image: Path):
     async with (
         clouds.running_cloud(tmp_path / "alpha", image, network="user") as alpha,
@@ -78,6 +106,7 @@ async def test_a_bios_guest_is_copied_while_it_runs_and_moves_when_it_is_off(tmp
         assert before.addresses["eth0"] == vm.nics[0].addresses
         assert before.keys[0].split()[:2] == clouds.KEY.split()[:2]
 
+        await commands_are_answered(alpha, vm.id)
         stored = client.store(await address(alpha, vm.id), "early", b"before the moment")
         moment = await alpha.export(act("moment"), vm.id, ExportPoint.SNAPSHOT)
         first = clouds.content(moment.artifacts[0])

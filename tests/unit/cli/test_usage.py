@@ -66,6 +66,14 @@ def test_the_version_is_told(alone: Desk):
             "--map-network: 'lan' is not",
         ),
         (["migrate", "web", "--from", "a", "--to", "b", "--check", "udp:1"], "--check: 'udp:1' is no check"),
+        (
+            ["migrate", "web", "--from", "a", "--to", "b", "--check", "command:a\nb"],
+            "is no command that can be typed",
+        ),
+        (
+            ["migrate", "web", "--from", "a", "--to", "b", "--check", "command:=x"],
+            "is no command that can be typed",
+        ),
         (["migrate", "web", "--from", "a", "--to", "b", "--hook", "x"], "--hook: 'x' is no hook"),
         (["migrate", "web", "--from", "a", "--to", "b", "--mode", "hot"], "hot"),
         (["vm", "list", "alpha", "--server"], "--server: This option needs a value."),

@@ -33,6 +33,7 @@ def machine(*buses: DiskBus, **changes: object) -> Machine:
         drives=drives,
         cards=(Card(model=NicModel.VIRTIO, mac="52:54:00:00:00:01", netdev={"type": "user"}),),
         console=Path("/clouds/a,b/console.log"),
+        typing=8,
         control=7,
     )
     return dataclasses.replace(plain, **changes)
@@ -56,7 +57,8 @@ def test_no_block_node_guesses_a_format_or_follows_a_backing_file():
 def test_a_comma_in_a_path_is_part_of_the_path():
     line = command_line(machine(DiskBus.VIRTIO))
     assert given(line, "-blockdev")[0]["filename"] == "/clouds/a,b/0.qcow2"
-    assert "file,id=console,path=/clouds/a,,b/console.log,append=on" in line
+    console = "socket,id=console,fd=8,server=on,wait=off,logfile=/clouds/a,,b/console.log,logappend=on"
+    assert console in line
 
 
 def test_only_ide_needs_the_older_machine():

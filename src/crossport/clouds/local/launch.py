@@ -24,7 +24,16 @@ from crossport.hypervisor.qemu import Accelerator, Card, Drive, Machine, command
 from crossport.hypervisor.swtpm import serve_tpm
 from crossport.model.vm import PowerState
 
-__all__ = ["console_of", "control_of", "decided_accelerator", "launch", "port_of", "set_forwards", "unplug"]
+__all__ = [
+    "console_of",
+    "control_of",
+    "decided_accelerator",
+    "launch",
+    "port_of",
+    "set_forwards",
+    "typing_of",
+    "unplug",
+]
 
 _RESUME_S = 300.0
 _POLL_S = 0.05
@@ -38,6 +47,11 @@ def control_of(cloud: Installation, guest: Guest) -> Path:
 def console_of(cloud: Installation, guest: Guest) -> Path:
     """Return the console log."""
     return cloud.layout.vm(guest.vm.id) / "console.log"
+
+
+def typing_of(cloud: Installation, guest: Guest) -> Path:
+    """Return the socket at which one can type at the guest's console."""
+    return cloud.layout.vm(guest.vm.id) / "console"
 
 
 def port_of(cloud: Installation, guest: Guest, index: int) -> Port:
@@ -152,6 +166,7 @@ async def _started(
         backends = await _plug(cloud, guest, open_files)
         tpm = await _tpm(cloud, guest, open_files, failed)
         listener = open_files.enter_context(unix_socket.listening(control_of(cloud, guest)))
+        typing = open_files.enter_context(unix_socket.listening(typing_of(cloud, guest)))
         guest = dataclasses.replace(
             guest,
             tpm_daemon=tpm[1] if tpm else None,
@@ -166,6 +181,7 @@ async def _started(
             drives=_drives(cloud, guest),
             cards=_cards(guest, backends),
             console=console,
+            typing=typing.fileno(),
             control=listener.fileno(),
             variables=cloud.path(cloud.volume(guest.nvram)) if guest.nvram else None,
             seed=seed_file,
@@ -173,7 +189,8 @@ async def _started(
             incoming=_memory(cloud, guest, open_files),
             network=any(backend.needs_network for backend in backends if backend),
         )
-        passed = [listener.fileno(), *(fd for fd in (machine.tpm, machine.incoming) if fd is not None)]
+        passed = [listener.fileno(), typing.fileno()]
+        passed += [*(fd for fd in (machine.tpm, machine.incoming) if fd is not None)]
         passed += [fd for backend in backends if backend for fd in backend.descriptors.values()]
         group = accelerator.kvm_group()
         running = await daemon.start(

@@ -1,13 +1,14 @@
-"""Ask a guest from inside its cloud whether it is well: TCP, HTTP, or a text on its console."""
+"""Ask a guest from inside its cloud whether it is well: TCP, HTTP, a text or a command on its console."""
 
 import asyncio
 import contextlib
 import dataclasses
+import re
 import socket
 
-from crossport.clouds.local import console
+from crossport.clouds.local import console, shell
 from crossport.clouds.local.installation import Installation
-from crossport.clouds.local.launch import port_of
+from crossport.clouds.local.launch import port_of, typing_of
 from crossport.clouds.local.provision import refresh_ports
 from crossport.clouds.local.state import Guest
 from crossport.model.health import Probe, ProbeKind, ProbeResult
@@ -18,14 +19,19 @@ _TRY_S = 5.0
 _LARGEST_ANSWER = 256 * 1024
 
 
-async def probe(cloud: Installation, guest: Guest, asked: Probe) -> ProbeResult:
-    """Try once. Whatever goes wrong is a bad result that says what was seen."""
+async def probe(cloud: Installation, guest: Guest, asked: Probe, *, nonce: str) -> ProbeResult:
+    """Try once. Whatever goes wrong is a bad result that says what was seen.
+
+    ``nonce`` is random text that no probe had before.
+    """
     if guest.daemon is None:
         return ProbeResult(probe=asked, good=False, text=f"{guest.vm.name} is {guest.vm.power}.")
     if asked.kind is ProbeKind.CONSOLE:
         seen = asked.expect in console.tail(cloud, guest, cloud.spec.console_size, this_boot=True)
         text = f"The console {'shows' if seen else 'does not show'} {asked.expect!r}."
         return ProbeResult(probe=asked, good=seen, text=text)
+    if asked.kind is ProbeKind.COMMAND:
+        return await _commanded(cloud, guest, asked, nonce)
     if not guest.vm.nics or guest.detached:
         return ProbeResult(probe=asked, good=False, text=f"{guest.vm.name} has no network card plugged in.")
     if asked.port not in guest.probed:
@@ -38,6 +44,22 @@ async def probe(cloud: Installation, guest: Guest, asked: Probe) -> ProbeResult:
     except OSError as error:
         text = f"Port {asked.port} cannot be reached: {error.strerror or error}."
     return ProbeResult(probe=asked, good=False, text=text)
+
+
+async def _commanded(cloud: Installation, guest: Guest, asked: Probe, nonce: str) -> ProbeResult:
+    good, quoted = False, f"The command {asked.command!r}"
+    try:
+        answer = await shell.typed(typing_of(cloud, guest), asked.command, nonce=nonce)
+    except shell.Silence as error:
+        text = f"{quoted} was not answered at the console: waited for {error}."
+    except OSError as error:
+        text = f"{quoted} cannot be typed: the console takes no input ({error.strerror or error})."
+    else:
+        good = answer.status == 0 and asked.expect in answer.output
+        text = f"{quoted} ends with {answer.status}."
+        if answer.status == 0 and not good:
+            text = f"{quoted} ends with 0, but without {asked.expect!r}."
+    return ProbeResult(probe=asked, good=good, text=text)
 
 
 async def _asked(cloud: Installation, guest: Guest, asked: Probe) -> ProbeResult:
@@ -73,7 +95,8 @@ async def _fetched(link: socket.socket, guest: Guest, asked: Probe) -> bytes:
 
 
 def _judged(asked: Probe, answer: bytes) -> ProbeResult:
-    head, _, body = answer.partition(b"\r\n\r\n")
+    # A CGI program behind a small server ends its lines by LF alone, which RFC 9112, 2.2 lets us accept.
+    head, body = (*re.split(rb"\r?\n\r?\n", answer, maxsplit=1), b"")[:2]
     words = head.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
         return ProbeResult(probe=asked, good=False, text=f"Port {asked.port} does not speak HTTP.")

@@ -103,9 +103,9 @@ class Desk:
             )
 
 
-def application(cloud: Installation, desk: Desk) -> Starlette:
-    """Return the API."""
-    handlers = _Handlers(cloud)
+def application(cloud: Installation, desk: Desk, *, nonce: Callable[[], str]) -> Starlette:
+    """Return the API. ``nonce`` returns random text, another one each time."""
+    handlers = _Handlers(cloud, nonce)
     paths: tuple[tuple[str, str, Handler], ...] = (
         ("GET", "/cloud", handlers.about),
         ("GET", "/constructs", handlers.constructs),
@@ -148,8 +148,9 @@ def application(cloud: Installation, desk: Desk) -> Starlette:
 class _Handlers:
     """One method per path: take the question apart, ask the part that knows, return a model."""
 
-    def __init__(self, cloud: Installation) -> None:
+    def __init__(self, cloud: Installation, nonce: Callable[[], str]) -> None:
         self._cloud = cloud
+        self._nonce = nonce
 
     async def about(self, request: Request) -> wire.AboutCloud:
         del request
@@ -218,7 +219,8 @@ class _Handlers:
 
     async def probe(self, request: Request) -> object:
         ask = await _body(request, wire.AskProbe)
-        return await prober.probe(self._cloud, await self._guest(request), ask.probe)
+        one = await self._guest(request)
+        return await prober.probe(self._cloud, one, ask.probe, nonce=self._nonce())
 
     async def console(self, request: Request) -> object:
         last_bytes = _number(request, "last_bytes", 65536)

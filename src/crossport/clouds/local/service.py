@@ -11,6 +11,7 @@ import asyncio
 import logging
 import logging.handlers
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -70,7 +71,7 @@ async def _owned(layout: Layout) -> None:
         failure = error
     desk = Desk(cloud, failure)
     config = uvicorn.Config(
-        application(cloud, desk),
+        application(cloud, desk, nonce=lambda: secrets.token_hex(8)),
         log_config=None,
         access_log=False,
         lifespan="off",
