@@ -1,7 +1,7 @@
 """One site in a process that is to be killed: real engine, simulated clouds in directories, a log of calls.
 
 Its first input line says where (JSON); every further line names a VM to migrate, the same one twice is one
-run. Runs stand still at the boundary that ``halts`` names for their VM, in their first execution, until the
+run. Execution number n of a run stands still at the n-th boundary that ``halts`` names for its VM, until the
 file ``released`` exists. It tells in JSON lines when it is open and how runs ended.
 """
 
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from crossport.clouds.memory import connect
 from crossport.engine import Engine, EngineSettings
@@ -31,6 +31,7 @@ from crossport.testing.file_disk import FileDisks
 from crossport.testing.mover import MemoryMover
 
 TENANT = "default"
+IN_CALL_S = 0.1
 CHECKS = HealthChecks(
     probes=(Probe(kind=ProbeKind.HTTP, port=80),), successes=1, interval_s=0.1, timeout_s=0.3
 )
@@ -58,10 +59,21 @@ class NoSecrets:
         raise AssertionError(reference)
 
 
+class Notes(Protocol):
+    """What a watched context needs to know, and where it writes."""
+
+    halts: dict[str, list[list[str]]]
+    released: Path
+
+    def write(self, vm: str, epoch: int, step: str, word: str) -> None: ...
+
+    def look(self, vm: str, run: str) -> None: ...
+
+
 class Watched:
     """A run's context that writes down every call, and stands still where it is told to."""
 
-    def __init__(self, context: Any, vm: str, node: "Node") -> None:
+    def __init__(self, context: Any, vm: str, node: Notes) -> None:
         self._context = context
         self._vm = vm
         self._node = node
@@ -73,6 +85,8 @@ class Watched:
         async def watched() -> Any:
             await self._halted(name, "before-call")
             self._node.write(self._vm, self._context.epoch, name, "called")
+            if self._wanted(name, "in-call"):
+                asyncio.get_running_loop().call_later(IN_CALL_S, self._told, name)
             answer = await call()
             self._node.look(self._vm, self._context.run)
             await self._halted(name, "after-call")
@@ -82,9 +96,16 @@ class Watched:
         await self._halted(name, "after-record")
         return answer
 
+    def _wanted(self, step: str, point: str) -> bool:
+        epoch = self._context.epoch
+        return self._node.halts.get(self._vm, [])[epoch - 1 : epoch] == [[step, point]]
+
+    def _told(self, step: str) -> None:
+        self._node.write(self._vm, self._context.epoch, step, "halted")
+
     async def _halted(self, step: str, point: str) -> None:
-        if self._context.epoch == 1 and self._node.halts.get(self._vm) == [step, point]:
-            self._node.write(self._vm, 1, step, "halted")
+        if self._wanted(step, point):
+            self._told(step)
             while not self._node.released.exists():  # noqa: ASYNC110 -- another process says so
                 await asyncio.sleep(0.1)
 
@@ -94,7 +115,7 @@ class Node:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.name = config["node"]
-        self.halts: dict[str, list[str]] = config["halts"]
+        self.halts: dict[str, list[list[str]]] = config["halts"]
         self.released = Path(config["home"]) / "released"
         self._log = Path(config["home"]) / "calls"
         self._clouds = {name: Path(config["home"]) / name for name in ("alpha", "beta")}

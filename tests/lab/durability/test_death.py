@@ -47,7 +47,13 @@ class Site:
             [sys.executable, str(NODE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.ended: dict[str, dict[str, Any]] = {}
-        self._say(home=str(home), node=name, database_url=database_url, lease_s=LEASE_S, halts=HALTS)
+        self._say(
+            home=str(home),
+            node=name,
+            database_url=database_url,
+            lease_s=LEASE_S,
+            halts={vm: [halt] for vm, halt in HALTS.items()},
+        )
         self._hear("opened")
 
     def migrate(self, vms: list[str]) -> None:
