@@ -42,7 +42,7 @@ class Guest:
     fill: int
 
 
-GUESTS = (Guest("800 MB", 748_720_128), Guest("1060.94 MB", 1_018_290_000))
+GUESTS = (Guest("800 MB", 746_000_000), Guest("1060.94 MB", 995_600_000))
 
 
 @dataclass(frozen=True)
