@@ -1,4 +1,4 @@
-"""Both clouds that come with the product keep what every cloud promises: the simulated one, fast."""
+"""The simulated cloud keeps what every cloud promises. The embedded one is held to it in tests/lab/local."""
 
 import dataclasses
 from pathlib import Path
