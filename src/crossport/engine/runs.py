@@ -1,6 +1,6 @@
 """What is known about runs: their records, their stories, and following a story while it is told."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -49,13 +49,16 @@ class Runs:
         self._look_s = look_s
 
     async def list(self, which: RunFilter = ALL, *, cursor: str = "", limit: int = 100) -> RunPage:
-        """Return a page of runs; raise Invalid ``run.cursor.invalid``."""
+        """Return a page of runs, behind the run ``cursor``; raise Invalid ``run.cursor.invalid``."""
         query = _selected(which).order_by(runs.c.number.desc()).limit(limit + 1)
-        if cursor:
-            query = query.where(runs.c.number < _position(cursor))
-        rows = await self._database.run(lambda it: it.execute(query).all())
+
+        def found(it: sa.Connection) -> Sequence[Any]:
+            behind = query.where(runs.c.number < _position(it, cursor)) if cursor else query
+            return it.execute(behind).all()
+
+        rows = await self._database.run(found)
         page = tuple(run_rows.record_of(row) for row in rows[:limit])
-        return RunPage(runs=page, cursor=str(rows[limit - 1].number) if len(rows) > limit else "")
+        return RunPage(runs=page, cursor=page[-1].id if len(rows) > limit else "")
 
     async def fetch(self, run_id: str) -> RunRecord:
         """Return the run; raise NotFound ``run.unknown``."""
@@ -122,12 +125,13 @@ def _selected(which: RunFilter) -> Any:
     return query
 
 
-def _position(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+def _position(it: sa.Connection, cursor: str) -> int:
+    number = it.execute(sa.select(runs.c.number).where(runs.c.id == cursor)).scalar_one_or_none()
+    if number is None:
         raise errors.Invalid(
             "run.cursor.invalid",
             "This is not a cursor of a list of runs.",
             field="cursor",
             remedy="Begin without a cursor.",
         )
-    return int(cursor)
+    return number

@@ -56,6 +56,7 @@ from crossport.spi.site import Cleaned, Site
 __all__ = ["MeansOfControl", "SiteControl"]
 
 RESOLVE = "resolve"
+TEST = "test"
 AT_ONCE = Limits(at_once=8, per_partition=4)
 """Migrations at once in all, and to one cloud: each keeps two worker processes busy."""
 
@@ -259,9 +260,17 @@ class SiteControl:
     async def runs(
         self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int
     ) -> tuple[RunRecord, ...]:
-        """Return runs, newest first."""
-        which = RunFilter(tenant=tenant, kind=kind, states=(state,) if state else ())
-        return (await self._engine.runs.list(which, cursor=after, limit=limit)).runs
+        """Return runs, newest first. A test migration is a migration with a label; ``test`` finds these."""
+        kept = MIGRATE if kind == TEST else kind
+        which = RunFilter(tenant=tenant, kind=kept, states=(state,) if state else ())
+        found: list[RunRecord] = []
+        while len(found) < limit:
+            page = await self._engine.runs.list(which, cursor=after, limit=limit)
+            found += [run for run in page.runs if kind != TEST or run.labels.get("test") == "yes"]
+            after = page.cursor
+            if not after:
+                break
+        return tuple(found[:limit])
 
     async def run(self, tenant: str, run: str) -> RunRecord:
         """Return one run."""

@@ -169,6 +169,17 @@ class TestMigrate:
         with pytest.raises(errors.Invalid, match=r"migrate\.same-cloud"):
             await place.control.migrate(TENANT, wish(target="alpha"), "")
 
+    async def test_a_list_goes_on_behind_the_last_run_and_finds_tests(self, place: Place):
+        runs: list[str] = []
+        for test in (True, False):
+            runs.append((await place.control.migrate(TENANT, wish(test=test), "")).id)
+            await place.ended(runs[-1])
+        (newest,) = await place.control.runs(TENANT, state=None, kind="", after="", limit=1)
+        (other,) = await place.control.runs(TENANT, state=None, kind="", after=newest.id, limit=1)
+        assert [newest.id, other.id] == runs[::-1]
+        (found,) = await place.control.runs(TENANT, state=None, kind="test", after="", limit=1)
+        assert found.id == runs[0]
+
     async def test_runs_of_others_are_not_found(self, place: Place):
         run = (await place.control.migrate(TENANT, wish(), "")).id
         for call in (place.control.run, place.control.report, place.control.cancel, place.control.evidence):
