@@ -49,7 +49,8 @@ def predicted(
     vm: VM, request: MigrationRequest, known: Experience | None, passage: Passage | None = None
 ) -> Estimate:
     """Return the estimate for ``vm``: the source is off from the export to the opening of the network."""
-    size = sum(disk.allocated or disk.size for disk in vm.disks if not disk.seed)
+    own = [disk for disk in vm.disks if not disk.seed]
+    size = sum(disk.size if disk.allocated is None else disk.allocated for disk in own)
     size += vm.memory if request.mode is Mode.SUSPEND else 0
     passage = passage or Passage()
     used = known or Experience()

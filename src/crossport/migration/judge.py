@@ -37,6 +37,7 @@ async def judged(
         memory_kept=point is ExportPoint.SUSPENDED,
     )
     moving = sum(disk.size for disk in vm.disks if not disk.seed)
+    moving += vm.memory if point is ExportPoint.SUSPENDED else 0
     hooks = tuple(
         Finding(
             "hook.unknown",
@@ -97,8 +98,8 @@ def verdict(findings: tuple[Finding, ...], accept: tuple[str, ...] = ()) -> Verd
 
 async def dry_run(request: MigrationRequest, parts: Parts) -> DryRun:
     """Return what ``request`` would do."""
-    source = await (await parts.site(request.source)).describe(request.source, request.vm)
-    target = await (await parts.site(request.target)).describe(request.target)
+    source = await _described(parts, "source", request.source, request.vm)
+    target = await _described(parts, "target", request.target)
     found = await judged(request, source, target, parts)
     return DryRun(
         vm=found.vm,
@@ -111,10 +112,20 @@ async def dry_run(request: MigrationRequest, parts: Parts) -> DryRun:
     )
 
 
+async def _described(parts: Parts, field: str, cloud: str, vm: str = "") -> Description:
+    """Describe one end; a cloud that is not known is told by the ``field`` in which a person named it."""
+    try:
+        return await (await parts.site(cloud)).describe(cloud, vm)
+    except errors.NotFound as error:
+        if error.field != "cloud":
+            raise
+        raise errors.NotFound(error.code, error.text, remedy=error.remedy, field=field) from error
+
+
 async def assess(source: str, target: str, vms: tuple[VM, ...], parts: Parts) -> Assessment:
     """Judge every VM of ``source``; with a ``target``, also how it would fit there."""
-    here = await (await parts.site(source)).describe(source)
-    there = await (await parts.site(target)).describe(target) if target else None
+    here = await _described(parts, "source", source)
+    there = await _described(parts, "target", target) if target else None
     rows: list[VmAssessment] = []
     for vm in vms:
         request = MigrationRequest(vm=vm.id, source=source, target=target or source)

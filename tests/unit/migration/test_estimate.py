@@ -27,7 +27,7 @@ KNOWN = Experience(ends_bps=800e6, verify_bps=1.6e9, packed=0.5, fixed_s=12.0, o
 LINK = Passage(rate=Rate(size=48 * MIB, seconds=48 * MIB * 8 / 100e6))
 
 
-def guest(allocated: int = GIB) -> VM:
+def guest(allocated: int | None = GIB) -> VM:
     disk = Disk(id="d", name="root", size=10 * GIB, allocated=allocated, boot=True)
     seed = Disk(id="s", name="seed", size=MIB, seed=True)
     return replace(web_vm(), memory=256 * MIB, disks=(disk, seed))
@@ -98,7 +98,7 @@ def test_a_test_migration_has_no_outage_and_suspend_carries_the_memory():
 
 
 def test_a_disk_whose_content_is_not_known_counts_whole():
-    assert predicted(guest(allocated=0), REQUEST, None).size == 10 * GIB
+    assert predicted(guest(allocated=None), REQUEST, None).size == 10 * GIB
 
 
 def test_a_finished_migration_predicts_itself():
@@ -164,3 +164,8 @@ async def test_an_estimate_rests_on_the_link_where_there_is_a_probe():
 
     estimator = HistoryEstimator(MemoryDocuments(), "default", Links(Probe(), place, StillClock()))
     assert (await estimator.estimate(guest(), REQUEST)).basis.startswith("measured now: 402.7 Mbit/s over")
+
+
+def test_a_disk_without_data_takes_no_time() -> None:
+    empty = replace(web_vm(), disks=(replace(web_vm().disks[0], allocated=0),))
+    assert predicted(empty, MigrationRequest(vm="web", source="a", target="b"), None).size == 0
