@@ -30,9 +30,9 @@ service, and a VM made from it.[^published]
 * The source's disk is written back and not in the page cache when a run begins, in both ways.
 * What stays at the target is synced to its disk in both ways; the earlier way's files in between are not.
 * A run ends when the guest answers HTTP to somebody between the clouds. The guest's boot is its own time and
-  told apart; with Crossport it ends with the health check, which asks for two good answers a second apart, and
-  with the earlier way with the first answer. Under software emulation it says more of the machine's load than
-  of either way.
+  told apart; with Crossport it ends with the health check, which asks for two good answers a second apart,
+  and with the earlier way with the first answer. Under software emulation it says more of the machine's load
+  than of either way.
 * Crossport verifies every chunk on arrival and reads the target once more at rest (in `security_setup`); the
   earlier way verifies nothing.
 * The embedded image service converts what is put there with its own tool (in `image_upload`).

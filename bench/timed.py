@@ -3,6 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from crossport.clouds import local
@@ -15,6 +16,9 @@ from crossport.spi.mover import Mover
 from crossport.spi.secret import Secrets
 
 __all__ = ["Intervals", "TimedMover", "timed_driver"]
+
+PAUSE_S = 1.5
+"""A health check asks once a second; what takes longer between two questions is not its pause."""
 
 
 class Intervals:
@@ -52,11 +56,14 @@ class Intervals:
         return found
 
     def _whole(self) -> list[tuple[float, float, str]]:
-        probes = [each for each in self._found if each[2] == "probe"]
-        if not probes:
-            return self._found
-        waiting = (min(probes)[0], max(probe[1] for probe in probes), "probe")
-        return [*(each for each in self._found if each[2] != "probe"), waiting]
+        """Return the intervals, and with them the pauses between two probes that follow one another."""
+        found = sorted(self._found)
+        pauses = [
+            (first[1], second[0], "probe")
+            for first, second in pairwise(found)
+            if first[2] == second[2] == "probe" and second[0] - first[1] <= PAUSE_S
+        ]
+        return [*found, *pauses]
 
 
 class TimedMover:
