@@ -238,10 +238,11 @@ class SiteControl:
         run_id = self._run_id(tenant, key)
         if await self._find(run_id) is None:
             found = await self.dry_run(tenant, request)
+            # First: its findings would speak of the traces of the run that has it.
+            await self._not_migrating(tenant, request, found.vm)
             stop = standing(found.findings, request.accept)
             if stop:
                 raise blocked(stop)
-            await self._not_migrating(tenant, request, found.vm)
         return await self._engine.submit(
             MIGRATE, request, run_id=run_id, tenant=tenant, subject=request.vm, labels=labels(request)
         )

@@ -104,12 +104,14 @@ class Installation:
                 "vm.unknown",
                 f"{self.spec.name} has no VM {reference}.",
                 remedy="List the VMs and use a name or id from there.",
+                field="vm",
             )
         if len(named) > 1:
             raise errors.Conflict(
                 "vm.name.ambiguous",
                 f"{self.spec.name} has {len(named)} VMs named {reference}.",
                 remedy=f"Use an id: {', '.join(guest.vm.id for guest in named)}.",
+                field="vm",
             )
         return named[0]
 

@@ -99,12 +99,14 @@ class MemoryCloud:
                 "vm.unknown",
                 f"{self.name} has no VM {reference}.",
                 remedy=f"List them with: crossport vm list {self.name}",
+                field="vm",
             )
         if len(exact) > 1:
             raise errors.Conflict(
                 "vm.name.ambiguous",
                 f"{self.name} has {len(exact)} VMs named {reference}.",
                 remedy=f"Use an id: {', '.join(vm.id for vm in exact)}.",
+                field="vm",
             )
         return exact[0]
 
