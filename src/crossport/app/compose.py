@@ -4,9 +4,8 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from crossport.app.settings import Settings
+from crossport.app.settings import Settings, secret_text
 from crossport.app.site import OpenSite, SiteSettings, open_site
 from crossport.engine.runs import RunFilter
 from crossport.migration.hook import Command, Webhook
@@ -57,7 +56,9 @@ def site_settings(settings: Settings) -> SiteSettings:
             if hook.command
         },
         webhooks={
-            name: Webhook(hook.url, Secret(Path(hook.secret_file).read_text().strip()), hook.timeout_s)
+            name: Webhook(
+                hook.url, Secret(secret_text(hook.secret_file, f"hooks.{name}.secret_file")), hook.timeout_s
+            )
             for name, hook in settings.hooks.items()
             if hook.url
         },

@@ -17,7 +17,7 @@ from crossport import errors
 from crossport.model import codec
 from crossport.model.record import record
 
-__all__ = ["HookSetting", "Settings", "load"]
+__all__ = ["HookSetting", "Settings", "load", "secret_text"]
 
 Above = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(gt=0)]
@@ -78,7 +78,7 @@ def load(environment: Mapping[str, str], *, root: bool) -> Settings:
         values[name] = environment[PREFIX + name.upper()]
     values.setdefault("home", _home(environment, root=root))
     if secret_file := values.pop("database_url_file", ""):
-        values["database_url"] = _secret(str(secret_file))
+        values["database_url"] = secret_text(str(secret_file), "database_url_file")
     return _typed(values)
 
 
@@ -109,13 +109,12 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
         raise _invalid("settings", f"{path} cannot be read: {error}.", "Correct the file.") from error
 
 
-def _secret(path: str) -> str:
+def secret_text(path: str, name: str) -> str:
+    """Return what the file holds that the setting ``name`` names; raise Invalid when it cannot be read."""
     try:
         return Path(path).read_text().strip()
     except OSError as error:
-        raise _invalid(
-            "database_url_file", f"{path} cannot be read: {error.strerror}.", "Correct the path."
-        ) from error
+        raise _invalid(name, f"{path} cannot be read: {error.strerror}.", "Correct the path.") from error
 
 
 def _typed(values: dict[str, Any]) -> Settings:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from crossport import errors
+from crossport.app.compose import site_settings
 from crossport.app.settings import Settings, load
 
 
@@ -59,3 +60,10 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, environment: dict[s
         settings(tmp_path, text, **environment)
     assert caught.value.field == field
     assert caught.value.remedy
+
+
+def test_a_webhook_whose_secret_cannot_be_read_is_named(tmp_path: Path):
+    text = '[hooks.tell]\nurl = "https://hooks.example/"\nsecret_file = "/nowhere"\n'
+    with pytest.raises(errors.Invalid) as caught:
+        site_settings(settings(tmp_path, text))
+    assert caught.value.field == "hooks.tell.secret_file"
