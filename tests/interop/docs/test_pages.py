@@ -6,6 +6,8 @@ commands print, ``python -m tests.interop.docs.refresh`` writes the output into 
 """
 
 import re
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,10 +49,29 @@ ELSEWHERE = {
 """Commands with real guests, and where they are run."""
 
 
+AT_ONCE = 3
+"""Pages wait more than they work."""
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, Future[list[str]]]]:
+    """What is wrong with each page; they run side by side, each in a world of its own."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {name: pool.submit(played, name, tmp_path_factory.mktemp("page")) for name in RUN}
+
+
 @pytest.mark.parametrize("name", RUN)
-def test_every_command_of_a_page_does_what_the_page_shows(name: str, tmp_path: Path):
+def test_every_command_of_a_page_does_what_the_page_shows(
+    name: str, faults: dict[str, Future[list[str]]]
+) -> None:
+    wrong = faults[name].result()
+    assert not wrong, "\n".join(wrong)
+
+
+def played(name: str, folder: Path) -> list[str]:
+    """Run a page; return its commands that did not do what it shows."""
     text = (ROOT / name).read_text()
-    world = PageWorld(tmp_path, text)
+    world = PageWorld(folder, text)
     wrong: list[str] = []
     try:
         for part in parts(text):
@@ -66,7 +87,7 @@ def test_every_command_of_a_page_does_what_the_page_shows(name: str, tmp_path: P
             world.names.update(zip(ids(part.output), ids(printed), strict=False))
     finally:
         world.end()
-    assert not wrong, "\n".join(wrong)
+    return wrong
 
 
 def test_a_command_that_is_not_run_here_is_run_elsewhere():
