@@ -165,7 +165,7 @@ def test_a_migration_that_cannot_be_is_refused_and_touches_nothing(
     machine: Machine, client: Client, case: str
 ):
     changes, kind, code, named = WRONG[case]
-    request = MigrationRequest(**({"vm": "web", "source": "alpha", "target": "beta"} | changes))
+    request = dataclasses.replace(MigrationRequest(vm="web", source="alpha", target="beta"), **changes)
     before = world(machine, client)
     with pytest.raises(kind) as refusal:
         client.send(calls.migrate(request, key=case.replace(" ", "-")))

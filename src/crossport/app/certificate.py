@@ -13,6 +13,8 @@ __all__ = ["Certificate"]
 
 LIFETIME_S = 24 * 3600.0
 RENEWAL_S = LIFETIME_S / 3
+LOOK_S = 30.0
+"""How long a certificate may be wrong after the clock was set."""
 
 
 class Certificate:
@@ -38,13 +40,16 @@ class Certificate:
         leaf = self._identity.issue("control", "api", lifetime_s=LIFETIME_S, hosts=self._hosts)
         private_file.write(self.certificate_file, leaf.certificate_pem.encode())
         private_file.write(self.key_file, leaf.key_pem.reveal().encode())
+        self._expires = leaf.expires
 
     async def renew(self, context: ssl.SSLContext | None) -> None:
         """Give ``context`` a new certificate in time, for ever. Open connections keep theirs."""
         while context:
-            await self._clock.sleep(RENEWAL_S)
-            self.issue()
-            context.load_cert_chain(self.certificate_file, self.key_file)
+            await self._clock.sleep(LOOK_S)
+            # More than a whole life is left when the clock was set back: then it is not valid yet.
+            if not LIFETIME_S - RENEWAL_S < self._expires - self._clock.wall() <= LIFETIME_S:
+                self.issue()
+                context.load_cert_chain(self.certificate_file, self.key_file)
 
 
 def _hosts(settings: Settings) -> list[str]:

@@ -280,7 +280,7 @@ def _failure(done: Completed) -> errors.Error:
     if "No space left" in said or "File too large" in said:
         return errors.NeedsAttention(
             "hypervisor.space.exhausted",
-            f"{verb} ran out of space: {said}",
+            f"{verb} ran out of space: {said.rstrip('.')}.",
             remedy="Free space at the target, or choose another place, and try again.",
         )
     if 'Failed to get "' in said and "lock" in said:

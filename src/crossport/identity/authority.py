@@ -170,7 +170,8 @@ def _made(site: str, now: datetime.datetime, hosts: Sequence[str]) -> bytes:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
+        # A clock that ran ahead when the site was made must not lock it out once it is set right.
+        .not_valid_before(now - _AUTHORITY_LIFETIME)
         .not_valid_after(now + _AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(key_cert_sign=True), critical=True)

@@ -14,11 +14,11 @@ from tests.lab.serve.test_life import PROGRAM, Machine
 class Terminal:
     """A command on a pseudo-terminal."""
 
-    def __init__(self, machine: Machine, *words: str) -> None:
+    def __init__(self, machine: Machine, *words: str, **more: str) -> None:
         self.text = ""
         pid, self.descriptor = pty.fork()
         if not pid:
-            environment = machine.environment(TERM="xterm", COLUMNS="100")
+            environment = machine.environment(TERM="xterm", COLUMNS="100", **more)
             os.execve(PROGRAM[0], [*PROGRAM, *words], environment)  # noqa: S606
         self.pid = pid
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from crossport import errors
 from crossport.model import codec
 
 __all__ = ["Store"]
@@ -28,8 +29,16 @@ class Store:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Keep every other process out."""
-        with (self.root / "lock").open("w") as lock:
+        """Keep every other process out; raise Unavailable while the directory is not there."""
+        try:
+            lock = (self.root / "lock").open("w")
+        except FileNotFoundError as error:
+            raise errors.Unavailable(
+                "cloud.silent",
+                f"The simulated cloud in {self.root} does not answer.",
+                remedy="Bring its directory back.",
+            ) from error
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
