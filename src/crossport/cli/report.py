@@ -110,7 +110,7 @@ def _bytes(report: MigrationReport) -> Table:
 
 
 def _estimate(report: MigrationReport, estimate: Estimate) -> Table:
-    sent = sum(each.bytes_sent for each in report.moved)
+    read = sum(each.bytes_read for each in report.moved)
     rows = (
         (
             "time",
@@ -124,7 +124,7 @@ def _estimate(report: MigrationReport, estimate: Estimate) -> Table:
             seconds_text(report.outage_s) if report.outage_s is not None else "",
             _off(estimate.outage_s, report.outage_s),
         ),
-        ("bytes", size_text(estimate.size), size_text(sent), _off(estimate.size, sent)),
+        ("data", size_text(estimate.size), size_text(read), _off(estimate.size, read)),
     )
     headers = ("", "ESTIMATE", "ACTUAL", "OFF BY")
     return Table(headers, rows, "Estimate against actual", right=frozenset(headers[1:]))

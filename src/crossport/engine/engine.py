@@ -265,14 +265,22 @@ class Engine:
         return run_rows.record_of(row)
 
     async def wait(self, run_id: str, timeout_s: float) -> RunRecord:
-        """Return the run when its state is final, or as it is after ``timeout_s``."""
+        """Return the run when its state is final, or as it is after ``timeout_s``.
+
+        A database that is away for a moment is waited for; raise Unavailable when the time is over first.
+        """
         deadline = self._clock.monotonic() + timeout_s
         with self._bells.listening(run_id) as bell:
             while True:
-                run = await self.runs.fetch(run_id)
                 left = deadline - self._clock.monotonic()
-                if run.state.final or left <= 0:
-                    return run
+                try:
+                    run = await self.runs.fetch(run_id)
+                except errors.Unavailable:
+                    if left <= 0:
+                        raise
+                else:
+                    if run.state.final or left <= 0:
+                        return run
                 await rung(bell, min(left, LOOK_S))
 
 

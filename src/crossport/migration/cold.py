@@ -19,11 +19,11 @@ from crossport.migration.judge import judged
 from crossport.migration.leg import CERTAIN, PATIENT, How, Leg
 from crossport.migration.outcome import attention, blocked, ended
 from crossport.migration.parts import Parts
-from crossport.migration.step import Exported, Proposed, Room, Timed, between
+from crossport.migration.step import Exported, Moment, Proposed, Room, Timed, between
 from crossport.migration.target_vm import landed, rooms_for, target_vm
 from crossport.migration.teller import telling
 from crossport.migration.way_back import bring_back, clean_up, end_reading
-from crossport.model.artifact import Artifact, Moved, Progress, Role, Way
+from crossport.model.artifact import Artifact, ExportPoint, Moved, Progress, Role, Way
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health
 from crossport.model.mapping import Mapping
@@ -56,6 +56,7 @@ class ColdMigration:
         self._leg = Leg(context, request, parts)
         self._report = MigrationReport(run=context.run, request=request, outcome=RunState.RUNNING)
         self._committed = False
+        self._stopped: Moment | None = None
 
     async def run(self) -> MigrationReport:
         """Migrate; return what happened, whether it was committed, rolled back or cancelled.
@@ -136,7 +137,7 @@ class ColdMigration:
             return await self._finish_test(proposed.vm)
         if request.commit is CommitRule.MANUAL:
             await self._ask()
-        return await self._commit(proposed.vm, vm, exported)
+        return await self._commit(proposed.vm, vm)
 
     async def _reserve(self, vm: VM) -> None:
         async def reserve(act: Act) -> bool:
@@ -159,6 +160,8 @@ class ColdMigration:
 
         found = await self._leg.timed("export", export, Exported, How(phase="image_creation", retry=PATIENT))
         self._phase(found.phase("image_creation"))
+        if proposed.point is not ExportPoint.SNAPSHOT and proposed.vm.power is PowerState.RUNNING:
+            self._stopped = found.began
         await self._leg.hooks("image_creation", after=True, vm=proposed.vm)
         return found
 
@@ -269,7 +272,7 @@ class ColdMigration:
             raise errors.RolledBack("commit.declined" if answer else "commit.deadline", why)
         await self._leg.tell("answered", "A person asked for commit.")
 
-    async def _commit(self, source_vm: VM, vm: VM, exported: Timed[Exported]) -> Timed[bool]:
+    async def _commit(self, source_vm: VM, vm: VM) -> Timed[bool]:
         request = self._request
 
         async def permit(act: Act) -> Statement:
@@ -289,8 +292,7 @@ class ColdMigration:
             "commit-target", open_network, Statement, How(phase="network_setup", retry=CERTAIN)
         )
         self._phase(opened.phase("network_setup"))
-        ran = source_vm.power is PowerState.RUNNING
-        self._set(outage_s=between(exported.began, opened.ended) if ran else 0.0)
+        self._set(outage_s=between(self._stopped, opened.ended) if self._stopped else 0.0)
         self._set(left_behind=await clean_up(self._leg, keep_vm=True))
         await self._announce(source_vm)
         return await self._finish(RunState.DONE, "Committed. The source is off, fenced and kept.")
@@ -323,7 +325,8 @@ class ColdMigration:
         await self._leg.tell("undo", f"{error.text} The source is being brought back.")
         try:
             if not self._request.test:
-                await bring_back(self._leg, proposed.vm)
+                released = await bring_back(self._leg, proposed.vm)
+                self._set(outage_s=between(self._stopped, released.ended) if self._stopped else 0.0)
             left = await clean_up(self._leg, keep_vm=False)
         except errors.Error as second:
             raise attention(second, self._context.run, committed=False) from second

@@ -1,6 +1,7 @@
 """The way back: no permit, then the target's part discarded, then the source as it was; and tidying up."""
 
 from crossport.migration.leg import SURE, Leg
+from crossport.migration.step import Timed
 from crossport.model.permit import Statement
 from crossport.model.run import Act
 from crossport.model.vm import VM
@@ -9,8 +10,8 @@ from crossport.spi.site import Cleaned
 __all__ = ["bring_back", "clean_up", "end_reading"]
 
 
-async def bring_back(leg: Leg, vm: VM) -> None:
-    """Bring the source back. Each side acts only on the statement of the other."""
+async def bring_back(leg: Leg, vm: VM) -> Timed[Statement]:
+    """Bring the source back; return its release. Each side acts only on the statement of the other."""
     request = leg.request
 
     async def withdraw(act: Act) -> Statement:
@@ -26,7 +27,7 @@ async def bring_back(leg: Leg, vm: VM) -> None:
     async def release(act: Act) -> Statement:
         return await (await leg.source()).roll_back(act, request.source, vm.id, other=gone)
 
-    await leg.timed("roll-back-source", release, Statement, SURE)
+    return await leg.timed("roll-back-source", release, Statement, SURE)
 
 
 async def clean_up(leg: Leg, *, keep_vm: bool) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ __all__ = ["Plan", "PlanCheck", "PlanStatus", "PlannedVM", "VmStatus", "Window"]
 
 @record()
 class Window:
-    """When cutovers may happen: between two times of day (``HH:MM``, UTC) on the given weekdays."""
+    """When migrations may begin: between two times of day (``HH:MM``, UTC) on the given weekdays."""
 
     days: tuple[str, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     start: str = "00:00"

@@ -132,7 +132,7 @@ class Phase:
 
 @record()
 class Estimate:
-    """What is expected, or what happened: seconds in all, seconds without an answer, bytes on the wire."""
+    """What is expected: seconds in all, seconds without an answer, bytes of data to read at the source."""
 
     seconds: float
     outage_s: float

@@ -1,5 +1,6 @@
 """What several tests of conversion need."""
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ def open_to_all() -> Callable[[Path], None]:
     """Let any uid pass through a test's directory, which pytest closes to others."""
 
     def opened(path: Path) -> None:
-        for each in (path, *path.parents[:2]):
+        for each in (path, *path.parents):
+            if each.stat().st_mode & stat.S_IXOTH:
+                break
             each.chmod(0o711)
 
     return opened

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,9 @@ async def test_output_is_passed_on_as_it_comes_and_errors_are_kept_within_a_boun
 
 
 @pytest.mark.root
-async def test_an_ordinary_user_is_confined_the_same_way(tmp_path: Path, secret: Path) -> None:
+async def test_an_ordinary_user_is_confined_the_same_way(
+    tmp_path: Path, secret: Path, open_to_all: Callable[[Path], None]
+) -> None:
     work = tmp_path / "work"
     work.mkdir()
     own = work / "own"
@@ -150,9 +153,7 @@ async def test_an_ordinary_user_is_confined_the_same_way(tmp_path: Path, secret:
         Confinement(read=(own,)),
         as_root=False,
     )
-    tmp_path.chmod(0o711)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o711)
+    open_to_all(tmp_path)
     switch = ["setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups", "--"]
     process = await asyncio.create_subprocess_exec(*switch, *line, stdout=-1, stderr=-1)
     stdout, stderr = await process.communicate()

@@ -68,6 +68,13 @@ async def test_an_ill_guest_is_rolled_back(tmp_path: Path):
     await expect_rolled_back(world, await world.migrate(), "check.failed")
 
 
+async def test_the_report_of_a_rollback_says_how_long_the_source_was_away(tmp_path: Path):
+    world = await new_world(tmp_path, guest_health="bad-elsewhere")
+    outage_s = (await world.migrate()).outage_s
+    assert outage_s is not None
+    assert outage_s >= world.request().checks.timeout_s
+
+
 async def test_a_guest_that_will_not_shut_down_stays_where_it_is(tmp_path: Path):
     world = await new_world(tmp_path, guest_shutdown="refuse")
     await expect_rolled_back(world, await world.migrate(), "vm.shutdown.refused")
