@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from crossport import errors
+from crossport.app.sealed import SealedDocuments
 from crossport.engine import Engine, EngineSettings
 from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
 from crossport.migration.control import MeansOfControl, SiteControl
@@ -87,10 +88,12 @@ async def open_site(
     folder = settings.state_dir
     identity = SiteIdentity.open(folder / "identity", settings.name, clock=clock)
     master = MasterKeys.open(folder / "identity" / "master.key", entropy=os.urandom)
-    sealed = SealedSecrets(SealedFiles(folder / "secrets"), master, site=settings.name, entropy=os.urandom)
     engine = Engine(
         EngineSettings(state_dir=folder, node=settings.node, database_url=settings.database_url), clock
     )
+    # Nodes that share a database share the secrets, so that each can take over the runs of another.
+    store = SealedDocuments(engine) if settings.database_url else SealedFiles(folder / "secrets")
+    sealed = SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
     control = SiteControl(
         MeansOfControl(

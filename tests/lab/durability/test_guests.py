@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 from tests.lab.local import clouds
+from tests.unit.migration.test_cold_kill import STEPS
 
 from crossport.clouds.local import destroy
 from crossport.model.vm import PowerState
 from crossport.testing.postgresql import running_postgresql
+from crossport.testing.run import KillPoint
 
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(400)]
 
@@ -36,6 +38,7 @@ PHASES = [
     ["commit-source", "after-call"],
     ["commit-target", "after-call"],
 ]
+EVERYWHERE = [[step, point.value] for step in STEPS for point in KillPoint]
 
 
 class GuestSite:
@@ -140,17 +143,36 @@ def check_report(ended: dict[str, Any]) -> None:
     assert (ended["state"], report["verified"], report["left_behind"]) == ("done", "at rest", []), ended
 
 
-def test_a_guest_arrives_although_its_site_dies_in_every_phase(guests: Guests) -> None:
-    site = guests.site("a", "", PHASES)
+def die_everywhere(guests: Guests, url: str, halts: list[list[str]]) -> None:
+    """Migrate, and kill the site wherever ``halts`` says, one execution after another."""
+    site = guests.site("a", url, halts)
     site.say(migrate="web")
-    for number in range(1, len(PHASES) + 1):
+    for number in range(1, len(halts) + 1):
         guests.until_halted(number)
         site.end()
         assert sum(asyncio.run(guests.running()).values()) <= 1
-        site = guests.site("a", "", PHASES)
+        site = guests.site("a", url, halts)
     site.say(migrate="web")
     check_report(site.hear("ended"))
     asyncio.run(guests.check_end())
+
+
+def test_a_guest_arrives_although_its_site_dies_in_every_phase(guests: Guests) -> None:
+    die_everywhere(guests, "", PHASES)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_guest_arrives_although_its_site_dies_at_every_boundary_of_every_step(guests: Guests) -> None:
+    die_everywhere(guests, "", EVERYWHERE)
+
+
+@pytest.mark.soak
+@pytest.mark.postgresql
+@pytest.mark.timeout(3600)
+def test_a_guest_arrives_although_its_site_dies_everywhere_on_postgresql(guests: Guests) -> None:
+    with running_postgresql() as server:
+        die_everywhere(guests, server.database(), EVERYWHERE)
 
 
 @pytest.mark.postgresql
