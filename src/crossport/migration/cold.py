@@ -12,6 +12,7 @@ to the world but in a step, so that a crash anywhere repeats at most the step in
 """
 
 from dataclasses import replace
+from itertools import count
 
 from crossport import errors
 from crossport.migration.finding import standing
@@ -26,7 +27,6 @@ from crossport.migration.way_back import bring_back, clean_up, end_reading
 from crossport.model.artifact import Artifact, ExportPoint, Moved, Progress, Role, Way
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health
-from crossport.model.mapping import Mapping
 from crossport.model.permit import Statement
 from crossport.model.run import (
     Act,
@@ -129,7 +129,7 @@ class ColdMigration:
         request = self._request
         await self._reserve(proposed.vm)
         exported = await self._export(proposed)
-        moved = await self._copy(exported.value, proposed.mapping)
+        moved = await self._copy(proposed, exported.value)
         artifacts = await self._verify(moved)
         vm = await self._instantiate(proposed, exported.value, artifacts)
         await self._check(vm)
@@ -147,26 +147,30 @@ class ColdMigration:
         await self._leg.timed("reserve", reserve, bool)
 
     async def _export(self, proposed: Proposed) -> Timed[Exported]:
-        request = self._request
-        stop = StopRule(shutdown_s=request.shutdown_s, power_off=request.power_off)
         await self._leg.hooks("image_creation", after=False, vm=proposed.vm)
-
-        async def export(act: Act) -> Exported:
-            site = await self._leg.source()
-            opened, statement = await site.export(
-                act, request.source, proposed.vm.id, point=proposed.point, stop=stop
-            )
-            return Exported(export=opened, statement=statement)
-
-        found = await self._leg.timed("export", export, Exported, How(phase="image_creation", retry=PATIENT))
+        found = await self._leg.timed(
+            "export",
+            lambda act: self._opened(act, proposed),
+            Exported,
+            How(phase="image_creation", retry=PATIENT),
+        )
         self._phase(found.phase("image_creation"))
         if proposed.point is not ExportPoint.SNAPSHOT and proposed.vm.power is PowerState.RUNNING:
             self._stopped = found.began
         await self._leg.hooks("image_creation", after=True, vm=proposed.vm)
         return found
 
-    async def _copy(self, exported: Exported, mapping: Mapping) -> tuple[Moved, ...]:
-        rooms = rooms_for(exported.export, mapping)
+    async def _opened(self, act: Act, proposed: Proposed) -> Exported:
+        """Stop the VM as needed and open it for reading; made again, open it again."""
+        request, site = self._request, await self._leg.source()
+        stop = StopRule(shutdown_s=request.shutdown_s, power_off=request.power_off)
+        export, statement = await site.export(
+            act, request.source, proposed.vm.id, point=proposed.point, stop=stop
+        )
+        return Exported(export=export, statement=statement)
+
+    async def _copy(self, proposed: Proposed, exported: Exported) -> tuple[Moved, ...]:
+        rooms = rooms_for(exported.export, proposed.mapping)
 
         async def prepare(act: Act) -> Room:
             site = await self._leg.target()
@@ -178,7 +182,7 @@ class ColdMigration:
         )
         pairs = list(zip(exported.export.artifacts, first.value.artifacts, strict=True))
         copies = [
-            await self._copy_one(source, target, last=index == len(pairs) - 1)
+            await self._copy_one(proposed, source, target, last=index == len(pairs) - 1)
             for index, (source, target) in enumerate(pairs)
         ]
         upload = replace(first.phase("image_upload"), seconds=between(first.began, copies[-1].ended))
@@ -192,11 +196,15 @@ class ColdMigration:
         self._set(moved=moved)
         return moved
 
-    async def _copy_one(self, source: Artifact, target: Artifact, *, last: bool) -> Timed[Moved]:
+    async def _copy_one(
+        self, proposed: Proposed, source: Artifact, target: Artifact, *, last: bool
+    ) -> Timed[Moved]:
         request, context, parts = self._request, self._context, self._parts
+        attempts = count()
 
         async def copy(act: Act) -> Moved:
-            read = await (await self._leg.source()).ticket(act, request.source, source, Way.READ)
+            now = source if next(attempts) == 0 else await self._opened_again(proposed, source)
+            read = await (await self._leg.source()).ticket(act, request.source, now, Way.READ)
             write = await (await self._leg.target()).ticket(act, request.target, target, Way.WRITE)
             async with telling(context, parts.clock) as report:
                 moved = await parts.mover.move(read, write, report)
@@ -209,6 +217,11 @@ class ColdMigration:
             Moved,
             How(phase="image_upload", begins=False, ends=last, retry=PATIENT, cancellable=True),
         )
+
+    async def _opened_again(self, proposed: Proposed, source: Artifact) -> Artifact:
+        """Return the artifact as it is open now: whoever served it may have died with the last attempt."""
+        opened = await self._opened(self._context.act("export"), proposed)
+        return next((one for one in opened.export.artifacts if one.name == source.name), source)
 
     async def _verify(self, moved: tuple[Moved, ...]) -> tuple[Artifact, ...]:
         async def verify(act: Act) -> Room:

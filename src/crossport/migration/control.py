@@ -41,6 +41,7 @@ from crossport.model.run import (
     Act,
     Created,
     Event,
+    EventKind,
     MigrationReport,
     MigrationRequest,
     RunRecord,
@@ -311,10 +312,14 @@ class SiteControl:
         if isinstance(report, MigrationReport):
             return report
         failure = await self._engine.failure(run)
+        told = [event async for event in self.events(tenant, run, after=0, follow=False)]
         return MigrationReport(
             run=run,
             request=await self._request(run),
             outcome=found.state,
+            phases=tuple(one.phase for one in told if one.kind is EventKind.PHASE_FINISHED and one.phase),
+            findings=tuple(one.finding for one in told if one.finding),
+            total_seconds=max(0.0, found.ended - found.started),
             text=failure.text if failure else found.attention,
             code=failure.code if failure else "",
         )

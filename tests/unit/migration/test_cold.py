@@ -7,9 +7,9 @@ import pytest
 from tests.unit.migration.world import TWIN, World, act, disk_bytes, new_world
 
 from crossport import errors
-from crossport.model.artifact import Progress, Ticket
+from crossport.model.artifact import Export, ExportPoint, Progress, Ticket
 from crossport.model.mapping import MappingRules
-from crossport.model.run import PHASES, CommitRule, Hook, LedgerState, MigrationReport, Mode, RunState
+from crossport.model.run import PHASES, Act, CommitRule, Hook, LedgerState, MigrationReport, Mode, RunState
 from crossport.model.vm import PowerState
 
 
@@ -101,6 +101,22 @@ async def test_a_copy_that_breaks_once_is_made_again(world: World):
     world.mover.fail_times = 1
     assert (await world.migrate()).outcome is RunState.DONE
     assert world.context.calls.count("copy-disk-0") == 2
+
+
+async def test_a_copy_that_is_made_again_opens_the_source_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[str] = []
+    export = world.alpha.export
+
+    async def counted(act: Act, vm_id: str, point: ExportPoint) -> Export:
+        opened.append(act.step)
+        return await export(act, vm_id, point)
+
+    monkeypatch.setattr(world.alpha, "export", counted)
+    world.mover.fail_times = 2
+    assert (await world.migrate()).outcome is RunState.DONE
+    assert opened == ["export"] * 3
 
 
 async def test_a_copy_that_always_breaks_ends_in_rollback(world: World):
