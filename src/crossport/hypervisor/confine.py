@@ -18,6 +18,7 @@ not do: check the tool's input, or hide ``/usr``.
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from pathlib import Path
 from crossport import errors
 from crossport.hypervisor.file_access import lent
 
-__all__ = ["NOBODY", "Completed", "Confinement", "Limits", "command", "run"]
+__all__ = ["NOBODY", "Completed", "Confinement", "Limits", "command", "kill", "run"]
 
 # A numeric uid that no package and no systemd allocation uses (above 2^31 - 2^17, below the 32-bit
 # container range's end).
@@ -33,6 +34,8 @@ NOBODY = 2_147_352_577
 # What is kept of each stream; a tool that writes more loses the oldest part of stderr, the newest of stdout.
 MAX_STDOUT = 16 << 20
 MAX_STDERR = 64 << 10
+# How often a process that was told to stop is looked at; it does at the next tick at the latest.
+_STOP_LOOKS = 10_000
 _PATH = "/usr/bin:/usr/sbin"
 
 
@@ -221,6 +224,46 @@ def _identity(confinement: Confinement, *, as_root: bool) -> list[str]:
     ]
 
 
+def kill(pid: int) -> None:
+    """Kill the tool that was started confined as ``pid``, a child of this process, with all it began.
+
+    bubblewrap asks the kernel to kill its child with it, but a moment after it has made it; killed in
+    between, the child waits for it for ever, with our pipes in its hands. So it is stopped first, and its
+    children are killed by name. Not an error when it is gone.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGSTOP)
+        _wait_stopped(pid)
+        for child in _children(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    os.close(handle)
+
+
+def _wait_stopped(pid: int) -> None:
+    """Return when ``pid`` runs no more: at once, but for a system call that it has to come back from."""
+    for _ in range(_STOP_LOOKS):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state in "TtZX":
+            return
+        os.sched_yield()
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 @contextlib.asynccontextmanager
 async def _started(
     line: Sequence[str], pass_fds: tuple[int, ...]
@@ -243,9 +286,7 @@ async def _started(
         yield process
     finally:
         if process.returncode is None:
-            # bubblewrap's end is the end of the process namespace: the kernel kills everything in it.
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            kill(process.pid)
             await asyncio.shield(process.wait())
 
 

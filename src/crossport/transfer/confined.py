@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import stat
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -41,8 +40,6 @@ class Worker:
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name = name
         self.process = process
-        # asyncio's own kill() may collect the exit status itself, and its watcher then misses it.
-        self._handle = _handle(process.pid)
         self._stderr = bytearray()
         self._draining = asyncio.create_task(self._drain())
 
@@ -78,11 +75,8 @@ class Worker:
         await asyncio.shield(asyncio.ensure_future(self._ended()))
 
     async def _ended(self) -> None:
-        if self._handle >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-            os.close(self._handle)
-            self._handle = -1
+        if self.process.returncode is None:
+            confine.kill(self.process.pid)
         if self.process.stdin is not None:
             self.process.stdin.close()
         # bubblewrap dies first, the kernel then kills what is in its namespace: the pipes end with the last.
@@ -132,14 +126,6 @@ class Worker:
         while stderr is not None and (piece := await stderr.read(4096)):
             self._stderr.extend(piece)
             del self._stderr[:-_STDERR_KEPT]
-
-
-def _handle(pid: int) -> int:
-    """Return a descriptor of the process, -1 when it is gone already."""
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return -1
 
 
 @contextlib.asynccontextmanager

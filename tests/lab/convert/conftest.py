@@ -13,8 +13,7 @@ def open_to_all() -> Callable[[Path], None]:
 
     def opened(path: Path) -> None:
         for each in (path, *path.parents):
-            if each.stat().st_mode & stat.S_IXOTH:
-                break
-            each.chmod(0o711)
+            if not each.stat().st_mode & stat.S_IXOTH:
+                each.chmod(0o711)
 
     return opened

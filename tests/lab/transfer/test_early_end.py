@@ -1,0 +1,20 @@
+"""End a worker in the very moment of its start: nothing of it may stay, whatever bubblewrap was doing."""
+
+import asyncio
+from pathlib import Path
+
+from crossport.model.artifact import DiskRef, Place
+from crossport.transfer import confined
+
+STARTS = 150
+STEP_S = 0.00004  # over all starts, the first 6 ms: the time in which bubblewrap makes its child
+
+
+async def test_a_worker_that_is_ended_while_it_starts_is_gone(tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(4096))
+    ref = DiskRef(kind="file", locator=str(disk), size=4096)
+    for number in range(STARTS):
+        place = Place(cloud="alpha", subnet="VMExportSubnet", address="127.0.0.1")
+        async with asyncio.timeout(10), confined.started("digest", ref, place):
+            await asyncio.sleep(number * STEP_S)
