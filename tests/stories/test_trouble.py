@@ -96,8 +96,8 @@ def test_a_source_that_vanishes_for_a_while_is_waited_for_and_the_run_goes_on(sc
     told = scene.machine.start("run", "watch", run, **scene.more)
     time.sleep(3)
     (scene.root / "gone").rename(scene.root / "alpha")
-    out, _ = told.communicate(timeout=60)
-    assert told.returncode == 0, out
+    out, complaint = told.communicate(timeout=60)
+    assert told.returncode == 0, out + complaint
     assert scene.machine.said("step.retry")
     assert scene.source() == ("stopped", True)
 

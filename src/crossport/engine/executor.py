@@ -37,7 +37,7 @@ FINISHED = frozenset({"SUCCESS", "ERROR"})
 """The library's words for a workflow that it will not execute again."""
 AT_REST = FINISHED | {"ENQUEUED"}
 """There is nothing to resume: some node will take it by itself, or none ever."""
-SHORTEST_SWEEP_S = 1.0
+SHORTEST_SWEEP_S = 5.0
 """What is resumed waits up to a second for a node to take it."""
 
 log = structlog.get_logger("crossport.engine")

@@ -103,7 +103,8 @@ async def test_cancelling_leaves_no_process_behind(lab: Lab) -> None:
         with pytest.raises(asyncio.CancelledError):
             await copy
         assert time.monotonic() - began < 1
-        assert not any(Path(f"/proc/{worker.pid}").exists() for worker in workers)
+        # They are dead; whoever collects the orphans of this machine may take a moment.
+        await until(lambda: not any(Path(f"/proc/{worker.pid}").exists() for worker in workers), 1.5)
 
 
 async def test_workers_end_within_a_second_when_the_mover_is_killed(lab: Lab) -> None:

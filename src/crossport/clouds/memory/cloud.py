@@ -95,6 +95,7 @@ class MemoryCloud:
         by_id = self._store.find("vms", reference, VM) if "/" not in reference else None
         exact = [by_id] if by_id else [vm for vm in self._store.every("vms", VM) if vm.name == reference]
         if not exact:
+            self._constructs()  # a cloud that is gone has lost no VM
             raise errors.NotFound(
                 "vm.unknown",
                 f"{self.name} has no VM {reference}.",
@@ -382,6 +383,7 @@ class MemoryCloud:
     def _known(self, vm_id: str) -> VM:
         vm = self._store.find("vms", vm_id, VM)
         if vm is None:
+            self._constructs()
             raise errors.NotFound("vm.unknown", f"{self.name} has no VM {vm_id}.")
         return vm
 
