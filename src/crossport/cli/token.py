@@ -56,12 +56,12 @@ def list_(*, session: Here) -> None:
 
       crossport token list
     """
-    tokens = session.all(calls.tokens)
+    tokens = sorted(session.all(calls.tokens), key=lambda token: (token.name, token.id))
     rows = tuple(
         (token.id, token.name, token.tenant, token.role.value, " ".join(token.rights), _day(token.expires))
         for token in tokens
     )
-    session.out.result(tokens, Table(("ID", "NAME", "TENANT", "ROLE", "RIGHTS", "EXPIRES"), rows))
+    session.out.result(tuple(tokens), Table(("ID", "NAME", "TENANT", "ROLE", "RIGHTS", "EXPIRES"), rows))
 
 
 @app.command
