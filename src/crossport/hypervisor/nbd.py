@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from crossport import errors
 from crossport.hypervisor import nbd_wire as wire
+from crossport.hypervisor.nbd_status import laid_over
 from crossport.model.artifact import Extent
 
 __all__ = ["NbdDisk", "open_disk"]
@@ -32,13 +33,16 @@ _NO_BUFFER = memoryview(b"")
 def open_disk(locator: str, *, writable: bool, timeout_s: float = 60.0) -> "NbdDisk":
     """Connect and open the export that ``locator`` names (``unix:/path?export=name``, ``tcp:host:port?…``).
 
+    With ``&bitmap=name`` its extents tell what changed by that dirty bitmap of QEMU; of a bitmap that the
+    server does not have, that everything did.
+
     Raise Unavailable when nobody answers, NotFound for an unknown export, Refused when a disk to be written
     is read-only or cannot be flushed, Broken for a server that breaks the protocol.
     """
     address = wire.address_of(locator)
     connection = _connected(address, timeout_s)
     try:
-        export = wire.greet(connection, address.export)
+        export = wire.greet(connection, address.export, address.bitmap)
         if writable and (export.flags & wire.READ_ONLY or not export.flags & wire.CAN_FLUSH):
             raise errors.Refused(
                 "nbd.export.readonly", "The NBD server does not let this disk be written durably."
@@ -64,7 +68,7 @@ class _Request:
     size: int
     buffer: memoryview = _NO_BUFFER
     missing: int = 0
-    status: bytes = b""
+    status: dict[int, bytes] = field(default_factory=dict[int, bytes])
     failure: errors.Error | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -96,16 +100,21 @@ class NbdDisk:
     def look_for_data(self) -> None:
         """Set ``reads_as_zero`` by what the server says of the whole disk; close it when that fails."""
         try:
-            known = self._export.context is not None
+            known = self._export.allocation is not None
             self.reads_as_zero = known and all(extent.zero for extent in self.extents(0, self.size))
         except errors.Error:
             self.close()
             raise
 
+    @property
+    def tracks_changes(self) -> bool:
+        """Whether the server has the bitmap that the locator names."""
+        return self._export.changes is not None
+
     def extents(self, start: int, size: int) -> Iterator[Extent]:
-        """Cover the range; without block status it is one extent of data."""
+        """Cover the range; without block status all is data, and without a bitmap all has changed."""
         self._check(start, size)
-        if self._export.context is None:
+        if not self._contexts():
             if size:
                 yield Extent(start, size)
             return
@@ -115,14 +124,23 @@ class NbdDisk:
             request = self._call(
                 wire.BLOCK_STATUS, first, min(-(-(end - first) // least) * least, _STATUS_STEP)
             )
-            for length, zero in _descriptors(request):
+            for length, zero, changed in self._described(request.status):
                 stop = min(first + length, end)
                 if stop > start:
-                    yield Extent(start, stop - start, zero)
+                    yield Extent(start, stop - start, zero, changed)
                     start = stop
                 first += length
             if start == before:
                 raise wire.malformed("block status of nothing")
+
+    def _contexts(self) -> set[int]:
+        return {each for each in (self._export.allocation, self._export.changes) if each is not None}
+
+    def _described(self, status: dict[int, bytes]) -> Iterator[tuple[int, bool, bool]]:
+        allocation, changes = self._export.allocation, self._export.changes
+        return laid_over(
+            None if allocation is None else status[allocation], None if changes is None else status[changes]
+        )
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from ``start``; the requests for its parts are in flight together."""
@@ -316,9 +334,10 @@ class NbdDisk:
 
     def _receive_status(self, request: _Request, size: int) -> None:
         status = wire.receive(self._connection, size)
-        if request.status or size % 8 != 4 or struct.unpack_from(">I", status)[0] != self._export.context:
+        (context,) = struct.unpack_from(">I", status)
+        if context in request.status or size % 8 != 4 or context not in self._contexts():
             raise wire.malformed("block status that was not asked for")
-        request.status = status[4:]
+        request.status[context] = status[4:]
 
     def _receive_error(self, request: _Request, kind: int, size: int) -> None:
         if not 6 <= size <= _MAX_ERROR_REPLY:
@@ -335,9 +354,8 @@ class NbdDisk:
         return request
 
     def _complete(self, cookie: int, request: _Request) -> None:
-        if not request.failure and (
-            request.missing or (request.command == wire.BLOCK_STATUS and not request.status)
-        ):
+        told = len(request.status) == len(self._contexts()) or request.command != wire.BLOCK_STATUS
+        if not request.failure and (request.missing or not told):
             raise wire.malformed("a reply is not complete")
         with self._state:
             del self._pending[cookie]
@@ -355,13 +373,6 @@ def _part(request: _Request, start: int, size: int) -> memoryview:
         raise wire.malformed("data that was not asked for")
     request.missing -= size
     return request.buffer[at : at + size]
-
-
-def _descriptors(request: _Request) -> Iterator[tuple[int, bool]]:
-    for length, flags in struct.iter_unpack(">II", request.status):
-        if not length:
-            raise wire.malformed("an extent of no bytes")
-        yield length, bool(flags & wire.STATE_ZERO)
 
 
 def _connected(address: wire.Address, timeout_s: float) -> socket.socket:

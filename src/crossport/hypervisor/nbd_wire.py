@@ -8,7 +8,7 @@ is refused.
 import re
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from crossport import errors
@@ -17,7 +17,7 @@ __all__ = ["Address", "Export", "address_of", "greet", "malformed", "receive", "
 
 MAX_OPTION_REPLY = 64 << 10
 MAX_OPTION_REPLIES = 64
-MAX_EXPORT_NAME = 4096
+MAX_NAME = 4000  # of the 4096 that the protocol allows, as a bitmap gets a prefix
 
 REQUEST = struct.Struct(">IHHQQI")
 SIMPLE_REPLY = struct.Struct(">IQ")
@@ -28,6 +28,7 @@ READ, WRITE, DISCONNECT, FLUSH, WRITE_ZEROES, BLOCK_STATUS = 0, 1, 2, 3, 6, 7
 FLAG_DONE = 1
 REPLY_NONE, REPLY_DATA, REPLY_HOLE, REPLY_STATUS, REPLY_ERROR, REPLY_ERROR_OFFSET = 0, 1, 2, 5, 32769, 32770
 STATE_ZERO = 2
+STATE_DIRTY = 1
 READ_ONLY, CAN_FLUSH, CAN_ZERO, CAN_WHOLE = 2, 4, 64, 128
 FLAG_WHOLE = 1 << 2  # NBD_CMD_FLAG_DF
 
@@ -40,15 +41,20 @@ _FIXED_NEWSTYLE, _NO_ZEROES = 1, 2
 _OPT_ABORT, _OPT_GO, _OPT_STRUCTURED, _OPT_SET_META = 2, 7, 8, 10
 _ACK, _INFO, _META, _ERROR_BIT = 1, 3, 4, 1 << 31
 _INFO_EXPORT, _INFO_BLOCK_SIZE = 0, 3
-_CONTEXT = b"base:allocation"
+_ALLOCATION = b"base:allocation"
+_BITMAP = b"qemu:dirty-bitmap:"
 _TCP = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]]+):(\d{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens: ``path`` of a unix socket, or ``host`` and ``port``; and its export's name."""
+    """Where a server listens: ``path`` of a unix socket, or ``host`` and ``port``; and its export's name.
+
+    ``bitmap`` names the dirty bitmap of QEMU that tells what changed, empty for none.
+    """
 
     export: str
+    bitmap: str = ""
     path: str = ""
     host: str = ""
     port: int = 0
@@ -56,32 +62,37 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What the handshake told. ``context`` is the id of block status, None where there is none."""
+    """What the handshake told. A context's id is None where the server does not have it."""
 
     size: int
     flags: int
     structured: bool
-    context: int | None
+    allocation: int | None = None
+    changes: int | None = None
     min_block: int = 1
     max_block: int = 32 << 20
 
 
 def address_of(locator: str) -> Address:
-    """Read ``unix:/path?export=name`` or ``tcp:host:port?export=name``; raise Invalid."""
+    """Read ``unix:/path?export=name`` or ``tcp:host:port?export=name``, and ``&bitmap=name`` after it.
+
+    Paths and names are percent-encoded. Raise Invalid.
+    """
     where, _, query = locator.partition("?")
     kind, _, rest = where.partition(":")
-    export = unquote(query.removeprefix("export="))
-    if query and not query.startswith("export="):
+    names = [each.partition("=") for each in query.split("&")] if query else []
+    if [name for name, _, _ in names] not in ([], ["export"], ["export", "bitmap"]):
         raise _bad_locator(locator)
+    export, bitmap = ([unquote(value) for _, _, value in names] + ["", ""])[:2]
     if kind == "unix" and rest.startswith("/"):
-        return Address(export, path=unquote(rest))
+        return Address(export, bitmap, path=unquote(rest))
     tcp = _TCP.fullmatch(rest) if kind == "tcp" else None
     if tcp is None or not 0 < int(tcp[2]) < 1 << 16:
         raise _bad_locator(locator)
-    return Address(export, host=tcp[1].strip("[]"), port=int(tcp[2]))
+    return Address(export, bitmap, host=tcp[1].strip("[]"), port=int(tcp[2]))
 
 
-def greet(connection: socket.socket, name: str) -> Export:
+def greet(connection: socket.socket, name: str, bitmap: str = "") -> Export:
     """Shake hands and open export ``name``; raise NotFound, Broken for a server that breaks the rules."""
     magic, options, flags = _GREETING.unpack(receive(connection, _GREETING.size))
     if magic != b"NBDMAGIC" or options != _OPTION_MAGIC or not flags & _FIXED_NEWSTYLE:
@@ -89,8 +100,14 @@ def greet(connection: socket.socket, name: str) -> Export:
     short = flags & _NO_ZEROES
     connection.sendall(struct.pack(">I", _FIXED_NEWSTYLE | short))
     structured = _structured(connection)
-    context = _allocation_context(connection, name) if structured else None
-    return _opened(connection, name, structured, context)
+    contexts = _contexts(connection, name, bitmap) if structured else {}
+    export = _opened(connection, name)
+    return replace(
+        export,
+        structured=structured,
+        allocation=contexts.get(_ALLOCATION),
+        changes=contexts.get(_BITMAP + bitmap.encode()),
+    )
 
 
 def send(connection: socket.socket, head: bytes, body: bytes | memoryview = b"") -> None:
@@ -133,21 +150,24 @@ def _structured(connection: socket.socket) -> bool:
     return kind == _ACK
 
 
-def _allocation_context(connection: socket.socket, name: str) -> int | None:
-    encoded = _name(name)
-    query = struct.pack(">II", 1, len(_CONTEXT)) + _CONTEXT
-    connection.sendall(_option_head(_OPT_SET_META, encoded + query))
-    context = None
+def _contexts(connection: socket.socket, name: str, bitmap: str) -> dict[bytes, int]:
+    """Ask for block status, and for the bitmap if one is named; return the ids of those that there are."""
+    wanted = [_ALLOCATION, _BITMAP + _checked(bitmap)] if bitmap else [_ALLOCATION]
+    queries = b"".join(struct.pack(">I", len(each)) + each for each in wanted)
+    connection.sendall(_option_head(_OPT_SET_META, _name(name) + struct.pack(">I", len(wanted)) + queries))
+    contexts = dict[bytes, int]()
     for _ in range(MAX_OPTION_REPLIES):
         kind, data = _option_reply(connection, _OPT_SET_META)
-        if kind == _META and len(data) > 4 and data[4:] == _CONTEXT:
-            (context,) = struct.unpack_from(">I", data)
+        if kind == _META and len(data) > 4 and data[4:] in wanted:
+            (contexts[data[4:]],) = struct.unpack_from(">I", data)
         elif kind != _META:
-            return context if kind == _ACK else None
+            if len(set(contexts.values())) < len(contexts):
+                raise malformed("two kinds of block status under one number")
+            return contexts if kind == _ACK else {}
     raise malformed("it answers an option without end")
 
 
-def _opened(connection: socket.socket, name: str, structured: bool, context: int | None) -> Export:
+def _opened(connection: socket.socket, name: str) -> Export:
     data = _name(name) + struct.pack(">HH", 1, _INFO_BLOCK_SIZE)
     connection.sendall(_option_head(_OPT_GO, data))
     size, flags, blocks = -1, 0, (1, 32 << 20)
@@ -156,7 +176,7 @@ def _opened(connection: socket.socket, name: str, structured: bool, context: int
         if kind == _ACK:
             if size < 0:
                 raise malformed("it opened an export without telling its size")
-            return Export(size, flags, structured, context, *blocks)
+            return Export(size, flags, structured=False, min_block=blocks[0], max_block=blocks[1])
         if kind & _ERROR_BIT:
             raise errors.NotFound(
                 "nbd.export.unknown",
@@ -196,16 +216,23 @@ def _option_reply(connection: socket.socket, option: int) -> tuple[int, bytes]:
 
 
 def _name(name: str) -> bytes:
-    encoded = name.encode()
-    if len(encoded) > MAX_EXPORT_NAME:
-        raise errors.Invalid("nbd.locator.invalid", "The export's name is too long.", field="ref.locator")
+    encoded = _checked(name)
     return struct.pack(">I", len(encoded)) + encoded
+
+
+def _checked(name: str) -> bytes:
+    encoded = name.encode()
+    if len(encoded) > MAX_NAME:
+        raise errors.Invalid(
+            "nbd.locator.invalid", "The name of an export or bitmap is too long.", field="ref.locator"
+        )
+    return encoded
 
 
 def _bad_locator(locator: str) -> errors.Invalid:
     return errors.Invalid(
         "nbd.locator.invalid",
         f"{locator!r} is no address of an NBD server.",
-        remedy="Write unix:/path?export=name or tcp:host:port?export=name.",
+        remedy="Write unix:/path?export=NAME or tcp:host:port?export=NAME, then &bitmap=NAME for changes.",
         field="ref.locator",
     )

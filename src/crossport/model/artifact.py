@@ -32,11 +32,15 @@ class Role(StrEnum):
 
 @record(kw_only=False)
 class Extent:
-    """``size`` bytes from ``start``; ``zero`` when they certainly read as zero."""
+    """``size`` bytes from ``start``; ``zero`` when they certainly read as zero.
+
+    Not ``changed`` when they are certainly the same as at the mark that the reader compares with.
+    """
 
     start: int
     size: int
     zero: bool = False
+    changed: bool = True
 
 
 @record()
@@ -44,8 +48,8 @@ class DiskRef:
     """Where bytes lie, for a gateway to open: never a cloud login, never opened by the control plane.
 
     ``kind`` chooses the opener from a registry (``nbd``, ``file``, ``memory``), ``locator`` is its own
-    (for ``nbd``: ``unix:/path`` or ``tcp:host:port``, then ``?export=name``). ``secret_ref`` names a
-    short-lived secret that comes with the ticket.
+    (for ``nbd``: ``unix:/path`` or ``tcp:host:port``, then ``?export=name`` and, to tell what changed,
+    ``&bitmap=name``). ``secret_ref`` names a short-lived secret that comes with the ticket.
     """
 
     kind: str

@@ -10,6 +10,7 @@ import pytest
 
 from crossport import errors
 from crossport.hypervisor import nbd
+from crossport.hypervisor.nbd_status import laid_over
 from crossport.hypervisor.nbd_wire import address_of
 
 GREETING = b"NBDMAGICIHAVEOPT" + struct.pack(">H", 3)
@@ -24,6 +25,8 @@ def option_reply(option: int, kind: int, data: bytes = b"", size: int | None = N
 CONTEXT = option_reply(10, 4, struct.pack(">I", 7) + b"base:allocation") + option_reply(10, 1)
 OPENED = option_reply(7, 3, struct.pack(">HQH", 0, SIZE, 1 | 4 | 64)) + option_reply(7, 1)
 SOUND = [GREETING, option_reply(8, 1), CONTEXT, OPENED]
+BITMAP = option_reply(10, 4, struct.pack(">I", 8) + b"qemu:dirty-bitmap:mark")
+TRACKED = [GREETING, option_reply(8, 1), BITMAP + CONTEXT, OPENED]
 
 
 def structured(kind: int, data: bytes, *, flags: int = 1, cookie: int = 1, size: int | None = None) -> bytes:
@@ -173,6 +176,59 @@ def test_bad_block_status_is_refused(lie: Lie, answer: bytes) -> None:
     disk.close()
 
 
+ZERO, DIRTY, BOTH = 2, 1, 3
+
+
+def both(allocation: bytes, changes: bytes) -> bytes:
+    return structured(5, allocation, flags=0) + structured(5, changes)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        structured(5, struct.pack(">III", 7, SIZE, 0)),
+        structured(5, struct.pack(">III", 8, SIZE, 0)),
+        both(struct.pack(">III", 7, SIZE, 0), struct.pack(">III", 7, SIZE, 0)),
+        both(struct.pack(">III", 8, SIZE, 0), struct.pack(">III", 8, SIZE, 0)),
+        both(struct.pack(">III", 7, SIZE, 0), struct.pack(">III", 9, SIZE, 0)),
+        both(struct.pack(">III", 7, SIZE, 0), struct.pack(">III", 8, 0, 0)),
+    ],
+    ids=["no-changes", "no-allocation", "twice", "changes-twice", "other-context", "empty-extent"],
+)
+def test_half_of_what_was_asked_of_a_tracked_disk_is_refused(lie: Lie, answer: bytes) -> None:
+    disk = nbd.open_disk(lie([*TRACKED, answer]) + "&bitmap=mark", writable=False, timeout_s=2)
+    with pytest.raises(errors.Broken, match=r"nbd\.server\.malformed"):
+        list(disk.extents(0, SIZE))
+    disk.close()
+
+
+def test_two_contexts_under_one_number_are_refused(lie: Lie) -> None:
+    same = BITMAP.replace(struct.pack(">I", 8) + b"qemu", struct.pack(">I", 7) + b"qemu")
+    locator = lie([GREETING, option_reply(8, 1), same + CONTEXT, OPENED]) + "&bitmap=mark"
+    with pytest.raises(errors.Broken, match=r"nbd\.server\.malformed"):
+        nbd.open_disk(locator, writable=False, timeout_s=2)
+
+
+def test_a_bitmap_that_nobody_asked_for_is_not_taken(lie: Lie) -> None:
+    disk = nbd.open_disk(lie(TRACKED), writable=False, timeout_s=2)
+    assert not disk.tracks_changes
+    disk.close()
+
+
+def test_both_kinds_of_status_are_laid_over_each_other() -> None:
+    allocation = struct.pack(">IIIIII", 100, 0, 50, ZERO, 80, BOTH)
+    changes = struct.pack(">IIIIII", 30, DIRTY, 90, 0, 60, DIRTY)
+    assert list(laid_over(allocation, changes)) == [
+        (30, False, True),
+        (70, False, False),
+        (20, True, False),
+        (30, True, True),
+        (30, True, True),
+    ]
+    assert list(laid_over(allocation, None)) == [(100, False, True), (50, True, True), (80, True, True)]
+    assert list(laid_over(None, changes)) == [(30, False, True), (90, False, False), (60, False, True)]
+
+
 def test_an_extent_beyond_the_end_is_cut(lie: Lie) -> None:
     answer = structured(5, struct.pack(">III", 7, 0xFFFFFFFF, 2))
     disk = nbd.open_disk(lie([*SOUND, answer]), writable=False, timeout_s=2)
@@ -204,6 +260,9 @@ def test_a_server_that_does_not_flush_is_not_written_to(lie: Lie) -> None:
         "tcp:host:99999",
         "tcp::1",
         "unix:/s?name=x",
+        "unix:/s?export=x&y",
+        "unix:/s?bitmap=x",
+        "unix:/s?export=x&bitmap=y&bitmap=z",
         "http:/s",
         "tcp:a:b:1",
     ],
@@ -214,7 +273,8 @@ def test_a_bad_locator_is_refused(locator: str) -> None:
 
 
 def test_a_locator_may_hold_any_export_name() -> None:
-    assert address_of("unix:/a%20b.sock?export=disk%3F0&x").export == "disk?0&x"
+    assert address_of("unix:/a%20b.sock?export=disk%3F0%26x").export == "disk?0&x"
+    assert address_of("unix:/s?export=disk&bitmap=a%26b%3D").bitmap == "a&b="
     address = address_of("tcp:[::1]:10809?export=")
     assert (address.host, address.port, address.export) == ("::1", 10809, "")
 
