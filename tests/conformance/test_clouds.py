@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from crossport.clouds.memory import MemoryCloud
-from crossport.model.artifact import Artifact
+from crossport.model.artifact import Artifact, Extent
 from crossport.model.health import Probe, ProbeKind
 from crossport.model.vm import VM
 from crossport.testing.conformance import cloud as suite
 from crossport.testing.conformance import cloud_moving as moving
+from crossport.testing.conformance.cloud_tracking import ChangeTrackerConformance
 from crossport.testing.file_disk import FileDisks
 from crossport.testing.world import ALPHA, web_vm
 
@@ -36,6 +37,14 @@ class SimulatedStage:
         reader.close()
         return bytes(content)
 
+    async def extents(self, artifact: Artifact) -> list[Extent]:
+        return list(FileDisks().open_reader(artifact.ref).extents(0, artifact.ref.size))
+
+    async def scribble(self, vm: VM, start: int, content: bytes) -> None:
+        with self.cloud.disk_path(vm.disks[0].id).open("r+b") as disk:
+            disk.seek(start)
+            disk.write(content)
+
     async def fill(self, artifact: Artifact, content: bytes) -> None:
         writer = FileDisks().open_writer(artifact.ref)
         writer.write(0, content)
@@ -53,6 +62,7 @@ class TestSimulatedCloud(
     suite.ConsoleConformance,
     suite.GatewayHostConformance,
     moving.ExporterConformance,
+    ChangeTrackerConformance,
     moving.ImporterConformance,
 ):
     @pytest.fixture

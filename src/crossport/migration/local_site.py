@@ -11,7 +11,7 @@ from typing import TypeVar
 from crossport import errors
 from crossport.migration.end import Ends, Hold, Landing
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent
-from crossport.model.artifact import Artifact, Export, ExportPoint, Moved, Ticket, Way
+from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
 from crossport.model.permit import Fence, Statement, StatementKind
 from crossport.model.record import record
@@ -19,6 +19,7 @@ from crossport.model.run import Act, Created, LedgerState
 from crossport.model.vm import VM, PowerState
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import (
+    ChangeTracker,
     Cloud,
     Console,
     Exporter,
@@ -41,7 +42,10 @@ __all__ = ["LocalSite", "SiteParts", "able"]
 
 T = TypeVar("T")
 
-ABILITIES = (Inventory, Power, Fencer, Exporter, Importer, Prober, GatewayHost, Console, Provisioner)
+ABILITIES = (
+    *(Inventory, Power, Fencer, Exporter, ChangeTracker, Importer),
+    *(Prober, GatewayHost, Console, Provisioner),
+)
 TICKET_LIFETIME_S = 6 * 3600.0
 TICKET_SLACK = 64 << 20  # bytes beyond the artifact's size that may cross: framing and chunks sent again
 
@@ -134,20 +138,29 @@ class LocalSite:
                 ) from None
 
     async def export(
-        self, act: Act, cloud: str, vm: str, *, point: ExportPoint, stop: StopRule
+        self,
+        act: Act,
+        cloud: str,
+        vm: str,
+        *,
+        point: ExportPoint,
+        stop: StopRule,
+        marks: Marks | None = None,
     ) -> tuple[Export, Statement | None]:
         """Stop, fence and open the VM for reading."""
         driver = await self._connect(cloud)
         found = await able(driver, Inventory).vm(vm)
         await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="export", name=found.id))
+        if marks is not None:
+            await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="tracking", name=found.id))
         if point is ExportPoint.SNAPSHOT:
-            return await able(driver, Exporter).export(act, found.id, point), None
+            return await _opened(act, driver, found, point, marks), None
         hold = await self._ends.begin_hold(act.run, Hold(cloud=cloud, vm=found.id, was=found.power))
         if hold.state is SourceState.FREE:
             await self._stop(act, driver, found, point, stop)
         fence = await able(driver, Fencer).fence(act, found.id)
         kind = await self._ends.source(act.run, SourceEvent.HOLD, fence=fence)
-        exported = await able(driver, Exporter).export(act, found.id, point)
+        exported = await _opened(act, driver, found, point, marks)
         return exported, self._statement(act, kind, found.id, fence)
 
     async def _stop(self, act: Act, driver: Cloud, vm: VM, point: ExportPoint, stop: StopRule) -> None:
@@ -335,6 +348,8 @@ class LocalSite:
     async def _remove(self, act: Act, driver: Cloud, thing: Created) -> None:
         if thing.kind == "export":
             await able(driver, Exporter).end_export(act, thing.name)
+        elif thing.kind == "tracking":
+            await able(driver, ChangeTracker).end_tracking(act, thing.name)
         elif thing.id or thing.kind not in {"vm", "volume"}:
             await able(driver, Importer).remove(act, thing)
 
@@ -356,6 +371,12 @@ class LocalSite:
             made=self._clock.wall(),
             fence=fence or Fence(),
         )
+
+
+async def _opened(act: Act, driver: Cloud, vm: VM, point: ExportPoint, marks: Marks | None) -> Export:
+    if marks is None:
+        return await able(driver, Exporter).export(act, vm.id, point)
+    return await able(driver, ChangeTracker).export_changes(act, vm.id, point, marks)
 
 
 def _expect(statement: Statement, act: Act, kinds: Iterable[StatementKind]) -> None:

@@ -11,6 +11,7 @@ __all__ = [
     "Export",
     "ExportPoint",
     "Extent",
+    "Marks",
     "Moved",
     "Place",
     "Progress",
@@ -83,6 +84,18 @@ class Export:
     vm: VM
     point: ExportPoint
     artifacts: tuple[Artifact, ...]
+
+
+@record()
+class Marks:
+    """Which changes an export tells, and from where on further ones are tracked.
+
+    ``since`` names the mark behind which changes count, empty: everything counts. ``mark`` names the one that
+    is set at the moment of the export, empty: none.
+    """
+
+    since: str = ""
+    mark: str = ""
 
 
 @record()

@@ -13,7 +13,7 @@ Rules for every implementation:
 
 from typing import Protocol, runtime_checkable
 
-from crossport.model.artifact import Artifact, Export, ExportPoint, Place, Role, Way
+from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Place, Role, Way
 from crossport.model.construct import Constructs
 from crossport.model.health import Probe, ProbeResult
 from crossport.model.permit import Fence
@@ -22,6 +22,7 @@ from crossport.model.run import Act, Created
 from crossport.model.vm import VM
 
 __all__ = [
+    "ChangeTracker",
     "Cloud",
     "Console",
     "Exporter",
@@ -130,6 +131,29 @@ class Exporter(Protocol):
 
     async def end_export(self, act: Act, vm_id: str) -> None:
         """Close what the run opened for reading and remove what it made for that. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class ChangeTracker(Protocol):
+    """Telling which parts of a VM's disks were written since a mark, so that a copy can follow a running VM.
+
+    A mark is a moment with a name, the run's own. It outlasts exports, power cycles and its setter's death,
+    or it is lost. What may have been written behind it is told as changed, and sometimes more; never less.
+    """
+
+    async def export_changes(self, act: Act, vm_id: str, point: ExportPoint, marks: Marks) -> Export:
+        """Open the VM as ``Exporter.export`` does; the disks' references tell what changed.
+
+        Extents that are certainly the same as at ``marks.since`` are told as not changed; of a mark that is
+        not known or was lost, everything is told as changed. ``marks.mark`` is set at the moment of the
+        export, between two writes of the guest. A mark that was set before stays where it was set: made
+        again, the call may open a later moment. Marks other than these two are forgotten.
+        """
+        ...
+
+    async def end_tracking(self, act: Act, vm_id: str) -> None:
+        """Forget all marks of the run. Exports stay open. Not an error when there are none, or no VM."""
         ...
 
 

@@ -7,7 +7,7 @@ what it made for the run and can clean it alone.
 
 from typing import Protocol
 
-from crossport.model.artifact import Artifact, Export, ExportPoint, Moved, Ticket, Way
+from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Ticket, Way
 from crossport.model.construct import Constructs
 from crossport.model.finding import Finding
 from crossport.model.health import Health, HealthChecks
@@ -65,12 +65,20 @@ class Site(Protocol):
         ...
 
     async def export(
-        self, act: Act, cloud: str, vm: str, *, point: ExportPoint, stop: StopRule
+        self,
+        act: Act,
+        cloud: str,
+        vm: str,
+        *,
+        point: ExportPoint,
+        stop: StopRule,
+        marks: Marks | None = None,
     ) -> tuple[Export, Statement | None]:
         """Stop or suspend the VM as ``point`` needs, fence it, and open it for reading.
 
-        The statement says that it is stopped and fenced; a snapshot has none. Raise errors.RolledBack
-        (``vm.shutdown.refused``) when the guest would not stop and the rule forbids pulling the plug.
+        With ``marks``, the references tell what changed (see ChangeTracker). The statement says that it is
+        stopped and fenced; a snapshot has none. Raise errors.RolledBack (``vm.shutdown.refused``) when the
+        guest would not stop and the rule forbids pulling the plug.
         """
         ...
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crossport import errors
 from crossport.model.artifact import DiskRef, Extent
+from crossport.model.locator import changes_laid_over, file_of
 
 __all__ = ["FileDisks", "OpenFileDisk"]
 
@@ -13,7 +14,9 @@ __all__ = ["FileDisks", "OpenFileDisk"]
 class OpenFileDisk:
     """One opening of a file: a BlockReader, and a BlockWriter if it was opened for writing."""
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(self, locator: str, *, writable: bool) -> None:
+        name, self._changed = file_of(locator)
+        path = Path(name)
         try:
             self._descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         except FileNotFoundError as error:
@@ -22,7 +25,10 @@ class OpenFileDisk:
         self.reads_as_zero = writable and os.fstat(self._descriptor).st_blocks == 0
 
     def extents(self, start: int, size: int) -> Iterator[Extent]:
-        """Cover the range as the file system tells data from holes."""
+        """Cover the range as the file system tells data from holes, and the locator what changed."""
+        return changes_laid_over(self._allocated(start, size), self._changed)
+
+    def _allocated(self, start: int, size: int) -> Iterator[Extent]:
         position, end = start, start + size
         while position < end:
             data = self._seek(position, os.SEEK_DATA, end)
@@ -72,12 +78,12 @@ class OpenFileDisk:
 
 
 class FileDisks:
-    """Opens references of kind ``file``, whose locator is a path."""
+    """Opens references of kind ``file`` (see `crossport.model.locator`)."""
 
     def open_reader(self, ref: DiskRef) -> OpenFileDisk:
         """Open a disk for reading."""
-        return OpenFileDisk(Path(ref.locator), writable=False)
+        return OpenFileDisk(ref.locator, writable=False)
 
     def open_writer(self, ref: DiskRef) -> OpenFileDisk:
         """Open a disk for writing."""
-        return OpenFileDisk(Path(ref.locator), writable=True)
+        return OpenFileDisk(ref.locator, writable=True)

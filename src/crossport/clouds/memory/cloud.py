@@ -9,8 +9,9 @@ import dataclasses
 from pathlib import Path
 
 from crossport import errors
+from crossport.clouds.memory import tracking
 from crossport.clouds.memory.store import Store
-from crossport.model.artifact import Artifact, DiskRef, Export, ExportPoint, Place, Role, Way
+from crossport.model.artifact import Artifact, DiskRef, Export, ExportPoint, Marks, Place, Role, Way
 from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET, Constructs, Quota
 from crossport.model.health import Probe, ProbeResult
 from crossport.model.permit import Fence
@@ -213,26 +214,32 @@ class MemoryCloud:
         """Open the disks; a snapshot is a copy made now."""
         with self._store.locked():
             self._admit(act)
-            vm = self._known(vm_id)
-            wanted = {ExportPoint.STOPPED: PowerState.STOPPED, ExportPoint.SUSPENDED: PowerState.SUSPENDED}
-            if point in wanted and vm.power is not wanted[point]:
-                raise errors.Conflict("vm.power.wrong", f"{vm.name} is {vm.power}, not {wanted[point]}.")
-            artifacts = [
-                Artifact(role=Role.DISK, name=f"disk-{i}", ref=self._readable(act, disk, point))
-                for i, disk in enumerate(vm.disks)
-                if not disk.seed
-            ]
-            if point is ExportPoint.SUSPENDED:
-                ref = DiskRef(kind="file", locator=str(self._store.disk(f"{vm.id}-memory")), size=65536)
-                artifacts.append(Artifact(role=Role.MEMORY, name="memory", ref=ref))
-            return Export(vm=vm, point=point, artifacts=tuple(artifacts))
+            return self._exported(vm_id, point, f"{act.run}-{act.step}")
 
-    def _readable(self, act: Act, disk: Disk, point: ExportPoint) -> DiskRef:
+    def _exported(self, vm_id: str, point: ExportPoint, moment: str) -> Export:
+        """Open the disks; copies for a snapshot have names that begin with ``moment``."""
+        vm = self._known(vm_id)
+        wanted = {ExportPoint.STOPPED: PowerState.STOPPED, ExportPoint.SUSPENDED: PowerState.SUSPENDED}
+        if point in wanted and vm.power is not wanted[point]:
+            raise errors.Conflict("vm.power.wrong", f"{vm.name} is {vm.power}, not {wanted[point]}.")
+        artifacts = [
+            Artifact(role=Role.DISK, name=f"disk-{i}", ref=self._readable(disk, point, moment))
+            for i, disk in enumerate(vm.disks)
+            if not disk.seed
+        ]
+        if point is ExportPoint.SUSPENDED:
+            ref = DiskRef(kind="file", locator=str(self._store.disk(f"{vm.id}-memory")), size=65536)
+            artifacts.append(Artifact(role=Role.MEMORY, name="memory", ref=ref))
+        return Export(vm=vm, point=point, artifacts=tuple(artifacts))
+
+    def _readable(self, disk: Disk, point: ExportPoint, moment: str) -> DiskRef:
         path = self._store.disk(disk.id)
         if point is ExportPoint.SNAPSHOT:
-            copy = self._store.disk(f"{_made(act, disk.id)}-snapshot")
+            copy = self._store.disk(f"{moment}-{disk.id}-snapshot")
             if not copy.exists():
-                copy.write_bytes(path.read_bytes())
+                fresh = copy.with_suffix(".new")
+                fresh.write_bytes(path.read_bytes())
+                fresh.replace(copy)
             path = copy
         return DiskRef(kind="file", locator=str(path), size=disk.size)
 
@@ -240,8 +247,28 @@ class MemoryCloud:
         """Remove the run's snapshots."""
         with self._store.locked():
             self._admit(act)
-            for path in (self._store.root / "disks").glob(f"{act.run}-*-snapshot"):
+            self._drop_snapshots(act)
+
+    def _drop_snapshots(self, act: Act, *, but: str = "") -> None:
+        for path in (self._store.root / "disks").glob(f"{act.run}-*-snapshot"):
+            if not but or not path.name.startswith(f"{but}-"):
                 path.unlink(missing_ok=True)
+
+    # ChangeTracker
+    async def export_changes(self, act: Act, vm_id: str, point: ExportPoint, marks: Marks) -> Export:
+        """Open the disks; what changed is found by comparing them with what they held at the mark."""
+        with self._store.locked():
+            self._admit(act)
+            moment = f"{act.run}-{marks.mark or act.step}"
+            self._drop_snapshots(act, but=moment)
+            export = self._exported(vm_id, point, moment)
+            return tracking.tracked(self._store, act.run, export, marks)
+
+    async def end_tracking(self, act: Act, vm_id: str) -> None:
+        """Forget the run's marks."""
+        with self._store.locked():
+            self._admit(act)
+            tracking.forget_marks(self._store, act.run, vm_id)
 
     # Importer
     async def prepare_import(self, act: Act, rooms: tuple[RoomFor, ...]) -> tuple[Artifact, ...]:

@@ -29,6 +29,8 @@ __all__ = [
     "ProberConformance",
     "ProvisionerConformance",
     "StagedConformance",
+    "act",
+    "made_vm",
     "refused_as_old",
 ]
 
