@@ -26,7 +26,7 @@ from typing import Any
 
 from crossport.app import log
 from crossport.app.clock import SystemClock
-from crossport.identity import SiteIdentity
+from crossport.transfer.confined import LocalHost
 from crossport.transfer.rate_probe import WorkerRateProbe
 from crossport.transfer.simple import SimpleMover
 from laboratory import GUESTS, Guest, laboratory
@@ -132,9 +132,9 @@ def _cpu_s(pid: int) -> float:
 async def _own_time(folder: Path, cache: Path, guest: Guest, runs: int) -> dict[str, Any]:
     """Migrate with every call to the outside timed; what remains of the wall time is Crossport's own."""
     clock, calls = SystemClock(), Intervals()
-    identity = SiteIdentity.open(folder / "control" / "identity", "bench", clock=clock)
-    mover = TimedMover(SimpleMover(identity, clock), calls)
-    probe = WorkerRateProbe(identity, clock)
+    host = LocalHost()
+    mover = TimedMover(SimpleMover(host, clock), calls)
+    probe = WorkerRateProbe(host, clock)
     rows: list[dict[str, Any]] = []
     async with laboratory(folder, mover=mover, probe=probe, connects=timed_driver(calls)) as lab:
         vm = await lab.guest(guest, cache)

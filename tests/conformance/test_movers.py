@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from crossport.identity import SiteIdentity
 from crossport.model.artifact import DiskRef, Place, Way
 from crossport.testing.conformance.mover import DigestingMover, MoverConformance
 from crossport.testing.memory_disk import MemoryDisks
 from crossport.testing.mover import MemoryMover
 from crossport.testing.unix_socket import wait_until_it_listens
+from crossport.transfer.confined import LocalHost
 from crossport.transfer.simple import SimpleMover
 
 
@@ -73,8 +73,7 @@ class FileBench(HerePlace):
     """Sparse plain files."""
 
     def __init__(self, directory: Path) -> None:
-        identity = SiteIdentity.open(directory / "identity", "north", clock=MachineClock())
-        self.mover: DigestingMover = SimpleMover(identity, MachineClock())
+        self.mover: DigestingMover = SimpleMover(LocalHost(), MachineClock())
         self.directory = directory
         self._numbers = itertools.count()
 

@@ -24,6 +24,7 @@ from crossport.spi.cloud import Cloud
 from crossport.spi.driver import GROUP, Connect
 from crossport.spi.mover import Mover
 from crossport.spi.secret import Secrets
+from crossport.transfer.confined import LocalHost
 from crossport.transfer.rate_probe import WorkerRateProbe
 from crossport.transfer.simple import SimpleMover
 
@@ -95,16 +96,17 @@ async def open_site(
     store = SealedDocuments(engine) if settings.database_url else SealedFiles(folder / "secrets")
     sealed = SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
+    host = LocalHost()
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
             engine=engine,
             registry=registry,
-            mover=mover or SimpleMover(identity, clock),
+            mover=mover or SimpleMover(host, clock),
             hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
             clock=clock,
             token=lambda: secrets.token_hex(16),
-            probe=probe if mover else probe or WorkerRateProbe(identity, clock),
+            probe=probe if mover else probe or WorkerRateProbe(host, clock),
         )
     )
     async with engine:

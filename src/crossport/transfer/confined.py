@@ -11,18 +11,20 @@ import os
 import re
 import stat
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import crossport
 from crossport import errors
 from crossport.hypervisor import confine, nbd_wire
 from crossport.hypervisor.file_access import lent
 from crossport.model.artifact import DiskRef, Place
-from crossport.transfer.job import MAX_LINE, failure_from
+from crossport.transfer import credential
+from crossport.transfer.host import Way, Worker
+from crossport.transfer.job import MAX_LINE
 
-__all__ = ["Worker", "started"]
+__all__ = ["LocalHost", "LocalPipe", "piped"]
 
 # A worker tells its progress four times a second; one that says nothing for this long hangs.
 SILENT_S = 60.0
@@ -31,44 +33,25 @@ _END_S = 30.0
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*|/[A-Za-z0-9_./-]+")
 _LIMITS = confine.Limits(address_space=4 << 30, cpu_s=None, open_files=64)
 
-Way: TypeAlias = Literal["send", "receive", "digest"]
 
+class LocalPipe:
+    """The standard input and output of a worker of this machine."""
 
-class Worker:
-    """A running worker, as its starter sees it."""
-
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, certificate: str) -> None:
         self.name = name
         self.process = process
+        self.certificate = certificate
         self._stderr = bytearray()
         self._draining = asyncio.create_task(self._drain())
 
     async def give(self, line: bytes) -> None:
-        """Hand the worker its job."""
+        """Hand the worker a line; what it said last tells why when it is gone."""
         stdin = self.process.stdin
         if stdin is None:
             raise RuntimeError("a worker is started with a pipe")
-        with contextlib.suppress(ConnectionError):  # it died: what it said last tells why
+        with contextlib.suppress(ConnectionError):
             stdin.write(line)
             await stdin.drain()
-
-    async def event(self, name: str, on_progress: Callable[[dict[str, Any]], None] | None = None) -> Any:
-        """Return the event ``name``, passing on progress meanwhile.
-
-        Raise the error that the worker told, Unavailable when it died or hangs.
-        """
-        while True:
-            said = await self._said()
-            match said.get("event"):
-                case "progress":
-                    if on_progress is not None:
-                        on_progress(said)
-                case "failed":
-                    raise failure_from(said)
-                case other if other == name:
-                    return said
-                case other:
-                    raise errors.Broken("transfer.worker.malformed", f"{self.name} said {str(other)[:40]!r}.")
 
     async def end(self) -> None:
         """Kill it with everything in its process namespace, and wait for its end."""
@@ -93,7 +76,8 @@ class Worker:
                 remedy="Its storage hangs, most likely: look at the kernel's log.",
             ) from error
 
-    async def _said(self) -> dict[str, Any]:
+    async def said(self) -> dict[str, Any]:
+        """Return what the worker says next; raise Unavailable when it died or hangs, Broken for no event."""
         stdout = self.process.stdout
         if stdout is None:
             raise RuntimeError("a worker is started with a pipe")
@@ -128,8 +112,18 @@ class Worker:
             del self._stderr[:-_STDERR_KEPT]
 
 
+class LocalHost:
+    """Starts workers on this machine: a `crossport.transfer.host.WorkerHost`."""
+
+    @contextlib.asynccontextmanager
+    async def started(self, way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[Worker]:
+        """Start a worker as the Protocol says; raise what `piped` raises."""
+        async with piped(way, ref, place) as pipe:
+            yield Worker(pipe)
+
+
 @contextlib.asynccontextmanager
-async def started(way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[Worker]:
+async def piped(way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[LocalPipe]:
     """Start a worker for one disk at one place; on leaving, it and all it started are gone.
 
     Raise Refused when this process may not enter the place's namespace or let the worker at the disk,
@@ -157,11 +151,13 @@ async def started(way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[Worker
                 f"{line[0]} is not installed.",
                 remedy="Install the packages bubblewrap and util-linux.",
             ) from error
-        worker = Worker(f"the {way} worker at {place.cloud or place.address}", process)
+        own = credential.made()
+        pipe = LocalPipe(f"the {way} worker at {place.cloud or place.address}", process, own.certificate)
         try:
-            yield worker
+            await pipe.give(own.line())
+            yield pipe
         finally:
-            await worker.end()
+            await pipe.end()
 
 
 def _entered(place: Place, *, as_root: bool) -> list[str]:

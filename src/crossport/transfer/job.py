@@ -11,7 +11,7 @@ from crossport import errors
 from crossport.model.artifact import DiskRef, Place, Ticket, Way
 from crossport.transfer.frame import Hello
 
-__all__ = ["MAX_LINE", "DigestJob", "End", "Job", "failure_from", "failure_line"]
+__all__ = ["MAX_LINE", "Credential", "DigestJob", "End", "Job", "failure_from", "failure_line"]
 
 MAX_LINE = 256 << 10
 _KINDS: dict[str, type[errors.Error]] = {
@@ -28,15 +28,29 @@ _KINDS: dict[str, type[errors.Error]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """Who this end is, and whom it talks to."""
+class Credential:
+    """Who a worker is: its certificate, as PEM, and the key. The worker is told before its job."""
 
     certificate: str
-    authority: str
-    peer_fingerprint: str
+    key: str = field(repr=False)
+
+    def line(self) -> bytes:
+        """Return the credential as one line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def of(cls, line: bytes) -> "Credential":
+        """Read a line of `line`."""
+        return cls(**json.loads(line))
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Whom a worker talks to: nobody but the owner of the very certificate ``peer``, as PEM."""
+
+    peer: str
     address: str
     port: int
-    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,55 +1,28 @@
-"""Two workers that are to copy from one to the other: each learns its job, its identity and its peer.
+"""Two workers that are to copy from one to the other: each learns its job and its peer.
 
-Each gets a certificate made for this copy alone; the receiver listens first, so that the sender can be told
+Each has a certificate made for this copy alone; the receiver listens first, so that the sender can be told
 where.
 """
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from crossport import errors
 from crossport.model.artifact import Ticket
-from crossport.spi.secret import Secret
 from crossport.transfer import merkle
-from crossport.transfer.confined import Worker
 from crossport.transfer.frame import VERSION, Hello
+from crossport.transfer.host import Worker
 from crossport.transfer.job import End, Job
 
-__all__ = ["Certificates", "Credential", "Settings", "both", "introduce", "number", "root"]
+__all__ = ["Settings", "both", "introduce", "number", "root"]
 
 # After one end failed the other notices within a moment; what it says may be the cause.
 _GRACE_S = 3.0
-_CREDENTIAL_S = 600.0
 # Said by an end that only suffers from what happened at the other.
 _CONSEQUENCES = ("transfer.peer.failed", "transfer.peer.gone", "transfer.peer.absent", "transfer.link.")
-
-
-class Credential(Protocol):
-    """A short-lived certificate with its key; ``fingerprint`` is the hex SHA-256 of its DER form."""
-
-    @property
-    def certificate_pem(self) -> str: ...
-    @property
-    def key_pem(self) -> Secret: ...
-    @property
-    def fingerprint(self) -> str: ...
-
-
-class Certificates(Protocol):
-    """Whoever vouches for this site's processes: ``identity.SiteIdentity``."""
-
-    @property
-    def authority_pem(self) -> str:
-        """The certificate both ends trust."""
-        ...
-
-    def issue(self, role: str, name: str, *, lifetime_s: float = 3600) -> Credential:
-        """Return a new certificate with its key."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +35,17 @@ class Settings:
 
 
 async def introduce(
-    certificates: Certificates,
-    settings: Settings,
-    tickets: tuple[Ticket, Ticket],
-    workers: tuple[Worker, Worker],
+    settings: Settings, tickets: tuple[Ticket, Ticket], workers: tuple[Worker, Worker]
 ) -> None:
     """Give the sender and the receiver, in this order, their jobs. Raise what the receiver tells."""
     (read, write), (sender, receiver) = tickets, workers
     hello = Hello(
         VERSION, read.tenant, read.run, read.artifact, read.epoch, read.ref.size, settings.chunk_size
     )
-    to_send, to_receive = _issued(certificates, "send", read), _issued(certificates, "receive", write)
-    end = _end(certificates, to_receive, to_send, (write.place.address, 0))
+    end = End(sender.certificate, write.place.address, 0)
     await receiver.give(Job(write, hello, end, settings.disk_timeout_s, settings.idle_s).line())
     port = number(await receiver.event("listening"), "port")
-    end = _end(certificates, to_send, to_receive, (write.place.address, port))
+    end = End(receiver.certificate, write.place.address, port)
     await sender.give(Job(read, hello, end, settings.disk_timeout_s, settings.idle_s).line())
 
 
@@ -115,23 +84,6 @@ def root(said: dict[str, Any]) -> str:
     if not isinstance(told, str) or len(told) != 64 or not set(told) <= set("0123456789abcdef"):
         raise errors.Broken("transfer.worker.malformed", "A worker told no sound root.")
     return told
-
-
-def _issued(certificates: Certificates, way: str, ticket: Ticket) -> Credential:
-    # Ids may hold what a certificate's name may not.
-    subject = hashlib.sha256(f"{ticket.run}\0{ticket.artifact}".encode()).hexdigest()[:24]
-    return certificates.issue("worker", f"{way}-{subject}-{ticket.epoch}", lifetime_s=_CREDENTIAL_S)
-
-
-def _end(certificates: Certificates, own: Credential, peer: Credential, at: tuple[str, int]) -> End:
-    return End(
-        certificate=own.certificate_pem,
-        authority=certificates.authority_pem,
-        peer_fingerprint=peer.fingerprint,
-        address=at[0],
-        port=at[1],
-        key=own.key_pem.reveal(),
-    )
 
 
 def _is_consequence(failure: BaseException) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 from crossport import errors
 from crossport.model.artifact import DiskRef, Place, Rate, Ticket, Way
 from crossport.spi.clock import Clock
-from crossport.transfer.confined import started
+from crossport.transfer.host import WorkerHost
 from crossport.transfer.noise import NOISE, VOID
-from crossport.transfer.pair import Certificates, Settings, both, introduce, number
+from crossport.transfer.pair import Settings, both, introduce, number
 from crossport.units import MIB
 
 __all__ = ["ProbeBounds", "WorkerRateProbe"]
@@ -38,8 +38,8 @@ class ProbeBounds:
 class WorkerRateProbe:
     """Implements `crossport.migration.parts.RateProbe` with the workers that copy disks."""
 
-    def __init__(self, certificates: Certificates, clock: Clock, bounds: ProbeBounds | None = None) -> None:
-        self._certificates = certificates
+    def __init__(self, host: WorkerHost, clock: Clock, bounds: ProbeBounds | None = None) -> None:
+        self._host = host
         self._clock = clock
         self._bounds = bounds or ProbeBounds()
 
@@ -58,11 +58,11 @@ class WorkerRateProbe:
     async def _measured(self, source: Place, target: Place, seen: "_Seen") -> Rate:
         read, write = self._tickets(source, target)
         async with (
-            started("receive", write.ref, write.place) as receiver,
-            started("send", read.ref, read.place) as sender,
+            self._host.started("receive", write.ref, write.place) as receiver,
+            self._host.started("send", read.ref, read.place) as sender,
         ):
             # The bounds of a copy are longer than this whole measurement.
-            await introduce(self._certificates, Settings(), (read, write), (sender, receiver))
+            await introduce(Settings(), (read, write), (sender, receiver))
             sent, _ = await both(sender.event("done"), receiver.event("done", seen.progress))
         return Rate(size=number(sent, "bytes_sent"), seconds=number(sent, "took_us") / 1e6)
 

@@ -1,8 +1,8 @@
 """The simple mover: two confined worker processes, one at each end, joined by one TLS connection.
 
 The bytes go from worker to worker; this process sees only counters. The receiving worker listens on the
-address of its place, the sending one connects to it; each holds a certificate made for this copy alone and
-accepts only the other's. A copy that was killed starts its disk anew.
+address of its place, the sending one connects to it; each holds a key made for this copy alone where it runs
+and accepts only the other. A copy that was killed starts its disk anew.
 """
 
 import asyncio
@@ -13,19 +13,19 @@ from crossport import errors
 from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
 from crossport.spi.clock import Clock
 from crossport.transfer import merkle
-from crossport.transfer.confined import started
+from crossport.transfer.host import WorkerHost
 from crossport.transfer.job import DigestJob
-from crossport.transfer.pair import Certificates, Credential, Settings, both, introduce, number, root
+from crossport.transfer.pair import Settings, both, introduce, number, root
 from crossport.transfer.ticket import Grants
 
-__all__ = ["Certificates", "Credential", "Settings", "SimpleMover"]
+__all__ = ["Settings", "SimpleMover"]
 
 
 class SimpleMover:
-    """Copies as `crossport.spi.mover.Mover` says."""
+    """Copies as `crossport.spi.mover.Mover` says, with the workers that ``host`` starts."""
 
-    def __init__(self, certificates: Certificates, clock: Clock, settings: Settings | None = None) -> None:
-        self._certificates = certificates
+    def __init__(self, host: WorkerHost, clock: Clock, settings: Settings | None = None) -> None:
+        self._host = host
         self._clock = clock
         self._settings = settings or Settings()
         self._grants = Grants()
@@ -60,7 +60,7 @@ class SimpleMover:
 
         A worker at ``place`` reads them. Raise what reading raises, and Unavailable when the worker died.
         """
-        async with started("digest", ref, place) as worker:
+        async with self._host.started("digest", ref, place) as worker:
             await worker.give(DigestJob(ref, chunk_size, self._settings.disk_timeout_s).line())
             return root(await worker.event("done"))
 
@@ -73,10 +73,10 @@ class SimpleMover:
     async def _copied(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
         tally = _Tally(read.artifact, read.ref.size, self._clock, report)
         async with (
-            started("receive", write.ref, write.place) as receiver,
-            started("send", read.ref, read.place) as sender,
+            self._host.started("receive", write.ref, write.place) as receiver,
+            self._host.started("send", read.ref, read.place) as sender,
         ):
-            await introduce(self._certificates, self._settings, (read, write), (sender, receiver))
+            await introduce(self._settings, (read, write), (sender, receiver))
             sent, received = await both(
                 sender.event("done", tally.from_sender), receiver.event("done", tally.from_receiver)
             )

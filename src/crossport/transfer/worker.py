@@ -1,11 +1,10 @@
 """One end of a copy as a process of its own: ``python -m crossport.transfer.worker send|receive|digest``.
 
-It reads its job as one line from standard input, tells its progress as lines on standard output, and ends
-when standard input ends: a worker never outlives the process that started it. As an entry point it reads
-the clock itself. Imports are lean, because a person waits for each start.
+It reads who it is and then its job, one line each, from standard input, tells its progress as lines on
+standard output, and ends when standard input ends: a worker never outlives the process that started it. As an
+entry point it reads the clock itself. Imports are lean, because a person waits for each start.
 """
 
-import hmac
 import json
 import os
 import socket
@@ -15,14 +14,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Any
 
 from crossport import errors
 from crossport.model.artifact import Way
 from crossport.transfer import chunk, disk, noise, ticket
 from crossport.transfer.channel import Channel
-from crossport.transfer.job import DigestJob, End, Job, failure_line
+from crossport.transfer.job import Credential, DigestJob, End, Job, failure_line
 from crossport.transfer.receiver import Receiver
 from crossport.transfer.sender import Counters, Sender
 
@@ -49,10 +47,10 @@ class _Voice:
 def main(way: str) -> int:
     """Do the job that comes on standard input."""
     voice = _Voice()
-    line = sys.stdin.buffer.readline()
+    own, line = Credential.of(sys.stdin.buffer.readline()), sys.stdin.buffer.readline()
     threading.Thread(target=_end_with_starter, daemon=True).start()
     try:
-        voice.say({"event": "done", **_WAYS[way](line, voice)})
+        voice.say({"event": "done", **_WAYS[way](line, own, voice)})
     except errors.Error as error:
         voice.say(failure_line(error))
         return 1
@@ -64,11 +62,11 @@ def main(way: str) -> int:
     return 0
 
 
-def _send(line: bytes, voice: _Voice) -> dict[str, Any]:
+def _send(line: bytes, own: Credential, voice: _Voice) -> dict[str, Any]:
     job = Job.of(line)
     counters = _began(job, Way.READ, voice)
     reader = disk.open_reader(_openers(job.disk_timeout_s), job.ticket.ref)
-    connection = _connected(job.end)
+    connection = _connected(job.end, own)
     began = time.monotonic()
     try:
         root = Sender(reader, Channel(connection, job.idle_s), job.hello, counters).run()
@@ -79,11 +77,11 @@ def _send(line: bytes, voice: _Voice) -> dict[str, Any]:
     return {"root": root.hex(), "took_us": took_us, **_counted(counters)}
 
 
-def _receive(line: bytes, voice: _Voice) -> dict[str, Any]:
+def _receive(line: bytes, own: Credential, voice: _Voice) -> dict[str, Any]:
     job = Job.of(line)
     counters = _began(job, Way.WRITE, voice)
     writer = disk.open_writer(_openers(job.disk_timeout_s), job.ticket.ref)
-    connection = _accepted(job.end, voice)
+    connection = _accepted(job.end, own, voice)
     try:
         root = Receiver(writer, Channel(connection, job.idle_s), job.hello, counters).run()
     finally:
@@ -92,7 +90,8 @@ def _receive(line: bytes, voice: _Voice) -> dict[str, Any]:
     return {"root": root.hex(), **_counted(counters)}
 
 
-def _digest(line: bytes, voice: _Voice) -> dict[str, Any]:
+def _digest(line: bytes, own: Credential, voice: _Voice) -> dict[str, Any]:
+    del own  # it has no peer
     job = DigestJob.of(line)
     reader = disk.Statistics(disk.open_reader(_openers(job.disk_timeout_s), job.ref))
     _report(lambda: {"event": "progress", "bytes_read": reader.bytes_read}, voice)
@@ -103,7 +102,7 @@ def _digest(line: bytes, voice: _Voice) -> dict[str, Any]:
     return {"root": root.hex(), "bytes_read": reader.bytes_read}
 
 
-_WAYS: dict[str, Callable[[bytes, _Voice], dict[str, Any]]] = {
+_WAYS: dict[str, Callable[[bytes, Credential, _Voice], dict[str, Any]]] = {
     "send": _send,
     "receive": _receive,
     "digest": _digest,
@@ -154,7 +153,7 @@ def _end_with_starter() -> None:
     os._exit(_ORPHANED)
 
 
-def _connected(end: End) -> ssl.SSLSocket:
+def _connected(end: End, own: Credential) -> ssl.SSLSocket:
     try:
         plain = socket.create_connection((end.address, end.port), CONNECT_S)
     except OSError as error:
@@ -164,12 +163,12 @@ def _connected(end: End) -> ssl.SSLSocket:
             remedy="Check the network between the two gateways' subnets.",
         ) from error
     plain.settimeout(CONNECT_S)
-    return _secured(plain, end, _context(ssl.PROTOCOL_TLS_CLIENT, end))
+    return _secured(plain, end, _context(ssl.PROTOCOL_TLS_CLIENT, end, own))
 
 
-def _accepted(end: End, voice: _Voice) -> ssl.SSLSocket:
+def _accepted(end: End, own: Credential, voice: _Voice) -> ssl.SSLSocket:
     """Listen, tell where, and return the first connection of the right peer; others are turned away."""
-    context = _context(ssl.PROTOCOL_TLS_SERVER, end)
+    context = _context(ssl.PROTOCOL_TLS_SERVER, end, own)
     with socket.create_server((end.address, end.port), family=_family(end), backlog=8) as server:
         voice.say({"event": "listening", "port": server.getsockname()[1]})
         deadline = time.monotonic() + CONNECT_S
@@ -205,8 +204,7 @@ def _secured(plain: socket.socket, end: End, context: ssl.SSLContext) -> ssl.SSL
         raise errors.Unavailable(
             "transfer.link.handshake", f"No secure connection came about ({error.strerror or error})."
         ) from error
-    shown = sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
-    if not hmac.compare_digest(shown, end.peer_fingerprint):
+    if connection.getpeercert(binary_form=True) != ssl.PEM_cert_to_DER_cert(end.peer):
         connection.close()
         raise _untrusted("it is not the one this copy was made for")
     return connection
@@ -220,16 +218,17 @@ def _untrusted(why: str) -> errors.Refused:
     )
 
 
-def _context(protocol: int, end: End) -> ssl.SSLContext:
+def _context(protocol: int, end: End, own: Credential) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # the very certificate is pinned, which says more than a name
     context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=end.authority)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it vouches for itself: the site told us of it
+    context.load_verify_locations(cadata=end.peer)
     # OpenSSL wants a path; this file exists in memory only and ends with the process.
     descriptor = os.memfd_create("credential")
     try:
-        os.write(descriptor, (end.certificate + end.key).encode())
+        os.write(descriptor, (own.certificate + own.key).encode())
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)

@@ -5,22 +5,20 @@ import subprocess
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from crossport import errors
 from crossport.app.clock import SystemClock
-from crossport.identity import SiteIdentity
 from crossport.model.artifact import Place
+from crossport.transfer.confined import LocalHost
 from crossport.transfer.rate_probe import ProbeBounds, WorkerRateProbe
 from crossport.units import MIB
 
 
 @pytest.fixture
-def probe(tmp_path: Path) -> WorkerRateProbe:
-    identity = SiteIdentity.open(tmp_path / "identity", "here", clock=SystemClock())
-    return WorkerRateProbe(identity, SystemClock())
+def probe() -> WorkerRateProbe:
+    return WorkerRateProbe(LocalHost(), SystemClock())
 
 
 @dataclass
@@ -84,10 +82,9 @@ async def test_a_limited_link_is_measured_as_what_it_carries(probe: WorkerRatePr
 
 
 @pytest.mark.root
-async def test_a_link_too_slow_for_the_noise_is_measured_by_what_arrived(tmp_path: Path, link: Link):
+async def test_a_link_too_slow_for_the_noise_is_measured_by_what_arrived(link: Link):
     link.limit("8mbit")
-    identity = SiteIdentity.open(tmp_path / "identity", "here", clock=SystemClock())
-    probe = WorkerRateProbe(identity, SystemClock(), ProbeBounds(limit_s=4.0))
+    probe = WorkerRateProbe(LocalHost(), SystemClock(), ProbeBounds(limit_s=4.0))
     began = time.monotonic()
     found = await probe.measure(*link.ends())
     assert time.monotonic() - began < 6
@@ -95,10 +92,9 @@ async def test_a_link_too_slow_for_the_noise_is_measured_by_what_arrived(tmp_pat
 
 
 @pytest.mark.root
-async def test_a_link_that_is_cut_is_an_error_within_the_limit(tmp_path: Path, link: Link):
+async def test_a_link_that_is_cut_is_an_error_within_the_limit(link: Link):
     link.cut()
-    identity = SiteIdentity.open(tmp_path / "identity", "here", clock=SystemClock())
-    probe = WorkerRateProbe(identity, SystemClock(), ProbeBounds(limit_s=2.0))
+    probe = WorkerRateProbe(LocalHost(), SystemClock(), ProbeBounds(limit_s=2.0))
     began = time.monotonic()
     with pytest.raises(errors.Unavailable):
         await probe.measure(*link.ends())

@@ -16,5 +16,5 @@ async def test_a_worker_that_is_ended_while_it_starts_is_gone(tmp_path: Path):
     ref = DiskRef(kind="file", locator=str(disk), size=4096)
     for number in range(STARTS):
         place = Place(cloud="alpha", subnet="VMExportSubnet", address="127.0.0.1")
-        async with asyncio.timeout(10), confined.started("digest", ref, place):
+        async with asyncio.timeout(10), confined.piped("digest", ref, place):
             await asyncio.sleep(number * STEP_S)

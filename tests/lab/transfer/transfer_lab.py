@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossport.identity import SiteIdentity
 from crossport.model.artifact import DiskRef, Place, Ticket, Way
 from crossport.testing.unix_socket import wait_until_it_listens
+from crossport.transfer.confined import LocalHost
 from crossport.transfer.simple import SimpleMover
 
 
@@ -87,8 +87,7 @@ class Lab:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.clock = MachineClock()
-        self.identity = SiteIdentity.open(directory / "identity", "north", clock=self.clock)
-        self.mover = SimpleMover(self.identity, self.clock)
+        self.mover = SimpleMover(LocalHost(), self.clock)
         self._servers = list[subprocess.Popen[bytes]]()
         self._numbers = itertools.count()
 

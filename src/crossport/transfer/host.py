@@ -1,0 +1,75 @@
+"""Who starts workers, and a running worker as the mover sees it, wherever it runs."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol, TypeAlias
+
+from crossport import errors
+from crossport.model.artifact import DiskRef, Place
+from crossport.transfer.job import failure_from
+
+__all__ = ["Pipe", "Way", "Worker", "WorkerHost"]
+
+Way: TypeAlias = Literal["send", "receive", "digest"]
+
+
+class Pipe(Protocol):
+    """The way to a worker and back, line by line. ``certificate`` is what the worker shows its peer."""
+
+    name: str
+    certificate: str
+
+    async def give(self, line: bytes) -> None:
+        """Hand the worker a line. What it makes of it, and whether it still lives, it tells itself."""
+        ...
+
+    async def said(self) -> dict[str, Any]:
+        """Return what the worker says next; raise Unavailable when it died or hangs, Broken for no event."""
+        ...
+
+
+class Worker:
+    """A running worker, as its starter sees it."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+
+    @property
+    def certificate(self) -> str:
+        """What the worker shows its peer, as PEM; its key stays where it runs."""
+        return self._pipe.certificate
+
+    async def give(self, line: bytes) -> None:
+        """Hand the worker its job."""
+        await self._pipe.give(line)
+
+    async def event(self, name: str, on_progress: Callable[[dict[str, Any]], None] | None = None) -> Any:
+        """Return the event ``name``, passing on progress meanwhile.
+
+        Raise the error that the worker told, Unavailable when it died or hangs.
+        """
+        while True:
+            said = await self._pipe.said()
+            match said.get("event"):
+                case "progress":
+                    if on_progress is not None:
+                        on_progress(said)
+                case "failed":
+                    raise failure_from(said)
+                case other if other == name:
+                    return said
+                case other:
+                    raise errors.Broken(
+                        "transfer.worker.malformed", f"{self._pipe.name} said {str(other)[:40]!r}."
+                    )
+
+
+class WorkerHost(Protocol):
+    """Whoever can start workers at a place: this machine, or the gateway that sits there."""
+
+    def started(self, way: Way, ref: DiskRef, place: Place) -> AbstractAsyncContextManager[Worker]:
+        """Start a worker for one disk at one place; on leaving, it and all it started are gone.
+
+        Raise Refused when it may not be started there, Unavailable when nobody can start it now.
+        """
+        ...
