@@ -26,8 +26,8 @@ __all__ = ["Member", "archive_members", "directory_members", "manifest_findings"
 _BLOCK = 512
 _MAX_MEMBERS = 512
 _MAX_MEMBER = 64 * TIB
-_MAX_TEXT = 1 * MIB
 _MAX_EXTENDED = 64 << 10
+_MAX_WRONG_LINES = 16
 _REGULAR = {b"0", b"\0", b"7"}
 _LINKS = {b"1", b"2"}
 _LONG_NAME, _EXTENDED, _EXTENDED_ALL, _SPARSE = b"L", b"x", b"g", b"S"
@@ -127,9 +127,11 @@ def _manifest(content: bytes) -> tuple[dict[str, tuple[str, str]], list[Finding]
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         if not line.strip():
             continue
-        found = _MANIFEST_LINE.match(line)
+        found = _MANIFEST_LINE.match(line) if len(stated) < _MAX_MEMBERS else None
         if not found or found[2] in stated or len(found[3]) != hashlib.new(found[1].lower()).digest_size * 2:
             findings.append(finding("ova.manifest.invalid", line=number))
+            if len(findings) == _MAX_WRONG_LINES:
+                break
             continue
         stated[found[2]] = (found[1].lower(), found[3].lower())
     return stated, findings
@@ -168,7 +170,9 @@ def _entries(reader: Reader) -> Iterator[tuple[str, bytes, str, int, int]]:
     Raise tarfile.HeaderError for a header that is not one, Truncated where the archive ends too early.
     """
     place, pending, seen = 0, _Pending(), 0
-    while place + _BLOCK <= reader.size and seen < 4 * _MAX_MEMBERS:
+    while place + _BLOCK <= reader.size:
+        if seen == 4 * _MAX_MEMBERS:
+            raise tarfile.HeaderError(f"more than {seen} headers")
         block = reader.read_at(place, _BLOCK)
         if not any(block):
             return
@@ -227,7 +231,7 @@ def _entry_findings(name: str, kind: bytes, target: str, size: int) -> Iterator[
     elif not plain_name(name):
         yield finding("ova.member.traversal", name=name)
     small = name.lower().endswith((".ovf", ".mf", ".cert"))
-    limit = (MAX_DESCRIPTOR if name.lower().endswith(".ovf") else _MAX_TEXT) if small else _MAX_MEMBER
+    limit = MAX_DESCRIPTOR if small else _MAX_MEMBER
     if size > limit:
         yield finding("ova.member.oversized", name=name, size=size, limit=limit)
 

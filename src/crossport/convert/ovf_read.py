@@ -8,21 +8,25 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from defusedxml.ElementTree import DefusedXMLParser
 
 from crossport.convert.appliance import Appliance, ApplianceDisk, ApplianceNic
 from crossport.convert.findings import finding
+from crossport.convert.inspect import MAX_SIZE
 from crossport.convert.ovf_words import CONTROLLERS, ENVELOPES, NIC_SUBTYPES, Resource
 from crossport.model.finding import Finding
 from crossport.model.vm import DiskBus, Firmware, NicModel
 
 __all__ = ["MAX_DESCRIPTOR", "Description", "plain_name", "read_descriptor"]
 
-MAX_DESCRIPTOR = 4 << 20
+MAX_DESCRIPTOR = 1 << 20
 _MAX_COUNT = 256
+# The descriptors of large appliances have some thousand elements, ten levels deep.
+_MAX_ELEMENTS = 20_000
+_MAX_DEPTH = 64
 _MAX_TEXT = 4096
 _UNITS = re.compile(r"^\s*byte\s*(?:\*\s*(2|10)\s*\^\s*(\d{1,2}))?\s*$", re.IGNORECASE)
 _WORDS = {
@@ -75,6 +79,29 @@ class _Nonsense(Exception):
         self.why = why
 
 
+class _BoundedTree(TreeBuilder):
+    """Builds the tree as far as a descriptor can need it: a text of a few bytes per element takes a hundred
+    times its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._elements = 0
+        self._depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> Element:
+        self._elements += 1
+        self._depth += 1
+        if self._elements > _MAX_ELEMENTS:
+            raise _Nonsense("text", f"it has more than {_MAX_ELEMENTS} elements")
+        if self._depth > _MAX_DEPTH:
+            raise _Nonsense("text", f"its elements are more than {_MAX_DEPTH} levels deep")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> Element:
+        self._depth -= 1
+        return super().end(tag)
+
+
 def read_descriptor(text: bytes) -> Description:
     """Return what the OVF ``text`` describes. Hostile or senseless content gives findings, never an
     exception."""
@@ -84,8 +111,11 @@ def read_descriptor(text: bytes) -> Description:
         empty.findings.append(finding("ovf.xml.invalid", why=why))
         return empty
     try:
-        root = fromstring(text, forbid_dtd=True, forbid_entities=True, forbid_external=True)
-        return _Reader(root).description()
+        parser = DefusedXMLParser(
+            target=_BoundedTree(), forbid_dtd=True, forbid_entities=True, forbid_external=True
+        )
+        parser.feed(text)
+        return _Reader(parser.close()).description()
     except DefusedXmlException:
         empty.findings.append(finding("ovf.xml.hostile"))
     except (ParseError, ValueError, LookupError) as error:
@@ -228,6 +258,8 @@ class _Reader:
             raise _Nonsense(f"disk {name}", f"there is no file {reference}")
         file, file_size = files[reference] if reference else ("", None)
         size = capacity * _unit(unit or "byte")
+        if size > MAX_SIZE:
+            raise _Nonsense(f"capacity of disk {name}", f"{size} bytes are more than any disk has")
         return ApplianceDisk(name, size, file, file_size, self._attribute(element, "format"), bus)
 
     def _files(self) -> _Files:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from crossport.convert.findings import finding
 from crossport.convert.inspection import Format, Inspection
 from crossport.convert.reader import Reader, Truncated
-from crossport.convert.tables import TABLE_BUDGET, Layout, numbers, stopping
+from crossport.convert.tables import ENTRY_BUDGET, TABLE_BUDGET, Layout, numbers, partial, stopping
 from crossport.model.finding import Finding
 
 __all__ = ["MAGIC", "inspect"]
@@ -184,9 +184,10 @@ class _Tables:
 
     def _second_level(self, l1_size: int, refcount_size: int) -> Iterator[Finding]:
         header, cluster = self._header, self._header.cluster
+        yield from partial(header.l1_count, 8)
         refcounts = numbers(self._reader.read_at(header.refcount_start, refcount_size), 8, "big")
         yield from self._layout.tables([each for each in refcounts if each], cluster, "refcount blocks")
-        l1 = numbers(self._reader.read_at(header.l1_start, l1_size), 8, "big")
+        l1 = numbers(self._reader.read_at(header.l1_start, min(l1_size, ENTRY_BUDGET * 8)), 8, "big")
         tables = [each & _OFFSET for each in l1 if each & _OFFSET]
         wrong = list(self._layout.tables(tables, cluster, "L2 tables"))
         yield from wrong

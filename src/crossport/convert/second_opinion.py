@@ -5,6 +5,7 @@ where a streamed VMDK has its footer. What it passes is not thereby safe: a text
 zeros passes.
 """
 
+import struct
 from collections.abc import Iterator
 
 from oslo_utils.imageutils import format_inspector
@@ -44,7 +45,13 @@ def second_opinion(reader: Reader, kind: Format) -> Iterator[Finding]:
     except format_inspector.SafetyCheckFailed as error:
         reason = "; ".join(f"{name}: {failure}" for name, failure in error.failures.items())
         yield finding("image.format.second-opinion", reason=reason)
-    except (format_inspector.ImageFormatError, ValueError, LookupError, ArithmeticError) as error:
+    except (
+        format_inspector.ImageFormatError,
+        struct.error,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+    ) as error:
         yield finding("image.format.second-opinion", reason=str(error))
 
 

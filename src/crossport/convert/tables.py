@@ -10,16 +10,21 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice, repeat
+from operator import lt, sub
 
 from crossport.convert.findings import finding
 from crossport.convert.reader import Reader
 from crossport.model.finding import Finding, Severity
 from crossport.units import SECTOR
 
-__all__ = ["TABLE_BUDGET", "Layout", "numbers", "sector_table", "stopping"]
+__all__ = ["ENTRY_BUDGET", "TABLE_BUDGET", "Layout", "numbers", "partial", "sector_table", "stopping"]
 
-# Bytes of second-level tables that one inspection reads: all of a 512 GiB qcow2 that is full.
-TABLE_BUDGET = 64 << 20
+# What one inspection reads, so that it takes about a second and less than 64 MiB whatever an image claims.
+# Entries of the first table: all of a 2 TiB VHD or a 512 TiB qcow2.
+ENTRY_BUDGET = 1 << 20
+# Bytes of second-level tables: all of a full qcow2 of 128 GiB.
+TABLE_BUDGET = 16 << 20
 
 
 @dataclass(slots=True)
@@ -37,27 +42,31 @@ class Layout:
         if start + size > self.size:
             yield finding("image.table.outside", what=what, start=start, size=self.size)
             return
-        for first, last, name in self.ranges:
-            if start < last and first < start + size:
-                yield finding("image.circular", what=what, where=name)
+        over = next((name for first, last, name in self.ranges if start < last and first < start + size), "")
+        if over:
+            yield finding("image.circular", what=what, where=over)
         self.ranges.append((start, start + size, what))
 
-    def tables(self, starts: Iterable[int], size: int, what: str) -> Iterator[Finding]:
-        """Take the second-level tables of ``size`` bytes at ``starts``; yield what is wrong with them."""
-        places = list(starts)
-        for wrong in self.blocks(places, size, what):
+    def tables(self, starts: list[int], size: int, what: str) -> Iterator[Finding]:
+        """Take the second-level tables of ``size`` bytes at ``starts``; yield what is wrong with them.
+
+        Only the tables that `TABLE_BUDGET` lets be read are taken. ``starts`` keeps its order.
+        """
+        read = starts[: TABLE_BUDGET // size]
+        for wrong in self.blocks(starts, size, what):
             # What only shortens data cuts a table off.
             short = wrong.code == "image.tail.short"
-            cut = finding("image.truncated", what=what, end=max(places) + size, size=self.size)
+            cut = finding("image.truncated", what=what, end=max(starts) + size, size=self.size)
             yield cut if short else wrong
-        for start in places:
+        for start in read:
             self.sectors.update(range(start - start % SECTOR, start + size, SECTOR))
 
     def blocks(self, starts: Iterable[int], size: int, what: str) -> Iterator[Finding]:
         """Yield what is wrong with blocks of ``size`` bytes that begin at ``starts``, each kind once.
 
-        A block that the file's end cuts is a decision: some writers leave out the rest of the last one. With
-        the first level of tables every overlap is found, with the second that of a block that begins in one.
+        A block that the file's end cuts is a decision: some writers leave out the rest of the last one.
+        Overlaps among these blocks and with the first level of tables are found, and with the second that
+        of a block that begins in one.
         """
         ordered = sorted(starts)
         if not ordered:
@@ -66,7 +75,7 @@ class Layout:
             yield finding("image.truncated", what=what, end=ordered[-1] + size, size=self.size)
         elif ordered[-1] + size > self.size:
             yield finding("image.tail.short", what=what, count=ordered[-1] + size - self.size)
-        if len(set(ordered)) != len(ordered):
+        if any(map(lt, map(sub, islice(ordered, 1, None), ordered), repeat(size))):
             yield finding("image.circular", what=what, where="the same place twice")
         elif not self.sectors.isdisjoint(ordered):
             yield finding("image.circular", what=what, where="a table")
@@ -93,5 +102,11 @@ def numbers(table: bytes, width: int, order: str) -> "array[int]":
 
 
 def sector_table(reader: Reader, start: int, count: int, what: str) -> "array[int]":
-    """Read ``count`` little-endian 32-bit entries from byte ``start``."""
-    return numbers(reader.read_at(start, count * 4, what), 4, "little")
+    """Read ``count`` little-endian 32-bit entries from byte ``start``, of a large table the first."""
+    return numbers(reader.read_at(start, min(count, ENTRY_BUDGET) * 4, what), 4, "little")
+
+
+def partial(count: int, width: int) -> Iterator[Finding]:
+    """Yield ``image.checks.partial`` if a first table of ``count`` entries is larger than is read."""
+    if count > ENTRY_BUDGET:
+        yield finding("image.checks.partial", count=ENTRY_BUDGET * width)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from crossport.convert.findings import finding
 from crossport.convert.inspection import Format, Inspection
 from crossport.convert.reader import Reader
-from crossport.convert.tables import TABLE_BUDGET, Layout, sector_table
+from crossport.convert.tables import Layout, partial, sector_table
 from crossport.model.finding import Finding
 
 __all__ = ["MAGIC", "inspect"]
@@ -50,8 +50,8 @@ def _map_findings(reader: Reader, facts: tuple[int, int, int, int, int]) -> Iter
     if block != 1 << 20:
         yield finding("image.header.invalid", what="header", why=f"blocks of {block} bytes")
         return
-    if count > min(_MAX_BLOCKS, TABLE_BUDGET // 4):
-        yield finding("image.table.oversized", what="block map", count=count, limit=TABLE_BUDGET // 4)
+    if count > _MAX_BLOCKS:
+        yield finding("image.table.oversized", what="block map", count=count, limit=_MAX_BLOCKS)
         return
     if count * block < size:
         yield finding("image.header.invalid", what="block map", why=f"{count} blocks for {size} bytes")
@@ -61,6 +61,7 @@ def _map_findings(reader: Reader, facts: tuple[int, int, int, int, int]) -> Iter
     yield from wrong
     if wrong:
         return
+    yield from partial(count, 4)
     entries = sector_table(reader, map_start, count, "block map")
-    starts = [data_start + entry * block for entry in entries if entry < _DISCARDED]
+    starts = (data_start + entry * block for entry in entries if entry < _DISCARDED)
     yield from layout.blocks(starts, block, "data blocks")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from crossport.convert.findings import finding
 from crossport.convert.inspection import Format, Inspection
 from crossport.convert.reader import Reader, Truncated
-from crossport.convert.tables import TABLE_BUDGET, Layout, numbers
+from crossport.convert.tables import ENTRY_BUDGET, Layout, numbers, partial
 from crossport.model.finding import Finding
 from crossport.units import SECTOR
 
@@ -25,6 +25,7 @@ _HEADER_SIZE = 1024
 _FIXED, _DYNAMIC, _DIFFERENCING = 2, 3, 4
 _UNUSED = 0xFFFF_FFFF
 _MAX_BLOCK = 256 << 20
+_MAX_BLOCKS = 16 << 20
 _MAX_GEOMETRY = 65535 * 16 * 255 * SECTOR
 
 
@@ -60,6 +61,8 @@ def inspect(reader: Reader) -> Inspection:
     if footer.geometry_size < min(footer.size, _MAX_GEOMETRY):
         findings.append(finding("image.vhd.geometry", chs=footer.geometry_size, size=footer.size))
     findings += _kind_findings(reader, footer)
+    if at_end:
+        findings += _copy_findings(reader, footer)
     details = {"creator": footer.creator, "geometry_size": footer.geometry_size}
     kind = Format.VHD_FIXED if footer.kind == _FIXED else Format.VHD
     return Inspection(kind, footer.size, details, tuple(findings))
@@ -85,6 +88,16 @@ def _kind_findings(reader: Reader, footer: _Footer) -> Iterator[Finding]:
         yield finding("image.header.invalid", what="footer", why=f"disk type {footer.kind}")
 
 
+def _copy_findings(reader: Reader, footer: _Footer) -> Iterator[Finding]:
+    """Compare the footer with what QEMU takes for it: whatever begins the file like one."""
+    first, last = reader.read_at(0, SECTOR), reader.read_at(reader.size - SECTOR, SECTOR)
+    if first.startswith(MAGIC) and (footer.kind == _FIXED or first != last):
+        why = "a fixed disk begins with one" if footer.kind == _FIXED else "it differs from the footer"
+        yield finding("image.header.invalid", what="copy of the footer", why=why)
+    elif footer.kind != _FIXED and not first.startswith(MAGIC):
+        yield finding("image.header.invalid", what="copy of the footer", why="it is missing")
+
+
 def _dynamic_findings(reader: Reader, footer: _Footer) -> Iterator[Finding]:
     block = reader.read_at(footer.header_start, _HEADER_SIZE, "dynamic header")
     raw = _HEADER.unpack_from(block)
@@ -99,8 +112,8 @@ def _dynamic_findings(reader: Reader, footer: _Footer) -> Iterator[Finding]:
     if not SECTOR <= block_size <= _MAX_BLOCK or block_size & (block_size - 1):
         yield finding("image.header.invalid", what="dynamic header", why=f"blocks of {block_size} bytes")
         return
-    if count > TABLE_BUDGET // 4:
-        yield finding("image.table.oversized", what="block table", count=count, limit=TABLE_BUDGET // 4)
+    if count > _MAX_BLOCKS:
+        yield finding("image.table.oversized", what="block table", count=count, limit=_MAX_BLOCKS)
         return
     if count * block_size < footer.size:
         yield finding(
@@ -118,10 +131,11 @@ def _block_findings(reader: Reader, footer: _Footer, table: tuple[int, int, int]
     yield from placed
     if placed:
         return
-    entries = numbers(reader.read_at(start, count * 4, "block table"), 4, "big")
+    yield from partial(count, 4)
+    entries = numbers(reader.read_at(start, min(count, ENTRY_BUDGET) * 4, "block table"), 4, "big")
     # Before each block's data lies a bitmap of its sectors, in whole sectors.
     bitmap = -(-block_size // SECTOR // 8 // SECTOR) * SECTOR
-    blocks = [entry * SECTOR for entry in entries if entry != _UNUSED]
+    blocks = (entry * SECTOR for entry in entries if entry != _UNUSED)
     yield from layout.blocks(blocks, bitmap + block_size, "data blocks")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from crossport.convert.findings import finding
 from crossport.convert.inspection import Format, Inspection
 from crossport.convert.reader import Reader
-from crossport.convert.tables import TABLE_BUDGET, Layout, numbers
+from crossport.convert.tables import ENTRY_BUDGET, Layout, numbers, partial
 from crossport.model.finding import Finding
 from crossport.units import KIB, MIB
 
@@ -95,6 +95,8 @@ def _regions(reader: Reader, layout: Layout) -> tuple[dict[uuid.UUID, tuple[int,
         name, start, size, required = _REGION.unpack_from(good[0], 16 + 32 * number)
         kind = uuid.UUID(bytes_le=name)
         findings += _region_findings(layout, (kind, start, size, required), kind in regions)
+        if findings:
+            return {}, findings
         regions[kind] = (start, size)
     if _METADATA not in regions or _BAT not in regions:
         findings.append(finding("image.header.invalid", what="region table", why="a region is missing"))
@@ -152,13 +154,11 @@ def _block_findings(reader: Reader, layout: Layout, disk: _Disk, table: tuple[in
     if count * 8 > size:
         yield finding("image.table.oversized", what="block table", count=count, limit=size // 8)
         return
-    if count * 8 > TABLE_BUDGET:
-        yield finding("image.checks.partial", count=TABLE_BUDGET)
-        count = TABLE_BUDGET // 8
-    entries = numbers(reader.read_at(start, count * 8, "block table"), 8, "little")
-    places = [
+    yield from partial(count, 8)
+    entries = numbers(reader.read_at(start, min(count, ENTRY_BUDGET) * 8, "block table"), 8, "little")
+    places = (
         (entry >> 20) * MIB
         for number, entry in enumerate(entries)
         if entry & 7 in _PRESENT and (number + 1) % (per_chunk + 1)
-    ]
+    )
     yield from layout.blocks(places, disk.block, "data blocks")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from crossport.convert.findings import finding
 from crossport.convert.inspection import Format, Inspection
 from crossport.convert.reader import Reader, Truncated
-from crossport.convert.tables import TABLE_BUDGET, Layout, sector_table, stopping
+from crossport.convert.tables import TABLE_BUDGET, Layout, partial, sector_table, stopping
 from crossport.model.finding import Finding
 from crossport.units import SECTOR
 
@@ -24,19 +24,20 @@ MAGIC = b"KDMV"
 _HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
 _AT_END = 0xFFFF_FFFF_FFFF_FFFF
 _FOOTER_MARKER = 3
-_MAX_DESCRIPTOR_SECTORS = 128  # VMware writes 20
+_MAX_DESCRIPTOR_SECTORS = 128
+# Where everybody writes the descriptor; QEMU reads this place for a parent, whatever the header says.
+_DESCRIPTOR_START, _DESCRIPTOR_SECTORS = 1, 20
 _MAX_GRAINS_PER_TABLE = 512
+_MAX_TABLES = 16 << 20
+_TABLES_AT_ONCE = 64
 _NO_PARENT = "ffffffff"
 _ZERO_GRAIN = 1
 _EXTENT = re.compile(r'^(RW|RDONLY|NOACCESS)\s+(\d+)\s+(\S+)(?:\s+"([^"]*)")?', re.IGNORECASE)
-_SETTING = re.compile(r'^(\w[\w.]*)\s*=\s*"?([^"]*)"?\s*$')
-# What may stand before the first setting in a text that QEMU takes for a descriptor (block/vmdk.c,
-# vmdk_probe).
-_TEXT = re.compile(
-    rb"^[\s\0]*(?:\xef\xbb\xbf)?(?:\s*#[^\n]*\n|\s*\n)*\s*(?:version|cid|parentcid|createtype)\s*=",
-    re.IGNORECASE,
-)
-_TITLE = re.compile(rb"^[\s\0]*(?:\xef\xbb\xbf)?\s*#\s*disk\s*descriptor", re.IGNORECASE)
+_SETTING_NAME = re.compile(r"\w[\w.]*")
+_BLANK = b" \t\n\r\f\v\0"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TITLE = b"#diskdescriptor"
+_FIRST_SETTINGS = {b"version", b"cid", b"parentcid", b"createtype"}
 _PROBED = 4096
 
 
@@ -54,9 +55,19 @@ class _Header:
 
 
 def begins_with_descriptor(reader: Reader) -> bool:
-    """Say whether the first bytes could be taken for a text descriptor, whatever follows it."""
+    """Say whether the first bytes could be taken for a text descriptor, whatever follows it.
+
+    QEMU skips comments and empty lines before the first setting (block/vmdk.c, vmdk_probe); so do we, and
+    more generously.
+    """
     head = reader.read_at(0, min(_PROBED, reader.size))
-    return bool(_TEXT.match(head) or _TITLE.match(head))
+    text = head.lstrip(_BLANK).removeprefix(_BYTE_ORDER_MARK)
+    lines = [line for line in (each.strip(_BLANK) for each in text.split(b"\n")) if line]
+    if lines and b"".join(lines[0].split()).lower().startswith(_TITLE):
+        return True
+    first = next((line for line in lines if not line.startswith(b"#")), b"")
+    name, equals, _ = first.partition(b"=")
+    return bool(equals) and name.strip().lower() in _FIRST_SETTINGS
 
 
 def inspect_descriptor(reader: Reader) -> Inspection:
@@ -85,11 +96,15 @@ def inspect(reader: Reader) -> Inspection:
     create_type = ""
     if not header.descriptor_start:
         findings.append(finding("image.vmdk.descriptor", why="it is missing"))
+    elif header.descriptor_start != _DESCRIPTOR_START:
+        why = f"it begins in sector {header.descriptor_start}, not in the second"
+        findings.append(finding("image.vmdk.descriptor", why=why))
     elif not 0 < header.descriptor_size <= _MAX_DESCRIPTOR_SECTORS:
         findings.append(finding("image.vmdk.descriptor", why=f"{header.descriptor_size} sectors long"))
     else:
-        size = header.descriptor_size * SECTOR
-        descriptor = _Descriptor(reader.read_at(header.descriptor_start * SECTOR, size, "descriptor"))
+        size = max(header.descriptor_size, _DESCRIPTOR_SECTORS) * SECTOR
+        size = min(size, reader.size - SECTOR)
+        descriptor = _Descriptor(reader.read_at(_DESCRIPTOR_START * SECTOR, size, "descriptor"))
         create_type = descriptor.create_type
         findings += descriptor.parent_findings()
         findings += descriptor.sparse_findings(header.capacity)
@@ -105,12 +120,18 @@ class _Descriptor:
     def __init__(self, content: bytes) -> None:
         self.settings: dict[str, str] = {}
         self.extents: list[tuple[int, str, str]] = []
-        for line in content.split(b"\0", 1)[0].decode("utf-8", "replace").splitlines():
-            extent, setting = _EXTENT.match(line.strip()), _SETTING.match(line.strip())
+        text = content.split(b"\0", 1)[0].decode("utf-8", "replace")
+        # QEMU finds this word anywhere, even in a comment (block/vmdk.c, vmdk_parent_open).
+        self._has_parent = "parentfilenamehint" in text.lower()
+        for line in text.splitlines():
+            extent = _EXTENT.match(line.strip())
+            name, equals, value = line.strip().partition("=")
             if extent:
                 self.extents.append((int(extent[2][:15]), extent[3].upper(), extent[4] or ""))
-            elif setting:
-                self.settings[setting[1].lower()] = setting[2].strip()
+            elif equals and _SETTING_NAME.fullmatch(name.rstrip()):
+                self.settings[name.rstrip().lower()] = (
+                    value.strip().removeprefix('"').removesuffix('"').strip()
+                )
 
     @property
     def create_type(self) -> str:
@@ -118,7 +139,7 @@ class _Descriptor:
 
     def parent_findings(self) -> Iterator[Finding]:
         parent = self.settings.get("parentcid", _NO_PARENT).lower()
-        if parent != _NO_PARENT or "parentfilenamehint" in self.settings:
+        if parent != _NO_PARENT or self._has_parent:
             name = self.settings.get("parentfilenamehint", f"content id {parent}")
             yield finding("image.vmdk.parent", name=name)
 
@@ -164,8 +185,8 @@ def _table_findings(reader: Reader, header: _Header) -> Iterator[Finding]:
         yield finding("image.header.invalid", what="header", why=why)
         return
     count = -(-header.capacity // (grain * length))
-    if count > TABLE_BUDGET // 4:
-        yield finding("image.table.oversized", what="grain directory", count=count, limit=TABLE_BUDGET // 4)
+    if count > _MAX_TABLES:
+        yield finding("image.table.oversized", what="grain directory", count=count, limit=_MAX_TABLES)
         return
     layout = Layout(reader.size)
     yield from layout.region(0, SECTOR, "header")
@@ -176,6 +197,7 @@ def _table_findings(reader: Reader, header: _Header) -> Iterator[Finding]:
 
 
 def _grain_findings(reader: Reader, header: _Header, layout: Layout, count: int) -> Iterator[Finding]:
+    yield from partial(count, 4)
     directory = sector_table(reader, header.directory * SECTOR, count, "grain directory")
     tables = [entry * SECTOR for entry in directory if entry]
     size = header.table_length * 4
@@ -184,11 +206,16 @@ def _grain_findings(reader: Reader, header: _Header, layout: Layout, count: int)
     room = TABLE_BUDGET // size
     if len(tables) > room:
         yield finding("image.checks.partial", count=room * size)
-    for start in tables[:room] if not wrong else []:
-        entries = sector_table(reader, start, header.table_length, "grain table")
-        grains = [entry * SECTOR for entry in entries if entry > _ZERO_GRAIN]
-        # A compressed grain takes fewer bytes than it stands for, and at least a sector.
-        grain = SECTOR if header.compression else header.grain * SECTOR
+    # A compressed grain takes fewer bytes than it stands for, and at least a sector.
+    grain = SECTOR if header.compression else header.grain * SECTOR
+    read = tables[:room] if not wrong else []
+    for first in range(0, len(read), _TABLES_AT_ONCE):
+        grains = (
+            entry * SECTOR
+            for start in read[first : first + _TABLES_AT_ONCE]
+            for entry in sector_table(reader, start, header.table_length, "grain table")
+            if entry > _ZERO_GRAIN
+        )
         wrong = list(layout.blocks(grains, grain, "grains"))
         yield from wrong
         if stopping(wrong):

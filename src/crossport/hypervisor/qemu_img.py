@@ -1,9 +1,9 @@
 """Run qemu-img: confined, and told the format, so that it never guesses and never follows a reference.
 
-Images are named to qemu-img as JSON nodes with the driver stated; a qcow2 node says ``backing: null``
-unless the caller names the backing image itself. The target of `QemuImg.convert` and `QemuImg.create` is
-made beforehand and is the only thing the tool may write. Failures become errors of ours with the last lines
-of what the tool said.
+Images are named to qemu-img as JSON nodes with the driver stated; where a format can name a backing image,
+the node says ``backing: null`` unless the caller names that image itself. The target of `QemuImg.convert`
+and `QemuImg.create` is made beforehand and is the only thing the tool may write. Failures become errors of
+ours with the last lines of what the tool said.
 """
 
 import json
@@ -50,7 +50,7 @@ class Image:
             start, size = self.window
             protocol = {"driver": "raw", "offset": start, "size": size, "file": protocol}
         node: dict[str, Any] = {"driver": self.driver, "file": protocol}
-        if self.driver == "qcow2":
+        if self.driver in {"qcow2", "vmdk"}:
             node["backing"] = self.backing.node() if self.backing else None
         if self.driver == "vpc":
             # By default QEMU trusts the geometry of some writers and cuts their disks short.

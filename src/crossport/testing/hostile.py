@@ -169,6 +169,26 @@ _VMDK = {
         ),
         "image.vmdk.parent",
     ),
+    "vmdk-parent-in-a-comment": Attack(
+        lambda canary: images.vmdk(
+            text=images.descriptor(
+                "monolithicSparse", f'RW 2048 SPARSE "d.vmdk"\n# parentFileNameHint="{canary}"'
+            )
+        ),
+        "image.vmdk.parent",
+    ),
+    "vmdk-other-descriptor-than-qemu-reads": Attack(
+        _fixed(images.vmdk(header={"descriptor_start": 2})), "image.vmdk.descriptor"
+    ),
+    "vmdk-parent-behind-a-short-descriptor": Attack(
+        lambda canary: images.vmdk(
+            header={"descriptor_size": 1},
+            text=images.descriptor(
+                "monolithicSparse", f'RW 2048 SPARSE "d.vmdk"\n{"#" * 512}\nparentFileNameHint="{canary}"'
+            ),
+        ),
+        "image.vmdk.parent",
+    ),
     "vmdk-directory-outside": Attack(
         _fixed(images.vmdk(header={"directory": _MISSING})), "image.table.outside"
     ),
@@ -200,6 +220,15 @@ _VHD = {
     "vhd-block-twice": Attack(_fixed(images.vhd(blocks=(4, 4))), "image.circular"),
     "vhd-block-size": Attack(_fixed(images.vhd(header={"block": 3})), "image.header.invalid"),
     "vhd-checksum": Attack(_fixed(images.vhd(footer={"checksum": 1})), "image.checksum.wrong"),
+    "vhd-other-footer-at-its-start": Attack(
+        _fixed(images.vhd(footer={"size": DISK_SIZE * 2})[:512] + images.vhd()[512:]), "image.header.invalid"
+    ),
+    "vhd-fixed-that-begins-with-a-footer": Attack(
+        _fixed(images.vhd()[:512] + images.vhd_fixed()[512:]), "image.header.invalid"
+    ),
+    "vhd-blocks-overlap": Attack(
+        _fixed(images.vhd(blocks=(4, 5), footer={"size": 2 * DISK_SIZE})), "image.circular"
+    ),
     "vhd-truncated": Attack(_cut(images.vhd(), 500_000), "image.truncated"),
     "vhd-fixed-truncated": Attack(lambda _canary: images.vhd_fixed()[DISK_SIZE // 2 :], "image.truncated"),
     "vhd-fixed-absurd": Attack(_fixed(images.vhd_fixed(footer={"size": 1 << 62})), "image.size.absurd"),
@@ -295,6 +324,13 @@ _OVA = {
         "ova.member.count",
         ".ova",
     ),
+    "ova-many-headers": Attack(
+        lambda _canary: images.ova(
+            extra=[(_member("long", kind=tarfile.GNUTYPE_LONGNAME), b"") for _ in range(2100)]
+        ),
+        "ova.header.invalid",
+        ".ova",
+    ),
     "ova-truncated": Attack(lambda _canary: images.ova()[:40_000], "ova.truncated", ".ova"),
     "ova-no-archive": Attack(_fixed(b"not a tar archive".ljust(2048, b"!")), "ova.header.invalid", ".ova"),
     "ova-manifest-missing": Attack(lambda _canary: images.ova(manifest=b""), "ova.manifest.missing", ".ova"),
@@ -308,6 +344,23 @@ _OVA = {
     "ova-manifest-incomplete": Attack(_with("extra.nvram", size=16), "ova.manifest.incomplete", ".ova"),
     "ova-manifest-names-a-missing-file": Attack(
         lambda _canary: images.ova(manifest=b"SHA256(gone)= " + b"0" * 64), "ova.member.missing", ".ova"
+    ),
+    "ova-manifest-twice": Attack(
+        lambda _canary: images.ova(
+            manifest=b"SHA1(web.ovf)= " + b"0" * 40 + b"\nSHA1(web.ovf)= " + b"1" * 40
+        ),
+        "ova.manifest.invalid",
+        ".ova",
+    ),
+    "ova-manifest-of-nothing-but-lines": Attack(
+        lambda _canary: images.ova(manifest=b"x\n" * 400_000), "ova.manifest.invalid", ".ova"
+    ),
+    "ova-manifest-of-many-files": Attack(
+        lambda _canary: images.ova(
+            manifest=b"".join(b"SHA1(%d)= " % number + b"0" * 40 + b"\n" for number in range(10_000))
+        ),
+        "ova.manifest.invalid",
+        ".ova",
     ),
     "ova-manifest-nonsense": Attack(
         lambda _canary: images.ova(manifest=b"CRC32(web.ovf)= 0\n"), "ova.manifest.invalid", ".ova"
@@ -324,6 +377,11 @@ _OVA = {
     "ovf-entity-bomb": Attack(_bomb, "ovf.xml.hostile", ".ova"),
     "ovf-external-entity": Attack(_external, "ovf.xml.hostile", ".ova"),
     "ovf-document-type": Attack(_described(prolog="<!DOCTYPE x>"), "ovf.xml.hostile", ".ova"),
+    "ovf-many-elements": Attack(_described(extra="<a/>" * 30_000), "ovf.content.invalid", ".ova"),
+    "ovf-deep-elements": Attack(
+        _described(extra="<a>" * 30_000 + "</a>" * 30_000), "ovf.content.invalid", ".ova"
+    ),
+    "ovf-absurd-disk": Attack(_described(capacity=1 << 62), "ovf.content.invalid", ".ova"),
     "ovf-no-xml": Attack(lambda _canary: images.ova(text=b"<Envelope"), "ovf.xml.invalid", ".ova"),
     "ovf-file-outside": Attack(_described(file='ovf:href="../disk.vmdk"'), "ovf.href.outside", ".ova"),
     "ovf-file-on-the-web": Attack(_described(file='ovf:href="http://h/d.vmdk"'), "ovf.href.outside", ".ova"),

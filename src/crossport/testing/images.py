@@ -81,9 +81,10 @@ def descriptor(create_type: str, extents: str, *, parent: str = "", cid: str = "
 
 
 def _vmdk_header(fields: Mapping[str, int]) -> bytes:
+    descriptor = fields.get("descriptor_start", 1), fields.get("descriptor_size", _DESCRIPTOR_SECTORS)
     packed = struct.pack(
         "<4sIIQQQQIQQQB4sH",
-        b"KDMV", fields["version"], fields["flags"], fields["capacity"], 128, 1, _DESCRIPTOR_SECTORS, 512,
+        b"KDMV", fields["version"], fields["flags"], fields["capacity"], 128, *descriptor, 512,
         0, fields["directory"], 128, 0, b"\n \r\n", fields["compression"],
     )  # fmt: skip
     return packed.ljust(_SECTOR, b"\0")
