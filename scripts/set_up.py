@@ -158,6 +158,8 @@ def add_venv() -> None:
     environment = os.environ | {
         "UV_PROJECT_ENVIRONMENT": str(VENV),
         "UV_PYTHON_DOWNLOADS": "never",
+        # Whom this machine trusts: a company's network may sign what comes in by an authority of its own.
+        "UV_SYSTEM_CERTS": "1",
         "UV_NO_PROGRESS": "1",
     }
     environment.pop("VIRTUAL_ENV", None)

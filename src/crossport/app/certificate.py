@@ -4,12 +4,13 @@ import ipaddress
 import ssl
 from pathlib import Path
 
+from crossport import errors
 from crossport.app.settings import Settings
 from crossport.client.state_dir import StateDir
 from crossport.identity import SiteIdentity, private_file
 from crossport.spi.clock import Clock
 
-__all__ = ["Certificate"]
+__all__ = ["Certificate", "served_names"]
 
 LIFETIME_S = 24 * 3600.0
 RENEWAL_S = LIFETIME_S / 3
@@ -22,7 +23,7 @@ class Certificate:
 
     def __init__(self, settings: Settings, state: StateDir, clock: Clock) -> None:
         directory = state.path / "identity"
-        self._hosts = _hosts(settings)
+        self._hosts = served_names(settings)
         self._clock = clock
         self._identity = SiteIdentity.open(
             directory,
@@ -52,11 +53,21 @@ class Certificate:
                 context.load_cert_chain(self.certificate_file, self.key_file)
 
 
-def _hosts(settings: Settings) -> list[str]:
-    """Return the names under which the server is reached: those that were set, and where it listens."""
+def served_names(settings: Settings) -> list[str]:
+    """Return the names under which the server is reached: those that were set, and where it listens.
+
+    Raise Invalid (``serve.hosts.missing``) when it listens everywhere and nothing says how it is called.
+    """
     host = settings.listen.rpartition(":")[0].strip("[]")
-    everywhere = host in ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-    own = [] if everywhere else [host]
+    everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+    if everywhere and not settings.hosts:
+        raise errors.Invalid(
+            "serve.hosts.missing",
+            f"{settings.listen} is every address of this machine, and its certificate has to name one.",
+            field="hosts",
+            remedy="Say by --host, or in the setting hosts, by which names and addresses clients reach it.",
+        )
+    own = [] if everywhere or not host else [host]
     return list(dict.fromkeys([*settings.hosts, *own, "localhost", "127.0.0.1"]))
 
 

@@ -20,7 +20,7 @@ import uvicorn
 
 from crossport import errors
 from crossport.api import Application, Limits, Tokens
-from crossport.app.certificate import Certificate
+from crossport.app.certificate import Certificate, served_names
 from crossport.app.compose import Parts, composed
 from crossport.app.first_token import ensure_first_token
 from crossport.app.settings import Settings
@@ -39,6 +39,7 @@ LEAVING_S = 0.5
 
 async def serve(settings: Settings, clock: Clock, *, embedded: bool) -> None:
     """Serve until SIGTERM or SIGINT, or, embedded, until idle. Raise Conflict ``state.owned``."""
+    served_names(settings)
     state = StateDir(settings.home)
     state.prepare()
     patience_s = OWNER_PATIENCE_S if embedded else 0.0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from crossport.app import log
 from crossport.app.clock import SystemClock
 from crossport.app.serve import serve
-from crossport.app.settings import Settings, load
+from crossport.app.settings import Settings, checked_hosts, load
 from crossport.cli.surroundings import ServeOptions
 
 __all__ = ["serve_with"]
@@ -31,5 +31,6 @@ def _with(settings: Settings, options: ServeOptions) -> Settings:
         settings,
         # An embedded server is for this machine's owner alone.
         listen="" if options.embedded else options.listen or settings.listen,
+        hosts=checked_hosts(options.hosts) if options.hosts else settings.hosts,
         idle_s=settings.idle_s if options.idle_s is None else options.idle_s,
     )

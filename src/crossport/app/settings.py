@@ -5,6 +5,8 @@ The file is ``CROSSPORT_SETTINGS``, else ``/etc/crossport/settings.toml`` for ro
 that a typing error does not look like a setting.
 """
 
+import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import field
@@ -17,12 +19,13 @@ from crossport import errors
 from crossport.model import codec
 from crossport.model.record import record
 
-__all__ = ["HookSetting", "Settings", "load", "secret_text"]
+__all__ = ["HookSetting", "Settings", "checked_hosts", "load", "secret_text"]
 
 Above = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(gt=0)]
 
 PREFIX = "CROSSPORT_"
+HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 SECRET_FILE_SUFFIX = "_file"  # noqa: S105 - the end of a setting's name
 
 
@@ -120,7 +123,7 @@ def secret_text(path: str, name: str) -> str:
 def _typed(values: dict[str, Any]) -> Settings:
     """Return the settings; texts of the environment become numbers and lists where such are wanted."""
     if isinstance(values.get("hosts"), str):
-        values["hosts"] = values["hosts"].split(",")
+        values["hosts"] = [host.strip() for host in values["hosts"].split(",")]
     values["home"] = str(Path(str(values["home"])).expanduser())
     try:
         settings = codec.from_plain(values, Settings)
@@ -128,9 +131,25 @@ def _typed(values: dict[str, Any]) -> Settings:
         raise _invalid(error.field, error.text, "Correct this setting.") from error
     for name, hook in settings.hooks.items():
         _check_hook(name, hook)
+    checked_hosts(settings.hosts)
     if not settings.home.is_absolute():
         raise _invalid("home", f"{settings.home} is not an absolute path.", "Begin it with a slash.")
     return settings
+
+
+def checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``hosts``; raise Invalid for one that is neither a DNS name nor an address."""
+    for host in hosts:
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            if not HOST.fullmatch(host):
+                raise _invalid(
+                    "hosts",
+                    f"{host!r} is no DNS name and no IP address.",
+                    "Write for instance crossport.example or 192.0.2.7, in small letters.",
+                ) from None
+    return hosts
 
 
 def _check_hook(name: str, hook: HookSetting) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from crossport.cli.parameter import Many
 from crossport.cli.session import Here
 from crossport.cli.surroundings import ServeOptions
 
@@ -16,8 +17,14 @@ def serve(
         str,
         Parameter(help="Also listen on HOST:PORT, always with TLS by the site's own CA.", show_default=False),
     ] = "",
+    host: Annotated[
+        Many, Parameter(help="A name or address by which clients reach it, for its certificate; repeatable.")
+    ] = (),
     database_url_file: Annotated[
-        str, Parameter(help="The file with the address of a PostgreSQL: a password is no argument.")
+        str,
+        Parameter(
+            help="The file with the address of a PostgreSQL: a password is no argument.", show_default=False
+        ),
     ] = "",
     embedded: Annotated[
         bool, Parameter(negative=(), help="End when idle. Commands start a server this way by themselves.")
@@ -36,7 +43,9 @@ def serve(
 
       crossport serve --listen 192.0.2.7:8443
 
-      CROSSPORT_DATABASE_URL_FILE=/etc/crossport/database crossport serve --listen 0.0.0.0:8443
+      crossport serve --listen 0.0.0.0:8443 --host crossport.example
+
+      crossport serve --listen 192.0.2.7:8443 --database-url-file /etc/crossport/database
     """
     home = session.place.home
     if not embedded:
@@ -46,6 +55,7 @@ def serve(
             home=home,
             embedded=embedded,
             listen=listen,
+            hosts=host,
             database_url_file=database_url_file,
             idle_s=idle,
         )

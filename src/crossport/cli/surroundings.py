@@ -33,6 +33,7 @@ class ServeOptions:
     home: Path
     embedded: bool = False
     listen: str = ""
+    hosts: tuple[str, ...] = ()
     database_url_file: str = ""
     idle_s: float | None = None
 

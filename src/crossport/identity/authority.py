@@ -1,7 +1,7 @@
 """The site's own certificate authority: it vouches for this site's workers, servers and gateways.
 
 Made on first use, kept in one private file. It is name-constrained: it can vouch for URI names of this site
-and for the hosts that were named when it was made, and for nothing else, wherever it is trusted. The
+and for the hosts that were named to it, and for nothing else, wherever it is trusted. The
 certificates it issues live for a day at most, so that nothing has to be revoked.
 """
 
@@ -59,9 +59,11 @@ class SiteIdentity:
     def open(cls, directory: Path, site: str, *, clock: Clock, hosts: Sequence[str] = ()) -> "SiteIdentity":
         """Return the authority kept in ``directory``, made now if there is none.
 
-        ``hosts`` are DNS names and networks that servers of this site may have besides this machine; they
-        count only when the authority is made. Raise Conflict (``identity.site.other``) when the directory
-        belongs to another site, Refused when others can read it, Broken when the file is damaged.
+        ``hosts`` are DNS names and networks that servers of this site may have besides this machine. Where
+        they are new, the authority gets a wider certificate under its old key: what it issued stays valid,
+        and who trusts the earlier certificate does not accept the new hosts before they have this one.
+        Raise Conflict (``identity.site.other``) when the directory belongs to another site, Refused when
+        others can read it, Broken when the file is damaged.
         """
         if not _SITE.fullmatch(site):
             raise errors.Invalid(
@@ -72,19 +74,19 @@ class SiteIdentity:
             )
         private_file.make_private(directory)
         path = directory / _FILE
+        wanted = [_subtree(host) for host in (*_LOCAL_HOSTS, *hosts)]
         with private_file.locked(directory):
             kept = private_file.read(path)
             if kept is None:
-                kept = _made(site, _time(clock), (*_LOCAL_HOSTS, *hosts))
+                kept = _made(site, _time(clock), ec.generate_private_key(ec.SECP256R1()), wanted)
                 private_file.write(path, kept)
-        certificate, key = _loaded(kept, path)
-        if _site_of(certificate) != site:
-            raise errors.Conflict(
-                "identity.site.other",
-                f"{directory} holds the identity of site {_site_of(certificate)}, not of {site}.",
-                remedy="Use the site's own name, or another state directory.",
-                field="site",
-            )
+            certificate, key = _loaded(kept, path)
+            _check_site(certificate, site, directory)
+            bounds = _bounds(certificate)
+            if missing := [name for name in wanted if not any(_within(name, bound) for bound in bounds)]:
+                kept = _made(site, _time(clock), key, [*bounds, *missing])
+                private_file.write(path, kept)
+                certificate, key = _loaded(kept, path)
         return cls(site, certificate, key, clock)
 
     @property
@@ -146,24 +148,23 @@ class SiteIdentity:
         return builder.sign(self._key, hashes.SHA256())
 
     def _host(self, host: str) -> x509.GeneralName:
-        constraints = self._certificate.extensions.get_extension_for_class(x509.NameConstraints).value
-        permitted = constraints.permitted_subtrees or []
         name = _general_name(host)
-        if not any(_within(name, subtree) for subtree in permitted):
+        if not any(_within(name, bound) for bound in _bounds(self._certificate)):
             raise errors.Invalid(
                 "identity.host.outside",
-                f"This site's authority cannot vouch for {host}: it was not among the hosts at its creation.",
-                remedy="Give the server a certificate of your own authority.",
+                f"This site's authority does not vouch for {host}: it is none of the site's hosts.",
+                remedy="Add it to the setting hosts, and start the server again.",
                 field="hosts",
             )
         return name
 
 
-def _made(site: str, now: datetime.datetime, hosts: Sequence[str]) -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
+def _made(
+    site: str, now: datetime.datetime, key: ec.EllipticCurvePrivateKey, hosts: Sequence[x509.GeneralName]
+) -> bytes:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Crossport site {site}"[:64])])
     # OpenSSL compares the host part of a URI with the constraint (RFC 5280, section 4.2.1.10).
-    permitted = [x509.UniformResourceIdentifier(site), *(_subtree(host) for host in hosts)]
+    permitted = [x509.UniformResourceIdentifier(site), *hosts]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -201,10 +202,26 @@ def _damaged(path: Path) -> errors.Broken:
     )
 
 
-def _site_of(certificate: x509.Certificate) -> str:
+def _check_site(certificate: x509.Certificate, site: str, directory: Path) -> None:
+    names = _permitted(certificate)
+    found = next((name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)), "")
+    if found != site:
+        raise errors.Conflict(
+            "identity.site.other",
+            f"{directory} holds the identity of site {found}, not of {site}.",
+            remedy="Use the site's own name, or another state directory.",
+            field="site",
+        )
+
+
+def _bounds(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    """Return the hosts and networks that the authority may vouch for."""
+    return [name for name in _permitted(certificate) if not isinstance(name, x509.UniformResourceIdentifier)]
+
+
+def _permitted(certificate: x509.Certificate) -> list[x509.GeneralName]:
     constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
-    names = constraints.permitted_subtrees or []
-    return next((name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)), "")
+    return constraints.permitted_subtrees or []
 
 
 def _usage(*, digital_signature: bool = False, key_cert_sign: bool = False) -> x509.KeyUsage:
@@ -241,12 +258,17 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _within(name: x509.GeneralName, subtree: x509.GeneralName) -> bool:
-    if isinstance(name, x509.IPAddress) and isinstance(subtree, x509.IPAddress):
-        network = ipaddress.ip_network(str(subtree.value))
-        return ipaddress.ip_address(str(name.value)) in network
-    if isinstance(name, x509.DNSName) and isinstance(subtree, x509.DNSName):
-        return name.value == subtree.value or name.value.endswith("." + subtree.value)
+def _within(name: x509.GeneralName, bound: x509.GeneralName) -> bool:
+    """Say whether ``name``, a host or a network, lies in ``bound``."""
+    if isinstance(name, x509.IPAddress) and isinstance(bound, x509.IPAddress):
+        inner, outer = ipaddress.ip_network(str(name.value)), ipaddress.ip_network(str(bound.value))
+        if isinstance(inner, ipaddress.IPv4Network) and isinstance(outer, ipaddress.IPv4Network):
+            return inner.subnet_of(outer)
+        if isinstance(inner, ipaddress.IPv6Network) and isinstance(outer, ipaddress.IPv6Network):
+            return inner.subnet_of(outer)
+        return False
+    if isinstance(name, x509.DNSName) and isinstance(bound, x509.DNSName):
+        return name.value == bound.value or name.value.endswith("." + bound.value)
     return False
 
 

@@ -204,6 +204,41 @@ def test_serving_on_an_address_is_encrypted_and_proves_who_it_is(machine: Machin
     assert not (machine.control / "socket").exists()
 
 
+def test_a_site_with_a_name_proves_itself_under_every_name_it_is_reached_by(tmp_path: Path):
+    machine = Machine(tmp_path / "home", "durable")
+    name = {"CROSSPORT_SITE_NAME": "north"}
+    try:
+        # The site is older than the wish to reach it from elsewhere.
+        assert machine.run("cloud", "list", CROSSPORT_IDLE_S="0.1", **name)[0] == 0
+        machine.wait(lambda: not alive(machine.owner()))
+        port = free_port()
+        hosts = ("--host", "north.example", "--host", "192.0.2.7")
+        server = machine.start("serve", "--listen", f"0.0.0.0:{port}", *hosts, **name)
+        machine.wait(lambda: (machine.control / "socket").exists() or server.poll() is not None)
+        tls = ssl.create_default_context(cafile=str(machine.control / "ca.pem"))
+        for host in ("north.example", "192.0.2.7", "localhost"):
+            with (
+                socket.create_connection(("127.0.0.1", port)) as plain,
+                tls.wrap_socket(plain, server_hostname=host) as link,
+            ):
+                assert link.version() == "TLSv1.3"
+        with (
+            pytest.raises(ssl.SSLCertVerificationError),
+            socket.create_connection(("127.0.0.1", port)) as plain,
+        ):
+            tls.wrap_socket(plain, server_hostname="south.example")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    finally:
+        machine.end()
+
+
+def test_listening_everywhere_without_a_name_is_refused_before_anything_starts(machine: Machine):
+    status, _, told = machine.run("serve", "--listen", "0.0.0.0:8443")
+    assert (status, "Code: serve.hosts.missing" in told) == (2, True)
+    assert not machine.control.exists()
+
+
 def test_help_costs_less_than_a_third_of_a_second_of_processor_time(machine: Machine):
     def spent() -> float:
         times = os.times()

@@ -30,7 +30,7 @@ def test_the_home_follows_account_and_environment(environment: dict[str, str], r
 
 def test_the_environment_wins_over_the_file(tmp_path: Path):
     text = 'home = "/f"\nidle_s = 10\nhosts = ["a", "b"]\n'
-    chosen = settings(tmp_path, text, CROSSPORT_IDLE_S="20", CROSSPORT_HOSTS="c,d")
+    chosen = settings(tmp_path, text, CROSSPORT_IDLE_S="20", CROSSPORT_HOSTS="c, d")
     assert (chosen.home, chosen.idle_s, chosen.hosts) == (Path("/f"), 20.0, ("c", "d"))
     assert settings(tmp_path, text).hosts == ("a", "b")
 
@@ -51,6 +51,9 @@ def test_an_address_with_a_password_comes_from_a_file_and_is_not_shown(tmp_path:
         ("", {"CROSSPORT_IDLE_S": "-1"}, "idle_s"),
         ("", {"CROSSPORT_STORE": "paper"}, "store"),
         ("", {"CROSSPORT_HOME": "here"}, "home"),
+        ("", {"CROSSPORT_HOSTS": "a.example,,b.example"}, "hosts"),
+        ('hosts = ["10.0.0.0/8"]', {}, "hosts"),
+        ('hosts = ["https://a.example"]', {}, "hosts"),
         ("", {"CROSSPORT_DATABASE_URL_FILE": "/nowhere"}, "database_url_file"),
         ("", {"CROSSPORT_SETTINGS": "/nowhere"}, "settings"),
     ],

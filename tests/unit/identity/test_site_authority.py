@@ -104,6 +104,37 @@ def test_it_does_not_even_try_to_vouch_for_a_host_outside_its_bounds(tmp_path: P
             site.issue("server", "api", hosts=[host])
 
 
+def asked_for(host: str, trusted: str, leaf: Leaf, scratch: Path) -> None:
+    """Let a client that trusts ``trusted`` connect to ``host``; raise ssl.SSLError."""
+    server = context(ssl.PROTOCOL_TLS_SERVER, trusted, leaf, scratch)
+    server.verify_mode = ssl.CERT_NONE
+    client = ssl.create_default_context(cadata=trusted)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    caller = client.wrap_bio(down, up, server_hostname=host)
+    ends = [caller, server.wrap_bio(up, down, server_side=True)]
+    for _ in range(4):
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    assert caller.getpeercert()
+
+
+@pytest.mark.parametrize("host", ["csp.example", "192.0.2.7", "2001:db8::7"])
+def test_hosts_that_come_later_widen_the_authority_under_its_key(tmp_path: Path, host: str) -> None:
+    narrow = opened(tmp_path / "a")
+    before = narrow.issue("worker", "w")
+    wide = SiteIdentity.open(tmp_path / "a", "north", clock=WallClock(), hosts=[host])
+    leaf = wide.issue("control", "api", hosts=[host, "localhost"])
+    for name in (host, "localhost"):
+        asked_for(name, wide.authority_pem, leaf, tmp_path)
+    shake_hands(wide, before, tmp_path)
+    with pytest.raises(ssl.SSLError, match="subtree"):
+        asked_for(host, narrow.authority_pem, leaf, tmp_path)
+    assert opened(tmp_path / "a").authority_pem == wide.authority_pem
+
+
 def test_a_certificate_lives_for_a_day_at_most(tmp_path: Path) -> None:
     site = opened(tmp_path / "a")
     with pytest.raises(errors.Invalid, match=r"identity\.lifetime\.long"):
