@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 
 from crossport import errors
 from crossport.api.problem import UnsupportedMedia
+from crossport.model.name import reason
 
 __all__ = ["adapter", "body"]
 
@@ -70,7 +71,7 @@ def _invalid(error: ValidationError) -> errors.Invalid:
     field = ".".join(str(part) for part in first["loc"])
     return errors.Invalid(
         "request.body.invalid",
-        f"{first['msg']}.",
+        reason(first),
         field=field,
         remedy="Correct this field and send it again.",
     )

@@ -6,7 +6,8 @@ from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from crossport.api.right import Caller
-from crossport.api.route import ID, NAME
+from crossport.api.route import ID
+from crossport.model.name import NAME
 
 __all__ = [
     "After",

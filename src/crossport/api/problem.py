@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from crossport import errors
+from crossport.model.name import reason
 
 __all__ = [
     "MEDIA_TYPE",
@@ -134,7 +135,7 @@ async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     first: Mapping[str, Any] = cast("RequestValidationError", error).errors()[0]
     where, *path = (str(part) for part in first["loc"])
     field = ".".join(path) or where
-    text = f"{first['msg']}."
+    text = reason(first)
     return problem(
         errors.Invalid("request.parameter.invalid", text, field=field, remedy=f"Correct it in the {where}."),
         _id(request),

@@ -12,10 +12,8 @@ from fastapi.responses import Response
 from crossport.model.access import Right
 from crossport.model.record import record
 
-__all__ = ["ID", "NAME", "Route"]
+__all__ = ["ID", "Route"]
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-"""Names that people give: clouds, plans."""
 ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$"
 """Ids that programs make: runs, tokens, VMs of clouds."""
 

@@ -26,6 +26,7 @@ class Machine:
     """This machine, as ``cli.surroundings.Surroundings`` wants it."""
 
     def __init__(self) -> None:
+        _open_standard_streams()
         self.environment: Mapping[str, str] = dict(os.environ)
         self.stdin: TextIO = sys.stdin
         self.stdout: TextIO = sys.stdout
@@ -81,6 +82,23 @@ class Machine:
         return call
 
 
+def _open_standard_streams() -> None:
+    """Let nothing else get the number of a standard stream that was closed (`crossport … >&-`)."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            void = os.open(os.devnull, os.O_RDWR)
+            if void != number:
+                os.dup2(void, number)
+                os.close(void)
+            setattr(sys, name, os.fdopen(number, mode))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
-    return run(list(sys.argv[1:] if arguments is None else arguments), Machine())
+    status = run(list(sys.argv[1:] if arguments is None else arguments), Machine())
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # It was told already, or nobody listens. Without this the interpreter would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status

@@ -40,6 +40,8 @@ def assess(
 
       crossport assess --from alpha --to beta --json
     """
+    if html:
+        _write(html, "")  # before anybody waits for what could not be kept
     assessment = session.send(calls.assess(source, target))
     session.out.result(assessment, *assessment_tables(assessment))
     if html:
@@ -84,5 +86,5 @@ def _write(path: Path, text: str) -> None:
             "cli.file.unwritable",
             f"{path} cannot be written: {error.strerror}.",
             field="--html",
-            remedy="Choose another.",
+            remedy="Name a file in a directory of yours.",
         ) from error

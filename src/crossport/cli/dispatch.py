@@ -65,6 +65,8 @@ def _called(words: list[str], surroundings: Surroundings, options: Options, outp
         result = command(*bound.args, **bound.kwargs, **extra)
     finally:
         session.close()
+    if command == app.help_print and not set(words) & {"--help", "-h"}:
+        return USAGE  # a group without its command
     return result if isinstance(result, int) else 0
 
 

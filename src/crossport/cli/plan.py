@@ -22,7 +22,8 @@ __all__ = ["app"]
 app = App(name="plan", help="Move several VMs in waves, from a file.")
 
 File = Annotated[Path, Parameter(help="The plan's file: .yaml, .yml or .json.")]
-Name = Annotated[str, Parameter(help="The plan, by its name; a file is put first.")]
+Name = Annotated[str, Parameter(help="The plan's name, as `crossport plan list` shows it.")]
+PlanOrFile = Annotated[str, Parameter(help="The plan, by its name; a file is put first.")]
 
 
 @app.command
@@ -51,7 +52,33 @@ def list_(*, session: Here) -> None:
 
 
 @app.command
-def check(plan: Name, /, *, session: Here) -> int:
+def show(plan: Name, /, *, session: Here) -> None:
+    """Show a plan that is kept: its VMs in their waves, and what each waits for.
+
+    For example:
+
+      crossport plan show shop
+
+      crossport plan show shop --json
+    """
+    kept = session.send(calls.plan(plan))
+    session.out.result(kept, _one(kept), _vm_table(kept))
+
+
+@app.command
+def remove(plan: Name, /, *, session: Here) -> None:
+    """Forget a plan that does not run. Its runs and their reports stay, and so do the VMs.
+
+    For example:
+
+      crossport plan remove shop
+    """
+    session.send(calls.remove_plan(plan))
+    session.out.result({"removed": plan}, fields("", ("removed", plan)))
+
+
+@app.command
+def check(plan: PlanOrFile, /, *, session: Here) -> int:
     """Dry-run every VM of a plan: findings, expected time. Exit status 3 when something stands in the way.
 
     For example:
@@ -69,7 +96,7 @@ def check(plan: Name, /, *, session: Here) -> int:
 
 @app.command
 def run(
-    plan: Name,
+    plan: PlanOrFile,
     /,
     *,
     detach: Annotated[bool, Parameter(negative=(), help="Return when the run began.")] = False,
@@ -170,7 +197,7 @@ def _text(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise errors.Invalid(
             "cli.file.unreadable",
-            f"{file} cannot be read: {error}.",
+            f"{file} cannot be read: {error.strerror if isinstance(error, OSError) else error}.",
             field="file",
             remedy="Correct the path.",
         ) from error
@@ -184,6 +211,11 @@ def _one(plan: Plan) -> Table:
         ("VMs", ", ".join(vm.vm for vm in plan.vms)),
         ("approval", "asked before each cutover" if plan.approval else ""),
     )
+
+
+def _vm_table(plan: Plan) -> Table:
+    rows = tuple((vm.vm, str(vm.wave), " ".join(vm.after), vm.name) for vm in plan.vms)
+    return Table(("VM", "WAVE", "AFTER", "NAME THERE"), rows, right=frozenset({"WAVE"}))
 
 
 def _check_tables(checked: PlanCheck) -> list[Table]:

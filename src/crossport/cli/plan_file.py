@@ -18,6 +18,7 @@ from crossport import errors
 from crossport.cli.parameter import pairs
 from crossport.model import codec
 from crossport.model.mapping import MappingRules
+from crossport.model.name import reason
 from crossport.model.plan import Plan, PlannedVM
 from crossport.model.run import Mode
 
@@ -193,7 +194,7 @@ def _plain(node: yaml.Node, name: str) -> Any:
 def _invalid(error: ValidationError, root: yaml.Node, name: str) -> errors.Invalid:
     first = error.errors(include_url=False, include_input=False)[0]
     path = list(first["loc"])
-    return _at(name, _found(root, path), "plan.file.field", _named(path), f"{first['msg']}.")
+    return _at(name, _found(root, path), "plan.file.field", _named(path), reason(first))
 
 
 def _check_names(plan: Plan, root: yaml.Node, name: str) -> None:

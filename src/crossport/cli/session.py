@@ -52,8 +52,7 @@ class Session:
         if self._client is None:
             state = StateDir(self.place.home)
             endpoint = self._endpoint(state)
-            token = read_token(Path(self.place.token_file or state.token_file))
-            self._client = Client(endpoint, token, self.machine.sleep)
+            self._client = Client(endpoint, read_token(self._token_file), self.machine.sleep)
         return self._client
 
     def send(self, call: Call[T]) -> T:
@@ -64,6 +63,8 @@ class Session:
         """
         try:
             return self.client.send(call)
+        except errors.Refused as error:
+            raise self._told(error) from error
         except errors.Unavailable as error:
             gone = error.code == "client.server.unreachable" and not self.place.server
             if not gone or not (call.method == "GET" or call.key):
@@ -93,6 +94,21 @@ class Session:
         self.machine.stderr.write(question)
         self.machine.stderr.flush()
         return self.machine.stdin.readline().strip().lower()
+
+    def _told(self, error: errors.Refused) -> errors.Refused:
+        """Return ``error`` in the words of the command line: here a token is a file."""
+        if error.code != "request.token.unknown":
+            return error
+        return errors.Refused(
+            error.code,
+            f"The site does not know the token in {self._token_file}, or it is expired or revoked.",
+            field="--token-file",
+            remedy="Name the file of a valid one; an administrator makes it by `crossport token create`.",
+        )
+
+    @property
+    def _token_file(self) -> Path:
+        return Path(self.place.token_file or StateDir(self.place.home).token_file)
 
     def _endpoint(self, state: StateDir) -> Endpoint:
         if self.place.server:

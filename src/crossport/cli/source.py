@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from crossport import errors
 from crossport.cli.session import Here
-from crossport.cli.text import Table
+from crossport.cli.text import Table, aligned
 from crossport.client import calls
 
 __all__ = ["app"]
@@ -38,10 +38,12 @@ def retire(
         The run that moved the VM.
     """
     preview = session.send(calls.retirement(run))
-    table = Table(("WILL BE DELETED",), tuple((thing,) for thing in preview.things))
+    if not preview.things:
+        session.out.result(preview)
+        session.out.say(f"The source of run {run} is gone already. Nothing was deleted.")
+        return
     if not yes:
-        if not session.out.as_json:
-            session.out.table(table)
+        session.out.say(aligned(Table(("WILL BE DELETED",), tuple((thing,) for thing in preview.things))))
         if session.ask("Delete these for ever? Type yes: ") != "yes":
             raise errors.Cancelled(
                 "source.retire.unconfirmed", "Nothing was deleted.", remedy="Confirm, or add --yes."

@@ -9,6 +9,9 @@ from crossport.units import rate_text, seconds_text, size_text
 
 __all__ = ["Story", "copy_text", "phase_table"]
 
+COPY = "image_upload"
+"""The phase in which disks are copied."""
+
 
 @dataclass(slots=True)
 class Story:
@@ -36,6 +39,11 @@ class Story:
                 self.copies[event.progress.artifact] = event.progress
             case _:
                 pass
+
+    @property
+    def copying(self) -> bool:
+        """Whether the phase in which disks are copied has begun."""
+        return COPY in self.begun or COPY in self.ended
 
     def copied(self) -> Progress | None:
         """Return the copies of all artifacts as one; None before the first byte."""

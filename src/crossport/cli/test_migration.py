@@ -2,6 +2,7 @@
 
 from cyclopts import App
 
+from crossport import errors
 from crossport.cli.run import cleaned_tables, run_table
 from crossport.cli.session import Here
 from crossport.client import calls
@@ -38,4 +39,4 @@ def finish(run: str, /, *, session: Here) -> int:
     """
     cleaned = session.send(calls.finish_test(run))
     session.out.result(cleaned, *cleaned_tables(cleaned))
-    return 5 if cleaned.left else 0
+    return errors.NeedsAttention.exit_code if cleaned.left else 0

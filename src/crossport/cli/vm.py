@@ -16,6 +16,9 @@ from crossport.units import size_text
 
 __all__ = ["app", "harmless"]
 
+CloudName = Annotated[str, Parameter(help="The cloud, as `crossport cloud list` shows it.")]
+VmName = Annotated[str, Parameter(help="The VM's name or id.")]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wish:
@@ -35,17 +38,12 @@ app = App(name="vm", help="List, make, start and stop VMs.")
 
 
 @app.command(name="list")
-def list_(cloud: str, /, *, session: Here) -> None:
+def list_(cloud: CloudName, /, *, session: Here) -> None:
     """List the VMs of a cloud.
 
     For example:
 
       crossport vm list alpha
-
-    Parameters
-    ----------
-    cloud
-        The cloud.
     """
     vms = session.all(lambda after: calls.vms(cloud, after))
     rows = tuple(
@@ -66,19 +64,12 @@ def list_(cloud: str, /, *, session: Here) -> None:
 
 
 @app.command
-def show(cloud: str, vm: str, /, *, session: Here) -> None:
+def show(cloud: CloudName, vm: VmName, /, *, session: Here) -> None:
     """Show a VM with its disks and NICs.
 
     For example:
 
       crossport vm show alpha web
-
-    Parameters
-    ----------
-    cloud
-        The cloud.
-    vm
-        The VM's name or id.
     """
     found = session.send(calls.vm(cloud, vm))
     session.out.result(found, *_tables(found))
@@ -115,19 +106,12 @@ def create(cloud: str, name: str, /, *, wish: Annotated[_Wish, Parameter(name="*
 
 
 @app.command
-def start(cloud: str, vm: str, /, *, session: Here) -> None:
+def start(cloud: CloudName, vm: VmName, /, *, session: Here) -> None:
     """Start a VM. One that was migrated away is fenced, and refused.
 
     For example:
 
       crossport vm start alpha web
-
-    Parameters
-    ----------
-    cloud
-        The cloud.
-    vm
-        The VM's name or id.
     """
     found = session.send(calls.start_vm(cloud, vm))
     session.out.result(found, *_tables(found))
@@ -135,8 +119,8 @@ def start(cloud: str, vm: str, /, *, session: Here) -> None:
 
 @app.command
 def stop(
-    cloud: str,
-    vm: str,
+    cloud: CloudName,
+    vm: VmName,
     /,
     *,
     shutdown: Annotated[float, Parameter(help="Seconds to wait for a graceful shutdown.")] = 90.0,
@@ -150,13 +134,6 @@ def stop(
       crossport vm stop alpha web
 
       crossport vm stop alpha web --shutdown 30 --power-off
-
-    Parameters
-    ----------
-    cloud
-        The cloud.
-    vm
-        The VM's name or id.
     """
     request = StopRequest(shutdown_s=shutdown, power_off=power_off)
     found = session.send(calls.stop_vm(cloud, vm, request))
@@ -164,19 +141,12 @@ def stop(
 
 
 @app.command
-def console(cloud: str, vm: str, /, *, session: Here) -> None:
+def console(cloud: CloudName, vm: VmName, /, *, session: Here) -> None:
     """Print the end of a VM's console log. Control characters of the guest are not passed on.
 
     For example:
 
       crossport vm console alpha web
-
-    Parameters
-    ----------
-    cloud
-        The cloud.
-    vm
-        The VM's name or id.
     """
     log = session.send(calls.console(cloud, vm))
     if session.out.as_json:
@@ -229,7 +199,7 @@ def _tables(vm: VM) -> list[Table]:
             ("state", _state(vm)),
             ("project", vm.project),
             ("zone", vm.zone),
-            ("flavor", f"{vm.flavor} ({vm.cpus} CPUs, {size_text(vm.memory)})"),
+            ("flavor", f"{vm.flavor} ({vm.cpus} CPU{'s' if vm.cpus != 1 else ''}, {size_text(vm.memory)})"),
             ("firmware", vm.firmware.value + (", TPM" if vm.tpm else "")),
             ("keys", ", ".join(vm.keys)),
             ("tags", " ".join(f"{name}={value}" for name, value in sorted(vm.tags.items()))),

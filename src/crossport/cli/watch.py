@@ -153,30 +153,32 @@ class _Lines:
         self._out = session.out
         self._story = story
         self._told = -1
+        self._said = ""
 
     def show(self, event: Event) -> None:
-        """Write a line when the event is worth one."""
-        text = self._line(event)
-        if text:
-            self._out.say(text)
+        """Write a line when the event is worth one, and one when the copy is."""
+        for text in (self._line(event), self._copy()):
+            if text:
+                self._out.say(text)
 
     def _line(self, event: Event) -> str:
         match event.kind:
             case EventKind.STATE:
-                return f"{self._story.state.value}{': ' + event.text if event.text else ''}"
+                told = event.text and event.text != self._said
+                return f"{self._story.state.value}{': ' + event.text if told else ''}"
             case EventKind.PHASE_FINISHED if event.phase:
                 return f"  {event.phase.name:<22}{seconds_text(event.phase.seconds):>10}"
-            case EventKind.PROGRESS:
-                return self._copy()
             case EventKind.FINDING if event.finding:
                 return f"  {event.finding.severity.value} {event.finding.code}: {event.finding.text}"
             case EventKind.LOG:
+                self._said = event.text
                 return f"  {event.text}"
             case _:
                 return ""
 
     def _copy(self) -> str:
-        progress = self._story.copied()
+        """Return how far the copy is. It comes first when a run is watched late, yet belongs to its phase."""
+        progress = self._story.copied() if self._story.copying else None
         step = 100 * progress.done // progress.size // STEP_PERCENT if progress and progress.size else 0
         if progress is None or step <= self._told:
             return ""

@@ -44,6 +44,7 @@ __all__ = [
     "plans",
     "put_plan",
     "remove_cloud",
+    "remove_plan",
     "report",
     "resolve",
     "resume",
@@ -229,6 +230,11 @@ def plan(name: str) -> Call[Plan]:
 def put_plan(plan: Plan) -> Call[Plan]:
     """Keep a plan."""
     return Call("POST", path("plans"), Plan, plan)
+
+
+def remove_plan(name: str) -> Call[None]:
+    """Forget a plan."""
+    return Call("DELETE", path("plans", name), None)
 
 
 def check_plan(name: str) -> Call[PlanCheck]:

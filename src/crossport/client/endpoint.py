@@ -46,7 +46,7 @@ def over_tls(url: str, authority: Path | None = None) -> Endpoint:
     except (OSError, ssl.SSLError) as error:
         raise errors.Invalid(
             "client.authority.unreadable",
-            f"{authority} is not a readable certificate: {error}.",
+            f"{authority} is not a readable certificate: {error.strerror or error}.",
             field="ca",
             remedy="Copy the site's CA certificate here.",
         ) from error

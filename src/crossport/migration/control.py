@@ -20,7 +20,7 @@ from crossport.migration.judge import assess, dry_run
 from crossport.migration.link import Links
 from crossport.migration.local_site import LocalSite, SiteParts, able
 from crossport.migration.new_vm import described
-from crossport.migration.outcome import blocked
+from crossport.migration.outcome import blocked, of_run
 from crossport.migration.parts import Hooks, Parts, RateProbe
 from crossport.migration.plans import MIGRATE, Plans, labels
 from crossport.migration.registry import CloudRegistry
@@ -279,7 +279,10 @@ class SiteControl:
         found = await self._find(run)
         if found is None or found.tenant != tenant:
             raise errors.NotFound(
-                "run.unknown", f"There is no run {run}.", remedy="List them with: crossport run list"
+                "run.unknown",
+                f"There is no run {run}.",
+                field="run",
+                remedy="List them with: crossport run list",
             )
         return found
 
@@ -305,9 +308,7 @@ class SiteControl:
         """Return the report of a migration."""
         found = await self.run(tenant, run)
         if not found.state.final:
-            raise errors.Conflict(
-                "run.unfinished", f"Run {run} is {found.state}.", remedy=f"crossport run watch {run}"
-            )
+            raise errors.Conflict("run.unfinished", f"Run {run} is {found.state}.", **of_run(run))
         report = await self._engine.report(run)
         if isinstance(report, MigrationReport):
             return report
@@ -346,9 +347,7 @@ class SiteControl:
             if error.code != "decision.not_asked":
                 raise
             raise errors.Conflict(
-                "run.not-waiting",
-                f"Run {run} does not wait for a decision.",
-                remedy=f"See how far it is with: crossport run show {run}",
+                "run.not-waiting", f"Run {run} does not wait for a decision.", **of_run(run)
             ) from error
         return await self.run(tenant, run)
 
@@ -381,7 +380,9 @@ class SiteControl:
         """End a run that needs attention as a person says."""
         found = await self.run(tenant, run)
         if found.state is not RunState.ATTENTION:
-            raise errors.Conflict("run.settled", f"Run {run} is {found.state}; nothing is to be resolved.")
+            raise errors.Conflict(
+                "run.settled", f"Run {run} is {found.state}; nothing is to be resolved.", **of_run(run)
+            )
         evidence = await self.evidence(tenant, run)
         if evidence.source_vm is None:
             raise errors.Unavailable("vm.unreachable", "The source does not show its VM now.")
@@ -409,7 +410,7 @@ class SiteControl:
             raise errors.Conflict(
                 "run.unfinished",
                 f"Run {run} is {found.state}; it cleans up by itself.",
-                remedy=f"If it is stuck: crossport run resolve {run}",
+                remedy=f"If it is stuck, see both ends: crossport run show {run}",
             )
         keep = found.state is RunState.DONE
         return await self._clean_both(tenant, found, keep_vm=keep)
@@ -418,9 +419,11 @@ class SiteControl:
         """Remove the isolated copy."""
         found = await self.run(tenant, run)
         if not (await self._request(run)).test:
-            raise errors.Conflict("run.no-test", f"Run {run} is no test migration; its VM is in use.")
+            raise errors.Conflict(
+                "run.no-test", f"Run {run} is no test migration; its VM is in use.", **of_run(run)
+            )
         if not found.state.final:
-            raise errors.Conflict("run.unfinished", f"Run {run} is {found.state}.")
+            raise errors.Conflict("run.unfinished", f"Run {run} is {found.state}.", **of_run(run))
         return await self._clean_both(tenant, found, keep_vm=False)
 
     async def _clean_both(self, tenant: str, found: RunRecord, *, keep_vm: bool) -> Cleaned:
@@ -435,10 +438,8 @@ class SiteControl:
         found = await self.run(tenant, run)
         report = await self.report(tenant, run)
         if found.state is not RunState.DONE or report.request.test:
-            raise errors.Conflict(
-                "run.not-committed",
-                f"Run {run} is {found.state}; only a committed run has a retained source.",
-            )
+            text = f"Run {run} is {found.state}; only a committed run has a retained source."
+            raise errors.Conflict("run.not-committed", text, **of_run(run))
         driver = able(await self._registry.cloud(tenant, report.request.source), Provisioner)
         try:
             vm = await self.vm(tenant, report.request.source, report.source_id)
@@ -452,6 +453,10 @@ class SiteControl:
     async def put_plan(self, tenant: str, plan: Plan) -> Plan:
         """Keep a plan."""
         return await self._plans.put(tenant, plan)
+
+    async def remove_plan(self, tenant: str, name: str) -> None:
+        """Forget a plan; its runs stay."""
+        await self._plans.remove(tenant, name)
 
     async def plans(self, tenant: str) -> tuple[Plan, ...]:
         """Return all plans."""

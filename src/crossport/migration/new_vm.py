@@ -67,7 +67,7 @@ def _known(field: str, names: tuple[str, ...], offered: Iterable[str]) -> None:
         if name not in there:
             raise errors.Invalid(
                 f"vm.{field.replace('_', '-')}.unknown",
-                f"There is no {field.replace('_', ' ')} {name}.",
+                f"There is no {field.replace('_', ' ').removesuffix('s')} {name}.",
                 field=field,
                 remedy=f"Choose out of: {', '.join(there) or '(none)'}.",
             )

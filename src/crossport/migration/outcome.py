@@ -4,7 +4,7 @@ from crossport import errors
 from crossport.model.finding import Finding
 from crossport.model.run import RunState
 
-__all__ = ["attention", "blocked", "ended"]
+__all__ = ["attention", "blocked", "ended", "of_run"]
 
 
 def blocked(findings: tuple[Finding, ...]) -> errors.Blocked:
@@ -25,6 +25,11 @@ def ended(error: errors.Error) -> tuple[RunState, str]:
     return RunState.ROLLED_BACK, f"{error.text}{remedy} The source is as it was before."
 
 
+def of_run(run: str) -> dict[str, str]:
+    """Return what is at fault, and what to do, when the state of ``run`` does not admit what was asked."""
+    return {"field": "run", "remedy": f"See how far it is with: crossport run show {run}"}
+
+
 def attention(error: errors.Error, run: str, committed: bool) -> errors.NeedsAttention:
     """Return the error for a run that could be finished neither way for now."""
     where = "behind the commit" if committed else "while going back"
@@ -32,5 +37,5 @@ def attention(error: errors.Error, run: str, committed: bool) -> errors.NeedsAtt
         error.code,
         f"The run stopped {where}: {error.text}",
         remedy=f"When that is repaired: crossport run resume {run}. "
-        f"To see both sides: crossport run resolve {run}",
+        f"To see both sides: crossport run show {run}",
     )

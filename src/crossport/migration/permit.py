@@ -89,7 +89,7 @@ TARGET: dict[tuple[TargetState, TargetEvent], tuple[TargetState, StatementKind |
 }
 """What the target's end does: its next state, and what it states. What is not here is refused."""
 
-_REMEDY = "See the evidence of both sides with: crossport run resolve RUN"
+_REMEDY = "See the evidence of both sides with: crossport run show RUN"
 
 
 def after(

@@ -66,11 +66,25 @@ class Plans:
 
     async def put(self, tenant: str, plan: Plan) -> Plan:
         """Keep a plan."""
-        status = await self._last_run(tenant, plan.name)
-        if status is not None and not status.state.final:
-            raise errors.Conflict("plan.running", f"The plan {plan.name} runs.", remedy="Wait, or cancel it.")
+        await self._refuse_while_it_runs(tenant, plan.name)
         await self._engine.documents.put("plan", f"{tenant}/{plan.name}", checked(plan))
         return plan
+
+    async def remove(self, tenant: str, name: str) -> None:
+        """Forget a plan; its runs stay."""
+        await self._kept(tenant, name)
+        await self._refuse_while_it_runs(tenant, name)
+        await self._engine.documents.delete("plan", f"{tenant}/{name}")
+
+    async def _refuse_while_it_runs(self, tenant: str, name: str) -> None:
+        last = await self._last_run(tenant, name)
+        if last is not None and not last.state.final:
+            raise errors.Conflict(
+                "plan.running",
+                f"The plan {name} runs, as run {last.id}.",
+                field="plan",
+                remedy=f"Wait, or cancel it: crossport run cancel {last.id}",
+            )
 
     async def every(self, tenant: str) -> tuple[Plan, ...]:
         """Return all plans."""
@@ -82,7 +96,10 @@ class Plans:
             return (await self._engine.documents.fetch("plan", f"{tenant}/{name}", Plan)).value
         except errors.NotFound:
             raise errors.NotFound(
-                "plan.unknown", f"There is no plan {name}.", remedy="List them with: crossport plan list"
+                "plan.unknown",
+                f"There is no plan {name}.",
+                field="plan",
+                remedy="List them with: crossport plan list",
             ) from None
 
     async def check(self, tenant: str, name: str) -> PlanCheck:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from crossport import errors
+from crossport.model.name import reason
 
 __all__ = ["decoded", "encoded", "from_plain", "plain"]
 
@@ -52,5 +53,5 @@ def _invalid(error: ValidationError) -> errors.Invalid:
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     return errors.Invalid(
-        "input.field.invalid", f"{first['msg']}.", field=field, remedy="Correct this field and try again."
+        "input.field.invalid", reason(first), field=field, remedy="Correct this field and try again."
     )

@@ -44,9 +44,9 @@ class HealthChecks:
     """Probes that must all succeed ``successes`` times in a row within ``timeout_s``."""
 
     probes: tuple[Probe, ...] = ()
-    successes: int = 2
-    interval_s: float = 1.0
-    timeout_s: float = 180.0
+    successes: Annotated[int, Field(ge=1)] = 2
+    interval_s: Annotated[float, Field(gt=0)] = 1.0
+    timeout_s: Annotated[float, Field(gt=0)] = 180.0
 
 
 @record()

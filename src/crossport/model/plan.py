@@ -6,6 +6,7 @@ from dataclasses import field
 from crossport.model.finding import Finding
 from crossport.model.health import HealthChecks
 from crossport.model.mapping import MappingRules
+from crossport.model.name import Name
 from crossport.model.record import record
 from crossport.model.run import Estimate, Mode, RunState
 
@@ -43,7 +44,7 @@ class Plan:
     ``stop_on_failure`` starts no further VM after a failed one; VMs that depend on it never start.
     """
 
-    name: str
+    name: Name
     source: str
     target: str
     vms: tuple[PlannedVM, ...]

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from crossport.model.finding import Finding
 from crossport.model.mapping import Mapping
+from crossport.model.name import Name
 from crossport.model.record import record
 from crossport.model.run import Created, Estimate, RunRecord
 from crossport.model.vm import VM
@@ -30,7 +31,7 @@ class CloudEntry:
     A value of the form ``secret:NAME`` refers to a secret.
     """
 
-    name: str
+    name: Name
     driver: str
     settings: Table[str, str] = field(default_factory=dict[str, str])
 

@@ -147,6 +147,10 @@ class Control(Protocol):
         """Keep a plan, replacing an older one of the name unless it runs (Conflict ``plan.running``)."""
         ...
 
+    async def remove_plan(self, tenant: str, name: str) -> None:
+        """Forget a plan; its runs stay. Raise NotFound, and Conflict (``plan.running``) while it runs."""
+        ...
+
     async def plans(self, tenant: str) -> tuple[Plan, ...]:
         """Return all plans, by name."""
         ...

@@ -324,30 +324,34 @@ class MemoryControl:
 
     async def finish_test(self, tenant: str, run: str) -> Cleaned:
         if self._run(tenant, run).record.kind != "test":
-            raise errors.Conflict(
-                "run.not-test", f"Run {run} is not a test migration.", remedy="Nothing to do."
-            )
+            raise errors.Conflict("run.no-test", f"Run {run} is no test migration.", remedy="Nothing to do.")
         return await self.clean(tenant, run)
 
     async def retire(self, tenant: str, run: str, *, confirmed: bool) -> tuple[str, ...]:
         mine = self._run(tenant, run)
         self._needs(mine, RunState.DONE)
         if mine.retired:
-            raise errors.Conflict("source.retired", "The source is already retired.", remedy="Nothing to do.")
+            return ()
         mine.retired = confirmed
         return (f"VM {mine.record.subject}", f"volume {mine.record.subject}-root (1 GiB)")
 
     # Plans
 
     async def put_plan(self, tenant: str, plan: Plan) -> Plan:
-        mine = self._of(tenant)
-        run = mine.runs.get(mine.plan_runs.get(plan.name, ""))
-        if run and not run.record.state.final:
-            raise errors.Conflict(
-                "plan.running", f"Plan {plan.name} runs.", field="name", remedy="Wait for it."
-            )
-        mine.plans[plan.name] = plan
+        self._refuse_while_it_runs(tenant, plan.name)
+        self._of(tenant).plans[plan.name] = plan
         return plan
+
+    async def remove_plan(self, tenant: str, name: str) -> None:
+        self._plan(tenant, name)
+        self._refuse_while_it_runs(tenant, name)
+        del self._of(tenant).plans[name]
+
+    def _refuse_while_it_runs(self, tenant: str, plan: str) -> None:
+        mine = self._of(tenant)
+        run = mine.runs.get(mine.plan_runs.get(plan, ""))
+        if run and not run.record.state.final:
+            raise errors.Conflict("plan.running", f"Plan {plan} runs.", field="plan", remedy="Wait for it.")
 
     async def plans(self, tenant: str) -> tuple[Plan, ...]:
         plans = self._of(tenant).plans
@@ -396,28 +400,19 @@ class MemoryControl:
         try:
             return self._of(tenant).clouds[name]
         except KeyError:
-            raise errors.NotFound(
-                "cloud.unknown",
-                f"There is no cloud {name}.",
-                field="cloud",
-                remedy="See `crossport cloud list`.",
-            ) from None
+            raise _unknown("cloud", name) from None
 
     def _run(self, tenant: str, run: str) -> MemoryRun:
         try:
             return self._of(tenant).runs[run]
         except KeyError:
-            raise errors.NotFound(
-                "run.unknown", f"There is no run {run}.", field="run", remedy="See `crossport run list`."
-            ) from None
+            raise _unknown("run", run) from None
 
     def _plan(self, tenant: str, name: str) -> Plan:
         try:
             return self._of(tenant).plans[name]
         except KeyError:
-            raise errors.NotFound(
-                "plan.unknown", f"There is no plan {name}.", field="plan", remedy="See `crossport plan list`."
-            ) from None
+            raise _unknown("plan", name) from None
 
     def _status(self, entry: CloudEntry) -> CloudStatus:
         return CloudStatus(entry=entry, good=True, text="answers", abilities=("Exporter", "Importer"))
@@ -498,3 +493,8 @@ class MemoryControl:
         if state is RunState.DONE and not request.test:
             self.put_vm(tenant, request.source, replace(vm, power=PowerState.STOPPED, fenced=True))
             self.put_vm(tenant, request.target, replace(vm, id=f"{vm.id}-moved"))
+
+
+def _unknown(kind: str, name: str) -> errors.NotFound:
+    text, remedy = f"There is no {kind} {name}.", f"See `crossport {kind} list`."
+    return errors.NotFound(f"{kind}.unknown", text, field=kind, remedy=remedy)

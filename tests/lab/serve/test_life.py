@@ -180,6 +180,22 @@ def test_a_server_that_cannot_start_shows_why(machine: Machine):
     assert "The end of its log:" in told
 
 
+@pytest.mark.parametrize("words", ["--help", "--version", "cloud list", "plan schema"])
+@pytest.mark.parametrize(("to", "told"), [(">/dev/full", "cli.output.unwritable"), (">&-", ""), ("<&-", "")])
+def test_an_output_that_takes_nothing_is_no_crash(machine: Machine, words: str, to: str, told: str):
+    command = f"{sys.executable} -m crossport.app {words} {to}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=machine.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (told in done.stderr, "Traceback" in done.stderr) == (True, False), done.stderr
+    assert done.returncode == (1 if told else 0)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]

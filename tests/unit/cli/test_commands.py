@@ -1,12 +1,18 @@
 """Commands from the typed words to the text on the screen, against a real API on a socket."""
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.cli.desk import Desk, Served
 
+from crossport import errors
+from crossport.cli.doctor import Patient, examined
 from crossport.testing.control import sample_vm
+from crossport.units import GIB, MIB
 
 
 def vm(served: Served, name: str, **tags: str) -> str:
@@ -174,10 +180,135 @@ def test_a_plan_goes_from_csv_to_status(desk: Desk, served: Served, tmp_path: Pa
     assert "p2,2,p1" in desk.type("plan", "to-csv", str(tmp_path / "shop.yaml"))
 
 
+def test_a_plan_is_shown_and_removed_while_its_run_stays(desk: Desk, served: Served, tmp_path: Path):
+    vm(served, "p3")
+    file = tmp_path / "gone.yaml"
+    file.write_text("name: gone\nsource: alpha\ntarget: beta\nvms:\n- vm: p3\n")
+    desk.type("plan", "run", str(file))
+    shown = desk.type("plan", "show", "gone")
+    assert (desk.code, "p3" in shown, "beta" in shown) == (0, True, True)
+    assert desk.json("plan", "remove", "gone") == {"removed": "gone"}
+    assert "gone" not in desk.type("plan", "list")
+    assert "gone" in desk.type("run", "list", "--kind", "plan")
+    desk.type("plan", "remove", "gone")
+    assert desk.code == 2
+    assert "plan: There is no plan gone." in desk.stderr.getvalue()
+
+
+@pytest.mark.parametrize("name", ["two words", "-x", "a/b", "x" * 64])
+def test_a_name_that_could_not_be_used_later_is_refused(desk: Desk, tmp_path: Path, name: str):
+    desk.type("cloud", "add", "--", name, "memory")
+    assert (desk.code, "Error: name: " in desk.stderr.getvalue()) == (2, True)
+    file = tmp_path / "plan.yaml"
+    file.write_text(f"name: {name}\nsource: alpha\ntarget: beta\nvms:\n- vm: a\n")
+    desk.type("plan", "put", str(file))
+    assert (desk.code, "Error: name: plan.yaml, line 1: " in desk.stderr.getvalue()) == (2, True)
+
+
+def test_a_wrong_token_is_told_by_its_file(desk: Desk, tmp_path: Path):
+    (tmp_path / "token").write_text("xp_nonsense\n")
+    desk.type("cloud", "list", "--token-file", str(tmp_path / "token"))
+    assert desk.code == 7
+    assert f"--token-file: The site does not know the token in {tmp_path / 'token'}" in desk.stderr.getvalue()
+
+
+def test_a_source_that_is_gone_is_told(desk: Desk, served: Served):
+    run = move(desk, served, "m9").split()[1].rstrip(":")
+    desk.type("source", "retire", run, "--yes")
+    assert "gone already" in desk.type("source", "retire", run, "--yes")
+    assert desk.code == 0
+
+
+def test_what_will_be_deleted_is_shown_before_the_question_also_with_json(desk: Desk, served: Served):
+    run = move(desk, served, "m10").split()[1].rstrip(":")
+    desk.type("source", "retire", run, "--json", answer="no\n", terminal=True)
+    told = desk.stderr.getvalue()
+    assert told.index("volume m10-root") < told.index("Type yes")
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_asked(desk: Desk):
+    desk.type("assess", "--from", "nowhere", "--html", "/nowhere/page.html")
+    assert "--html: /nowhere/page.html cannot be written" in desk.stderr.getvalue()
+
+
+def test_a_run_that_is_watched_late_tells_its_copy_in_its_phase(desk: Desk, served: Served):
+    run = move(desk, served, "m11", run="rolled-back").split()[1].rstrip(":")
+    told = desk.type("run", "watch", run)
+    assert 0 < told.index("source_authentication") < told.index("copy: 120 MiB of 120 MiB")
+    lines = [line.strip() for line in told.splitlines()]
+    assert len(lines) == len(set(lines)), told
+
+
 def test_doctor_says_what_is_missing_and_what_to_do(alone: Desk):
     told = alone.type("doctor")
     assert alone.code == 3
     assert "Run: apt-get install qemu-system-x86" in told
+
+
+def patient(**changes: object) -> Patient:
+    """Return a machine that has everything."""
+    whole = Patient(
+        home=Path("/nowhere/of/ours"),
+        root=True,
+        uid=0,
+        python=(3, 11, 2),
+        found=lambda name: f"/usr/bin/{name}",
+        call=lambda words: (0, "QEMU emulator version 7.2.11"),
+        exists=lambda path: True,
+        memory=4 * GIB,
+        served=lambda: "",
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def unfit() -> str:
+    raise errors.Conflict("x.y.z", "The site has version 9.", remedy="Start it anew.")
+
+
+def without(*names: str) -> Callable[[str], str | None]:
+    """Return what finds every program but these."""
+
+    def found(name: str) -> str | None:
+        return None if name in names else name
+
+    return found
+
+
+def lacking(part: str) -> Callable[[str], bool]:
+    """Return what says that every file is there whose path has not ``part``."""
+
+    def exists(path: str) -> bool:
+        return part not in path
+
+    return exists
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "severity"),
+    [
+        ({"found": without("genisoimage")}, "doctor.seed", "blocker"),
+        ({"found": without("qemu-storage-daemon")}, "doctor.qemu.tools", "blocker"),
+        ({"served": unfit}, "doctor.site", "blocker"),
+        ({"found": without("swtpm")}, "doctor.tpm", "warning"),
+        ({"found": without("nft")}, "doctor.networks", "warning"),
+        ({"root": False}, "doctor.networks", "warning"),
+        ({"exists": lacking("OVMF")}, "doctor.uefi", "warning"),
+        ({"exists": lacking("virtio")}, "doctor.rom", "warning"),
+        ({"memory": 100 * MIB}, "doctor.memory", "warning"),
+        ({"found": without("mcopy")}, "doctor.demo", "info"),
+    ],
+)
+def test_doctor_names_what_a_machine_lacks(changes: dict[str, Any], code: str, severity: str):
+    whole = {each.code: (each.severity, each.remedy) for each in examined(patient())}
+    found = {each.code: (each.severity, each.remedy) for each in examined(patient(**changes))}
+    changed = {name for name in found if found[name] != whole[name]}
+    assert changed == {code}
+    assert found[code][0] == severity
+    assert found[code][1]
+
+
+def test_doctor_asks_the_site_that_runs(desk: Desk):
+    assert "for tenant default, version" in desk.type("doctor")
 
 
 def test_serve_gets_its_options(alone: Desk, tmp_path: Path):

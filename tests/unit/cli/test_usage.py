@@ -42,6 +42,12 @@ def test_without_a_command_the_overview_is_shown_and_the_status_is_usage(alone: 
     assert alone.code == 2
 
 
+@pytest.mark.parametrize(("words", "status"), [(["cloud"], 2), (["cloud", "--help"], 0)])
+def test_a_group_shows_its_commands(alone: Desk, words: list[str], status: int):
+    assert "Connect a cloud and keep it." in alone.type(*words)
+    assert alone.code == status
+
+
 @pytest.mark.parametrize("words", pages(), ids=" ".join)
 def test_every_command_explains_itself_with_an_example_of_its_own(alone: Desk, words: tuple[str, ...]):
     told = alone.type(*words, "--help")

@@ -369,6 +369,8 @@ class TestPlans:
         await place.control.put_plan(TENANT, plan)
         assert (await place.control.check_plan(TENANT, "move")).waves == (("db",), ("web",))
         run = await place.control.run_plan(TENANT, "move", "key")
+        with pytest.raises(errors.Conflict, match=r"plan\.running"):
+            await place.control.remove_plan(TENANT, "move")
         for name in ("db", "web"):
             child = await self.child(place, name)
             await place.waiting(child)
@@ -376,6 +378,10 @@ class TestPlans:
         assert await place.ended(run.id) is RunState.DONE
         status = await place.control.plan_status(TENANT, "move")
         assert [(one.vm, one.state) for one in status.vms] == [("db", RunState.DONE), ("web", RunState.DONE)]
+        await place.control.remove_plan(TENANT, "move")
+        assert await place.control.plans(TENANT) == ()
+        with pytest.raises(errors.NotFound, match=r"plan\.unknown"):
+            await place.control.remove_plan(TENANT, "move")
 
     async def child(self, place: Place, name: str) -> str:
         for _ in range(2000):

@@ -46,6 +46,7 @@ class Plans:
                 names=named,
             ),
             Route("GET", one, "plan.show", read, self.show, plan, raises=(404,)),
+            Route("DELETE", one, "plan.remove", operate, self.remove, status=204, raises=(404, 409)),
             Route("POST", one + "/check", "plan.check", read, self.check, checked, raises=fails),
             Route("POST", one + "/run", "plan.run", operate, self.run, run, 202, raises=fails, names=began),
             Route("GET", one + "/status", "plan.status", read, self.status, status, raises=(404,)),
@@ -68,6 +69,10 @@ class Plans:
         raise errors.NotFound(
             "plan.unknown", f"There is no plan {plan}.", field="plan", remedy="See `crossport plan list`."
         )
+
+    async def remove(self, who: Who, plan: PlanName) -> None:
+        """Forget a plan that does not run. Its runs and their reports stay."""
+        await self._control.remove_plan(who.tenant, plan)
 
     async def check(self, who: Who, plan: PlanName) -> PlanCheck:
         """Dry-run every VM of the plan. Writes nothing."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crossport.errors import Broken, NotFound
 
-__all__ = ["PACKAGES", "located", "run", "shipped"]
+__all__ = ["BUILDERS", "PACKAGES", "located", "run", "shipped"]
 
 PACKAGES = (
     "busybox-static",
@@ -38,7 +38,7 @@ ENVIRONMENT = {
 }
 TIME_LIMIT_S = 300
 
-_PACKAGE_OF = {
+BUILDERS = {
     "apt-cache": "apt",
     "apt-get": "apt",
     "busybox": "busybox-static",
@@ -60,7 +60,7 @@ def located(program: str) -> Path:
     """Return where ``program`` is. Raise `NotFound`, naming the Debian package, if it is not installed."""
     found = shutil.which(program, path=SEARCH)
     if found is None:
-        raise _missing(program, _PACKAGE_OF[program])
+        raise _missing(program, BUILDERS[program])
     return Path(found)
 
 
