@@ -1,6 +1,7 @@
 """The whole way of a customer: commands, a server of its own, the durable engine, simulated clouds."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Generator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.lab.serve.test_life import Machine
+from tests.lab.serve.test_terminal import Terminal
 
 from crossport.clouds.memory import MemoryCloud
 from crossport.model.run import PHASES, Act
@@ -57,6 +59,36 @@ def test_a_vm_is_judged_moved_reported_and_its_source_retired(machine: Machine):
 
     assert answered(machine, "source", "retire", run, "--yes")["done"] is True
     assert answered(machine, "vm", "list", "alpha") == []
+
+
+def test_a_plan_is_detached_from_and_its_run_cancelled_at_a_terminal(machine: Machine, tmp_path: Path):
+    cloud = MemoryCloud("alpha", tmp_path / "alpha")
+    # At the target it never becomes well: its run is under way for as long as the check may take.
+    ill = dataclasses.replace(web_vm(guest_health="bad-elsewhere"), name="ill", nics=())
+    asyncio.run(cloud.create_vm(Act(run="ill", step="create", epoch=1), ill, "boot and data"))
+    plan = {"name": "shop", "source": "alpha", "target": "beta", "vms": [{"vm": "ill"}]}
+    plan |= {"checks": {"probes": [{"kind": "console", "expect": "well"}], "timeout_s": 60.0}}
+    (tmp_path / "shop.json").write_text(json.dumps(plan))
+    terminal = Terminal(machine, "plan", "run", str(tmp_path / "shop.json"))
+    terminal.until("running")
+    terminal.type("\x03")
+    terminal.until("[d/c]")
+    terminal.type("d\n")
+    terminal.until("goes on at the site")
+    assert terminal.end() == 0
+
+    def child() -> str:
+        return answered(machine, "plan", "status", "shop")["vms"][0]["run"]
+
+    machine.wait(child)
+    terminal = Terminal(machine, "run", "watch", child())
+    terminal.until("instantiation")
+    terminal.type("\x03")
+    terminal.until("[d/c]")
+    terminal.type("c\n")
+    terminal.until("cancelled")
+    assert terminal.end() == 6
+    assert answered(machine, "vm", "show", "alpha", "ill")["power"] == "running"
 
 
 def test_a_person_rolls_back_and_the_source_runs_again(machine: Machine):

@@ -25,9 +25,9 @@ from crossport.convert.package import (
     inspect_package,
 )
 from crossport.model.finding import Finding, Severity
-from crossport.units import MIB, size_text
+from crossport.units import MIB, seconds_text, size_text
 
-__all__ = ["app"]
+__all__ = ["app", "progress_text"]
 
 app = App(name="image", help="Inspect and convert images.")
 
@@ -185,14 +185,25 @@ def _finished(work: Coroutine[Any, Any, T]) -> T:
 
 def _teller(session: Session) -> OnProgress:
     """Return what shows progress: on a terminal one line that is written again, elsewhere nothing."""
+    begun: dict[str, float] = {}
 
     def tell(step: str, share: float) -> None:
         if session.machine.stderr.isatty() and not session.out.as_json:
-            end = "\n" if share >= 1 else ""
-            session.machine.stderr.write(f"\r{step}: {100 * share:3.0f} %{end}")
+            now = session.machine.wall()
+            text = progress_text(step, share, now - begun.setdefault(step, now))
+            # To the end of the line: what was there before may have been longer.
+            session.machine.stderr.write(f"\r{text}\x1b[K" + ("\n" if share >= 1 else ""))
             session.machine.stderr.flush()
 
     return tell
+
+
+def progress_text(step: str, share: float, elapsed_s: float) -> str:
+    """Return how far a step is, and when enough of it is done to say so, how long it will take yet."""
+    text = f"{step}: {100 * share:3.0f} %"
+    if 0.02 < share < 1 and elapsed_s >= 1:
+        text += f", {seconds_text(elapsed_s * (1 - share) / share)} left"
+    return text
 
 
 def _findings(findings: tuple[Finding, ...]) -> list[dict[str, Any]]:

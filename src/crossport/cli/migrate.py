@@ -113,7 +113,7 @@ def migrate(
     request = _request(vm, route, rules, care)
     if route.dry_run:
         return _dry_run(session, request)
-    run = session.send(calls.migrate(request, session.machine.new_key()))
+    run = session.begin(calls.migrate(request, session.machine.new_key()))
     if route.detach:
         session.out.result(run, fields("", ("run", run.id), ("state", run.state.value)))
         session.out.say(how_to_go_on(run.id, run.state))

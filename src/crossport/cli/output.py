@@ -126,7 +126,10 @@ def rich_table(table: Table) -> Any:
         pad_edge=False,
     )
     for header in table.headers:
-        shown.add_column(header, justify="right" if header in table.right and header else "left")
+        # Folded, not cut: an id of which the end is missing is no id.
+        shown.add_column(
+            header, justify="right" if header in table.right and header else "left", overflow="fold"
+        )
     for row in table.rows:
         # Texts come from clouds and guests: nothing in them is markup.
         shown.add_row(*(Text(text, style=styled(text)) for text in row))

@@ -111,7 +111,7 @@ def run(
       crossport plan run shop --detach
     """
     name = _name(session, plan)
-    record = session.send(calls.run_plan(name, session.machine.new_key()))
+    record = session.begin(calls.run_plan(name, session.machine.new_key()))
     if detach:
         session.out.result(record, fields("", ("run", record.id), ("state", record.state.value)))
         session.out.say(how_to_go_on(record.id, record.state))
@@ -239,6 +239,10 @@ def _check_tables(checked: PlanCheck) -> list[Table]:
 def _status_tables(told: PlanStatus) -> list[Table]:
     rows = tuple((vm.vm, str(vm.wave), vm.state.value, vm.run, vm.text) for vm in told.vms)
     return [
-        fields(f"Plan {told.plan.name}", ("state", told.state.value), ("run", told.run)),
+        fields(
+            f"Plan {told.plan.name}",
+            ("state", told.state.value if told.run else "not started"),
+            ("run", told.run),
+        ),
         Table(("VM", "WAVE", "STATE", "RUN", ""), rows, "VMs"),
     ]

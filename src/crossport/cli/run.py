@@ -61,19 +61,16 @@ def show(run: RunName, /, *, session: Here) -> None:
 def watch_(run: RunName, /, *, session: Here) -> int:
     """Watch a run until nothing more happens by itself. With --json every event is one line of JSON.
 
+    Ctrl-C asks whether to detach (the run goes on) or to cancel it; where nobody can be asked it detaches,
+    with exit status 130.
+
     For example:
 
       crossport run watch run-0001
 
       crossport run watch run-0001 --json
     """
-    if not session.out.as_json:
-        return watch(session, run)
-    state = RunState.QUEUED
-    for event in session.client.follow(run):
-        session.out.json_line(event)
-        state = event.state or state
-    return exit_status(state)
+    return watch(session, run, stream=session.out.as_json)
 
 
 @app.command

@@ -72,6 +72,14 @@ class Session:
             self.close()
             return self.client.send(call)
 
+    def begin(self, call: Call[T]) -> T:
+        """Return the answer to a call that begins a run. Interrupted, it says that the run may have begun."""
+        try:
+            return self.send(call)
+        except KeyboardInterrupt:
+            self.out.warn("\nThe run may have begun: see `crossport run list`.")
+            raise
+
     def all(self, call: Callable[[str], Call[Page[T]]]) -> tuple[T, ...]:
         """Return the items of all pages; ``call`` makes the call for the page behind a place."""
         page = self.send(call(""))

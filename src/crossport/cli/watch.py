@@ -37,13 +37,16 @@ def exit_status(state: RunState) -> int:
     return EXITS.get(state, 0)
 
 
-def watch(session: Session, run: str) -> int:
-    """Show the run until it is final or waits for a person; return the exit status."""
+def watch(session: Session, run: str, *, stream: bool = False) -> int:
+    """Show the run until it is final or waits for a person; return the exit status.
+
+    With ``stream`` every event is a line of JSON on standard output.
+    """
     story = Story()
     after = 0
     while True:
         try:
-            with _screen(session, story) as show:
+            with _screen(session, story, stream=stream) as show:
                 for event in _until_still(session, run, session.client.follow(run, after=after)):
                     after = max(after, event.number)
                     story.take(event)
@@ -100,16 +103,22 @@ def _detached(session: Session, run: str) -> bool:
     except KeyboardInterrupt:
         answer = ""
     if answer.startswith("c"):
-        session.send(calls.cancel(run))
+        try:
+            session.send(calls.cancel(run))
+        except errors.Conflict as error:
+            # Past the commit, or just over: what comes then is worth watching.
+            session.out.error(error)
         return False
     session.out.warn(how_to_go_on(run, RunState.RUNNING))
     return True
 
 
 @contextmanager
-def _screen(session: Session, story: Story) -> "Generator[Any]":
+def _screen(session: Session, story: Story, *, stream: bool) -> "Generator[Any]":
     """Yield what shows each event."""
-    if session.out.live:
+    if stream:
+        yield session.out.json_line
+    elif session.out.live:
         with _live(session, story) as show:
             yield show
     elif session.out.as_json:
