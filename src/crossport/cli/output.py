@@ -5,16 +5,21 @@ lines appear on a terminal only, and never where NO_COLOR is set.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from crossport import errors
 from crossport.cli.text import Table, aligned, styled
+from crossport.units import seconds_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 __all__ = ["Output"]
+
+QUIET_S = 2.0
+"""How long a command may take without a word."""
 
 
 class Output:
@@ -81,6 +86,17 @@ class Output:
         else:
             self.stdout.write(aligned(table))
 
+    @contextmanager
+    def waiting(self) -> "Generator[None]":
+        """Show on a terminal that something takes its time, once it does."""
+        if not self.live:
+            yield
+            return
+        from rich.live import Live  # noqa: PLC0415
+
+        with Live(Waiting(), console=self.console(), refresh_per_second=4, transient=True):
+            yield
+
     def say(self, text: str) -> None:
         """Write a message: not a part of the result."""
         stream = self.stderr if self.as_json else self.stdout
@@ -110,6 +126,23 @@ class Output:
         if error.remedy:
             self.stderr.write(f"Remedy: {error.remedy}\n")
         self.stderr.write(f"Code: {error.code}\n")
+
+
+class Waiting:
+    """Nothing at first, then a line with the seconds that went by."""
+
+    def __init__(self) -> None:
+        from rich.spinner import Spinner  # noqa: PLC0415
+
+        self._spinner = Spinner("line")
+        self._begun: float | None = None
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[RenderableType]":
+        now = console.get_time()
+        self._begun = now if self._begun is None else self._begun
+        if now - self._begun >= QUIET_S:
+            self._spinner.update(text=f"at work for {seconds_text(now - self._begun)}")
+            yield self._spinner
 
 
 def rich_table(table: Table) -> Any:

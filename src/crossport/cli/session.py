@@ -1,6 +1,7 @@
 """One command's connection to the site: found, or started, at the first call."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -19,6 +20,9 @@ from crossport.client.state_dir import StateDir
 __all__ = ["Here", "Session"]
 
 T = TypeVar("T")
+
+SHORT_S = 60.0
+"""A call that may take longer is one of which a person wants to see that it goes on."""
 
 
 class Session:
@@ -61,6 +65,10 @@ class Session:
         An embedded server may leave between two calls because it was idle. Then a call that can be repeated
         is made once more, to the next server.
         """
+        with self.out.waiting() if call.patience_s > SHORT_S else nullcontext():
+            return self._answer(call)
+
+    def _answer(self, call: Call[T]) -> T:
         try:
             return self.client.send(call)
         except errors.Refused as error:
