@@ -9,6 +9,7 @@ from crossport.clouds.memory import MemoryCloud
 from crossport.model.artifact import Artifact, Extent
 from crossport.model.health import Probe, ProbeKind
 from crossport.model.vm import VM
+from crossport.spi.block import BlockWriter
 from crossport.testing.conformance import cloud as suite
 from crossport.testing.conformance import cloud_moving as moving
 from crossport.testing.conformance.cloud_tracking import ChangeTrackerConformance
@@ -50,6 +51,9 @@ class SimulatedStage:
         writer.write(0, content)
         writer.flush()
         writer.close()
+
+    def writer(self, artifact: Artifact) -> BlockWriter:
+        return FileDisks().open_writer(artifact.ref)
 
 
 class TestSimulatedCloud(

@@ -50,13 +50,16 @@ class DiskRef:
 
     ``kind`` chooses the opener from a registry (``nbd``, ``file``, ``memory``), ``locator`` is its own
     (for ``nbd``: ``unix:/path`` or ``tcp:host:port``, then ``?export=name`` and, to tell what changed,
-    ``&bitmap=name``). ``secret_ref`` names a short-lived secret that comes with the ticket.
+    ``&bitmap=name``). ``secret_ref`` names a short-lived secret that comes with the ticket. ``identity`` is
+    of the volume behind it: the same whenever and however that is opened, another one once its bytes were
+    made anew; empty when its cloud cannot tell.
     """
 
     kind: str
     locator: str
     size: int
     secret_ref: str = ""
+    identity: str = ""
 
 
 @record()

@@ -187,11 +187,12 @@ class Importer(Protocol):
     """Writing a VM in."""
 
     async def prepare_import(self, act: Act, rooms: tuple[RoomFor, ...]) -> tuple[Artifact, ...]:
-        """Make empty volumes that read as zero, and open them for writing, until ``seal_import``.
+        """Make volumes that read as zero, and open them for writing, until ``seal_import``.
 
-        The answer has one artifact per room, in order. Raise errors.Blocked when there is no room.
-        Made again under a higher epoch, the writers of the lower one are cut off and the volumes are
-        empty again.
+        The answer has one artifact per room, in order. Raise errors.Blocked when there is no room, Conflict
+        ``import.sealed`` in the epoch that has sealed them. Made again for the same rooms under a higher
+        epoch, the writers of the lower one are cut off, and what they made durable stays, under the same
+        identity: whoever writes then must not take the volumes for empty.
         """
         ...
 

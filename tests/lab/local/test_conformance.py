@@ -8,8 +8,10 @@ import pytest
 from tests.lab.local import clouds
 
 from crossport.clouds.local import LocalCloud, destroy
+from crossport.hypervisor import nbd
 from crossport.model.artifact import Artifact
 from crossport.model.vm import VM
+from crossport.spi.block import BlockWriter
 from crossport.testing.conformance import cloud as suite
 from crossport.testing.conformance import cloud_moving as moving
 
@@ -34,6 +36,9 @@ class RealStage:
 
     async def fill(self, artifact: Artifact, content: bytes) -> None:
         await asyncio.to_thread(clouds.fill, artifact, content)
+
+    def writer(self, artifact: Artifact) -> BlockWriter:
+        return nbd.open_disk(artifact.ref.locator, writable=True)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from crossport import errors
 from crossport.clouds.local import catalog, serving
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.state import OpenImport, Volume
-from crossport.clouds.local.volume import drop_volume, looks_like_seed, new_volume, sync
+from crossport.clouds.local.volume import drop_volume, looks_like_seed, new_volume, sync, whole_sectors
 from crossport.hypervisor import daemon
 from crossport.model.artifact import Artifact, Role
 from crossport.model.run import Act
@@ -21,15 +21,16 @@ _LARGEST_STATE = {Role.NVRAM: GIB // 16, Role.TPM: GIB // 1024, Role.MEMORY: 512
 
 
 async def prepare_import(cloud: Installation, act: Act, rooms: Sequence[RoomFor]) -> tuple[Artifact, ...]:
-    """Make empty volumes and open them for writing. A higher epoch cuts the lower's writers off."""
+    """Make volumes and open them for writing. A higher epoch cuts the lower's writers off, no more."""
     cloud.state.admit(act)
     key = cloud.made_id(act, "import")
     async with cloud.working(key, "importing"):
+        cloud.state.admit(act)  # a higher epoch may have come while this one waited
         known = cloud.state.find(key, OpenImport)
-        if known is not None and known.epoch == act.epoch:
-            return await _opened_again(cloud, known)
+        if known is not None and known.epoch < act.epoch:
+            known = await _cut_off(cloud, act, known, rooms)
         if known is not None:
-            await _discarded(cloud, known)
+            return await _opened_again(cloud, known)
         opened = await _made(cloud, act, key, rooms)
         return _artifacts(cloud, opened)
 
@@ -99,14 +100,21 @@ async def _opened_again(cloud: Installation, opened: OpenImport) -> tuple[Artifa
         for volume in volumes:
             if not cloud.path(volume).exists():
                 await new_volume(cloud, volume)
+            elif volume.format == "raw":
+                whole_sectors(cloud, volume)
         server = await serving.open_volumes(cloud, opened.id, volumes, writable=True)
         opened = dataclasses.replace(opened, daemon=server)
         cloud.state.put(opened.id, opened)
     return _artifacts(cloud, opened)
 
 
-async def _discarded(cloud: Installation, opened: OpenImport) -> None:
-    """Cut the writers off first, so that nothing of theirs comes after."""
+async def _cut_off(
+    cloud: Installation, act: Act, opened: OpenImport, rooms: Sequence[RoomFor]
+) -> OpenImport | None:
+    """End the writers of a lower epoch. Return the import for the new one, None when other rooms are asked.
+
+    What was written stays: the servers are ended, and after a kill everything flushed is in the files.
+    """
     volumes = [volume for one in opened.volumes if (volume := cloud.state.find(one, Volume))]
     used = [volume for volume in volumes if volume.vm_id]
     if used:
@@ -116,9 +124,23 @@ async def _discarded(cloud: Installation, opened: OpenImport) -> None:
             remedy="Remove that VM first.",
         )
     await serving.close(cloud, opened.id, opened.daemon, in_order=False)
-    for volume in volumes:
-        drop_volume(cloud, volume)
-    cloud.state.drop(opened.id, OpenImport)
+    if [_asked(volume) for volume in volumes] != [
+        _asked(_volume(cloud, act, room, opened.uid)) for room in rooms
+    ]:
+        for volume in volumes:
+            drop_volume(cloud, volume)
+        cloud.state.drop(opened.id, OpenImport)
+        return None
+    opened = dataclasses.replace(opened, epoch=act.epoch, daemon=None, sealed=False)
+    with cloud.state.together():
+        cloud.state.put(opened.id, opened)
+        for volume in volumes:
+            cloud.state.put(volume.id, dataclasses.replace(volume, seed=False))
+    return opened
+
+
+def _asked(volume: Volume) -> tuple[str, Role, int, str]:
+    return volume.id, volume.role, volume.size, volume.format
 
 
 async def seal_import(cloud: Installation, act: Act) -> tuple[Artifact, ...]:

@@ -41,7 +41,8 @@ def socket_path(cloud: Installation, key: str) -> Path:
 
 def artifact(volume: Volume, path: Path, *, name: str = "") -> Artifact:
     """Return the reference by which a gateway opens ``volume`` at the socket ``path``."""
-    ref = DiskRef(kind="nbd", locator=f"unix:{path}?export={volume.id}", size=volume.size)
+    locator = f"unix:{path}?export={volume.id}"
+    ref = DiskRef(kind="nbd", locator=locator, size=volume.size, identity=volume.identity)
     return Artifact(role=volume.role, name=name or volume.name, ref=ref)
 
 

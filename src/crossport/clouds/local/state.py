@@ -21,7 +21,7 @@ from crossport.model.vm import VM
 
 __all__ = ["Guest", "Image", "OpenExport", "OpenImport", "State", "Volume"]
 
-VERSION = 1
+VERSION = 2
 
 T = TypeVar("T")
 
@@ -41,6 +41,7 @@ class Volume:
     """Bytes of a VM: a disk, or firmware, TPM or memory state. ``size`` is exact; the file may be longer.
 
     ``path`` is relative to the cloud's directory. ``vm_id`` is empty until a VM has it: one VM at most.
+    ``making`` counts up whenever its bytes are made from nothing.
     """
 
     id: str
@@ -55,6 +56,12 @@ class Volume:
     run: str = ""
     storage_class: str = ""
     seed: bool = False
+    making: int = 0
+
+    @property
+    def identity(self) -> str:
+        """See `crossport.model.artifact.DiskRef`."""
+        return f"{self.id}.{self.making}"
 
 
 @record()
@@ -125,10 +132,11 @@ class State:
                 f"{path} was written by a newer version (format {found}, this one reads {VERSION}).",
                 remedy="Run the newer version of crossport.",
             )
-        if found == 0:
+        if found < VERSION:
             self._found()
 
     def _found(self) -> None:
+        """Make what is missing. Fields that a later version added have defaults, so rows stay as they are."""
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS thing (kind TEXT, id TEXT, body TEXT, PRIMARY KEY (kind, id))"
         )

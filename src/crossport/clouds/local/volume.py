@@ -5,6 +5,7 @@ reads it. A volume belongs to one user of the machine, the one its VM runs as.
 """
 
 import asyncio
+import dataclasses
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -30,6 +31,7 @@ __all__ = [
     "new_volume",
     "register_image",
     "sync",
+    "whole_sectors",
 ]
 
 _FORMATS = {"raw": Format.RAW, "qcow2": Format.QCOW2}
@@ -96,11 +98,13 @@ def drop_image(cloud: Installation, name: str) -> None:
 async def new_volume(cloud: Installation, volume: Volume, image: Image | None = None) -> Volume:
     """Make the volume's file, empty and reading as zero, or a copy of ``image`` grown to its size.
 
-    A file that an interrupted call left is made anew. The volume is in the state first, so that nothing is
-    ever on the disk that the state does not know.
+    A file is there whole or not at all; one that was there is replaced, and its identity ends. The volume
+    is in the state first, so that nothing is ever on the disk that the state does not know.
     """
+    volume = dataclasses.replace(volume, making=cloud.state.count_up("volume"))
     cloud.state.put(volume.id, volume)
-    path = cloud.path(volume)
+    cloud.path(volume).unlink(missing_ok=True)
+    path = _draft(cloud, volume)
     path.unlink(missing_ok=True)
     tool = QemuImg()
     if image is not None:
@@ -111,15 +115,22 @@ async def new_volume(cloud: Installation, volume: Volume, image: Image | None = 
     elif volume.format == "qcow2":
         await tool.create(path, "qcow2", volume.size)
     else:
-        with path.open("xb") as file:
-            file.truncate(-(-volume.size // SECTOR) * SECTOR)
+        path.touch(mode=0o600, exist_ok=False)
+        os.truncate(path, _in_sectors(volume))
     cloud.own(path, volume.uid)
+    path.rename(cloud.path(volume))
     return volume
+
+
+def whole_sectors(cloud: Installation, volume: Volume) -> None:
+    """Let the raw file end with a sector again, as a server that writes needs it; nothing else changes."""
+    os.truncate(cloud.path(volume), _in_sectors(volume))
 
 
 def drop_volume(cloud: Installation, volume: Volume) -> None:
     """Delete the volume and its bytes. May be called twice."""
     cloud.path(volume).unlink(missing_ok=True)
+    _draft(cloud, volume).unlink(missing_ok=True)
     cloud.state.drop(volume.id, Volume)
 
 
@@ -166,6 +177,16 @@ async def looks_like_seed(cloud: Installation, volume: Volume) -> bool:
             copy.unlink(missing_ok=True)
     labels = [head[start : start + 11] for start in (_ISO_VOLUME, *_FAT_LABELS)]
     return any(label.strip().lower() == b"cidata" for label in labels)
+
+
+def _in_sectors(volume: Volume) -> int:
+    return -(-volume.size // SECTOR) * SECTOR
+
+
+def _draft(cloud: Installation, volume: Volume) -> Path:
+    """Return where the volume's file is made before it is whole."""
+    path = cloud.path(volume)
+    return path.with_name(f"{path.name}.new")
 
 
 def _driver(name: str) -> qemu_img.Driver:

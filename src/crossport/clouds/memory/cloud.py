@@ -41,6 +41,7 @@ class _Volume:
     run: str
     epoch: int
     sealed: bool = False
+    making: int = 0
 
 
 class MemoryCloud:
@@ -241,7 +242,7 @@ class MemoryCloud:
                 fresh.write_bytes(path.read_bytes())
                 fresh.replace(copy)
             path = copy
-        return DiskRef(kind="file", locator=str(path), size=disk.size)
+        return DiskRef(kind="file", locator=str(path), size=disk.size, identity=disk.id)
 
     async def end_export(self, act: Act, vm_id: str) -> None:
         """Remove the run's snapshots."""
@@ -272,30 +273,39 @@ class MemoryCloud:
 
     # Importer
     async def prepare_import(self, act: Act, rooms: tuple[RoomFor, ...]) -> tuple[Artifact, ...]:
-        """Make empty disks."""
+        """Make disks; under a higher epoch, take away what older writers have open."""
         with self._store.locked():
             self._admit(act)
             wanted = sum(room.size for room in rooms)
             if wanted > self._constructs().disk_free:
                 raise errors.Blocked("target.disk.full", f"{self.name} has no room for {wanted} bytes.")
-            made: list[Artifact] = []
-            for room in rooms:
-                volume = _Volume(
-                    id=f"{act.run}-{room.name}", size=room.size, role=room.role, run=act.run, epoch=act.epoch
-                )
-                known = self._store.find("volumes", volume.id, _Volume)
-                if known is None or (known.epoch < act.epoch and not known.sealed):
-                    self._store.make_disk(volume.id, room.size)
-                    self._store.put("volumes", volume.id, volume)
-                made.append(self._artifact(volume))
-            return tuple(made)
+            return tuple(self._artifact(self._writable(act, room)) for room in rooms)
+
+    def _writable(self, act: Act, room: RoomFor) -> _Volume:
+        volume_id = f"{act.run}-{room.name}"
+        known = self._store.find("volumes", volume_id, _Volume)
+        if known is not None and (known.size, known.role) == (room.size, room.role):
+            if known.epoch == act.epoch:
+                if known.sealed:
+                    raise errors.Conflict("import.sealed", f"What run {act.run} writes here is sealed.")
+                return known
+            volume = dataclasses.replace(known, epoch=act.epoch, sealed=False)
+            self._store.part_disk(volume_id)
+        else:
+            making = self._store.count_up()
+            volume = _Volume(
+                id=volume_id, size=room.size, role=room.role, run=act.run, epoch=act.epoch, making=making
+            )
+            self._store.make_disk(volume_id, room.size)
+        self._store.put("volumes", volume_id, volume)
+        return volume
 
     def _artifact(self, volume: _Volume) -> Artifact:
         path = str(self._store.disk(volume.id))
         return Artifact(
             role=volume.role,
             name=volume.id.removeprefix(f"{volume.run}-"),
-            ref=DiskRef(kind="file", locator=path, size=volume.size),
+            ref=DiskRef(kind="file", locator=path, size=volume.size, identity=f"{volume.id}.{volume.making}"),
         )
 
     async def seal_import(self, act: Act) -> tuple[Artifact, ...]:

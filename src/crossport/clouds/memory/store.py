@@ -4,6 +4,7 @@ A directory instead of the process's memory, so that a test can kill a process i
 and look at the same cloud from another one. A lock makes each change whole.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Generator
@@ -15,6 +16,8 @@ from crossport import errors
 from crossport.model import codec
 
 __all__ = ["Store"]
+
+_PIECE = 1 << 20
 
 T = TypeVar("T")
 
@@ -86,3 +89,42 @@ class Store:
         os.truncate(fresh, size)
         fresh.replace(path)
         return path
+
+    def part_disk(self, name: str) -> None:
+        """Keep what the disk ``name`` holds, but let nobody reach it who has it open."""
+        path = self.disk(name)
+        fresh = path.with_suffix(".new")
+        with path.open("rb") as old, fresh.open("wb") as new:
+            size = os.fstat(old.fileno()).st_size
+            start = 0
+            while (data := _seek(old.fileno(), start, os.SEEK_DATA, size)) < size:
+                start = _seek(old.fileno(), data, os.SEEK_HOLE, size)
+                _copy(old.fileno(), new.fileno(), data, start)
+            os.ftruncate(new.fileno(), size)
+        fresh.replace(path)
+
+    def count_up(self) -> int:
+        """Return the next number, from 1, never the same twice. The caller has the lock."""
+        path = self.root / "count"
+        number = int(path.read_text()) + 1 if path.exists() else 1
+        fresh = self.root / "count.new"
+        fresh.write_text(str(number))
+        fresh.replace(path)
+        return number
+
+
+def _seek(descriptor: int, position: int, what: int, end: int) -> int:
+    """Return where data or a hole begins, ``end`` when there is none (lseek(2))."""
+    try:
+        return min(os.lseek(descriptor, position, what), end)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return end
+
+
+def _copy(old: int, new: int, start: int, end: int) -> None:
+    while start < end:
+        piece = os.pread(old, min(_PIECE, end - start), start)
+        os.pwrite(new, piece, start)
+        start += len(piece)

@@ -17,6 +17,7 @@ from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET
 from crossport.model.health import Probe
 from crossport.model.run import Act
 from crossport.model.vm import VM, PowerState
+from crossport.spi.block import BlockWriter
 
 __all__ = [
     "CloudConformance",
@@ -55,6 +56,10 @@ class CloudStage(Protocol):
 
     async def fill(self, artifact: Artifact, content: bytes) -> None:
         """Open the artifact for writing, put ``content`` at its start, durably, and close it."""
+        ...
+
+    def writer(self, artifact: Artifact) -> BlockWriter:
+        """Open the artifact for writing."""
         ...
 
 

@@ -12,6 +12,7 @@ from crossport import errors
 from crossport.model.artifact import Artifact, ExportPoint, Role
 from crossport.model.run import Created
 from crossport.model.vm import VM, PowerState
+from crossport.spi.block import BlockWriter
 from crossport.spi.cloud import NewVM, RoomFor
 from crossport.testing.conformance.cloud import (
     CloudStage,
@@ -149,13 +150,62 @@ class ImporterConformance(StagedConformance):
         assert (await stage.content(sealed["disk-1"])).rstrip(b"\0") == CONTENT
         assert (await stage.content(sealed["disk-0"])).rstrip(b"\0") == b"first"
 
-    async def test_a_higher_epoch_begins_with_empty_volumes(self, stage: CloudStage, run: str) -> None:
+    async def test_a_higher_epoch_finds_what_a_lower_one_wrote(self, stage: CloudStage, run: str) -> None:
+        (old,) = await self.prepared(stage, run, "disk-0")
+        await stage.fill(old, CONTENT)
+        (disk,) = await self.prepared(stage, run, "disk-0", epoch=3)
+        assert disk.ref.identity == old.ref.identity
+        await stage.fill(disk, b"BOOT")
+        (sealed,) = await stage.cloud.seal_import(act(run, "seal", 3))
+        assert (await stage.content(sealed)).rstrip(b"\0") == b"BOOT" + CONTENT[4:]
+        assert len(await stage.cloud.tagged(run)) == 1
+
+    async def test_a_higher_epoch_opens_again_what_a_lower_one_has_sealed(
+        self, stage: CloudStage, run: str
+    ) -> None:
         (disk,) = await self.prepared(stage, run, "disk-0")
         await stage.fill(disk, CONTENT)
+        await stage.cloud.seal_import(act(run, "seal"))
+        with pytest.raises(errors.Conflict):
+            await self.prepared(stage, run, "disk-0")
         (disk,) = await self.prepared(stage, run, "disk-0", epoch=3)
+        await stage.fill(disk, b"BOOT")
         (sealed,) = await stage.cloud.seal_import(act(run, "seal", 3))
-        assert await stage.content(sealed) == bytes(MIB)
-        assert len(await stage.cloud.tagged(run)) == 1
+        assert (await stage.content(sealed)).rstrip(b"\0") == b"BOOT" + CONTENT[4:]
+
+    async def test_a_higher_epoch_cuts_off_whoever_still_writes(self, stage: CloudStage, run: str) -> None:
+        (old,) = await self.prepared(stage, run, "disk-0")
+        writer = await asyncio.to_thread(stage.writer, old)
+        await asyncio.to_thread(written, writer, CONTENT)
+        await self.prepared(stage, run, "disk-0", epoch=3)
+        # What is cut off may notice it or not; what counts is that it does no harm.
+        await asyncio.gather(asyncio.to_thread(written, writer, b"harm"), return_exceptions=True)
+        writer.close()
+        (sealed,) = await stage.cloud.seal_import(act(run, "seal", 3))
+        assert (await stage.content(sealed)).rstrip(b"\0") == CONTENT
+
+    async def test_a_volume_has_one_identity_until_it_is_made_anew(self, stage: CloudStage, run: str) -> None:
+        first, second = await self.prepared(stage, run, "disk-0", "disk-1")
+        again = await self.prepared(stage, run, "disk-0", "disk-1")
+        sealed = await stage.cloud.seal_import(act(run, "seal"))
+        known = [first.ref.identity, second.ref.identity]
+        assert all(known)
+        assert len(set(known)) == 2
+        assert [one.ref.identity for one in again] == known
+        assert sorted(one.ref.identity for one in sealed) == sorted(known)
+        for thing in await stage.cloud.tagged(run):
+            await stage.cloud.remove(act(run, "remove"), thing)
+        (anew,) = await self.prepared(stage, run, "disk-0", epoch=3)
+        assert anew.ref.identity not in {"", *known}
+
+    async def test_other_rooms_of_a_higher_epoch_are_empty(self, stage: CloudStage, run: str) -> None:
+        (old,) = await self.prepared(stage, run, "disk-0")
+        await stage.fill(old, CONTENT)
+        rooms = (RoomFor(name="disk-0", role=Role.DISK, size=2 * MIB),)
+        (disk,) = await stage.cloud.prepare_import(act(run, "prepare", 3), rooms)
+        assert disk.ref.identity != old.ref.identity
+        (sealed,) = await stage.cloud.seal_import(act(run, "seal", 3))
+        assert await stage.content(sealed) == bytes(2 * MIB)
 
     async def test_an_old_epoch_makes_nothing(self, stage: CloudStage, run: str) -> None:
         (disk,) = await self.prepared(stage, run, "disk-0")
@@ -251,6 +301,12 @@ class ImporterConformance(StagedConformance):
         new = NewVM(vm=described_for(stopped, f"new-{run}"), artifacts=sealed)
         with pytest.raises(errors.Refused):
             await stage.cloud.instantiate(act(f"{run}-other", "instantiate"), new)
+
+
+def written(writer: BlockWriter, content: bytes) -> None:
+    """Put ``content`` at the start, durably."""
+    writer.write(0, content)
+    writer.flush()
 
 
 def artifact_of(artifacts: tuple[Artifact, ...], role: Role) -> Artifact:
