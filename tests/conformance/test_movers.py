@@ -132,13 +132,15 @@ class NbdBench(FileBench):
         return super().content(ref)[: ref.size]  # QEMU may have rounded the file up
 
     def lose(self, ref: DiskRef) -> None:
-        self.servers[ref.locator].terminate()
-        self.servers[ref.locator].wait()
+        self._end(self.servers[ref.locator])
 
     def close(self) -> None:
         for server in self.servers.values():
-            server.terminate()
-            server.wait()
+            self._end(server)
+
+    def _end(self, server: subprocess.Popen[bytes]) -> None:
+        server.kill()  # asked to end while it is still starting, qemu-nbd forgets it
+        server.wait()
 
 
 class TestMemoryMover(MoverConformance):
