@@ -44,7 +44,8 @@ class DirectStage:
     async def cancel(self) -> None:
         self.run.cancel()
 
-    async def answer(self, topic: str, answer: str) -> None:
+    async def answer(self, topic: str, answer: str, *, early: bool = False) -> None:
+        del early  # nobody is asked here whether the question was
         self.run.answer(topic, answer)
 
     async def events(self) -> tuple[Event, ...]:
@@ -108,8 +109,8 @@ class EngineStage:
     async def cancel(self) -> None:
         await self.engine.cancel(self.id)
 
-    async def answer(self, topic: str, answer: str) -> None:
-        await self.engine.decide(self.id, topic, answer)
+    async def answer(self, topic: str, answer: str, *, early: bool = False) -> None:
+        await self.engine.decide(self.id, topic, answer, early=early)
 
     async def events(self) -> tuple[Event, ...]:
         return await self.engine.runs.events(self.id)

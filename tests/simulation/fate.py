@@ -15,12 +15,22 @@ STEPS = (
     *("describe-source", "describe-target", "propose", "reserve", "export", "prepare-import", "copy-disk-0"),
     *("verify", "instantiate", "check", "tell-ask", "tell-answered", "commit-source", "commit-target"),
     *("clean-target", "clean-source", "end-reading", "tell-finish"),
+    *("sync-0-open", "sync-0-disk-0", "sync-1-open", "sync-1-disk-0", "cutover-open", "cutover-disk-0"),
+    *("compare-open", "compare-disk-0"),
     *("tell-undo", "withdraw", "roll-back-target", "roll-back-source"),
 )
 QUERIES = ("check", "constructs", "vms", "vm", "tagged", "probe", "place")
 CHANGES = (
     *("start", "shut_down", "power_off", "fence", "unfence", "suspend", "export", "end_export"),
-    *("prepare_import", "seal_import", "instantiate", "open_network", "remove"),
+    *(
+        "export_changes",
+        "end_tracking",
+        "prepare_import",
+        "seal_import",
+        "instantiate",
+        "open_network",
+        "remove",
+    ),
 )
 
 

@@ -9,20 +9,22 @@ from tests.simulation.fate import Fate, UnsteadyCloud
 from tests.unit.migration.world import TWIN, World, act, make_world
 
 from crossport import errors
-from crossport.migration.cold import ColdMigration
 from crossport.migration.end import Ends
 from crossport.migration.permit import SourceState
 from crossport.migration.resolve import Resolution, resolved
+from crossport.migration.warm import migration_of
 from crossport.model.artifact import Ticket
 from crossport.model.request import ResolveAs
 from crossport.model.run import (
     Act,
     CommitRule,
+    Cutover,
     LedgerState,
     MigrationReport,
     MigrationRequest,
     Mode,
     RunState,
+    WarmRules,
 )
 from crossport.model.vm import VM, PowerState
 from crossport.testing.run import DirectRun, Killed
@@ -84,8 +86,17 @@ class Schedule:
             wanted = dataclasses.replace(wanted, name=name, tags=tags, disks=(disk,))
             self.home[name] = await clouds[0].create_vm(act("create", name), wanted, CONTENT + name)
         self.world = make_world(*clouds, "run-0")
-        self.world.mover.after = self._spoil
+        self.world.mover.after = self._copied
         self.fate.watch = self._watch
+
+    async def _copied(self, ticket: Ticket) -> None:
+        """The guests go on writing, and sometimes a bit flips."""
+        for vm in await MemoryCloudView.vms(self.world.alpha):
+            if vm.power is PowerState.RUNNING:
+                with self.world.alpha.disk_path(vm.disks[0].id).open("r+b") as disk:
+                    disk.seek(self.fate.random.randrange(100, SIZE - 100))
+                    disk.write(self.fate.random.randbytes(50))
+        await self._spoil(ticket)
 
     async def _spoil(self, ticket: Ticket) -> None:
         if self.fate.happens(0.03):
@@ -102,7 +113,8 @@ class Schedule:
         return {
             f"run-{number}": self.world.request(
                 vm=name,
-                mode=draw.choice((Mode.COLD, Mode.COLD, Mode.SUSPEND)),
+                mode=draw.choice((Mode.COLD, Mode.COLD, Mode.SUSPEND, Mode.WARM, Mode.WARM)),
+                warm=draw.choice((WarmRules(), WarmRules(cutover=Cutover.MANUAL, deadline_s=1000.0))),
                 test=draw.random() < 0.15,
                 commit=draw.choice((CommitRule.AUTO, CommitRule.AUTO, CommitRule.MANUAL)),
                 power_off=draw.random() < 0.5,
@@ -113,10 +125,11 @@ class Schedule:
     async def _migrate(self, run: str, request: MigrationRequest) -> None:
         context = DirectRun(run, clock=self.world.clock)
         context.answer("commit", self.fate.random.choice(("commit", "commit", "rollback", None)))
+        context.answer("cutover", self.fate.random.choice(("cutover", "cutover", None)))
         ending = self.endings[run] = Ending(request)
         for _ in range(EXECUTIONS):
             self.fate.arm(context)
-            task = asyncio.ensure_future(ColdMigration(context, request, self.world.parts).run())
+            task = asyncio.ensure_future(migration_of(context, request, self.world.parts).run())
             hung = asyncio.ensure_future(self.fate.hung[run].wait())
             await asyncio.wait((task, hung), return_when=asyncio.FIRST_COMPLETED)
             hung.cancel()
@@ -211,6 +224,7 @@ class Schedule:
         kept = {disk.id for vm in there.values() for disk in vm.disks}
         assert {path.name for path in (self.root / "beta/disks").iterdir()} == kept
         own = {disk.id for vm in self.home.values() for disk in vm.disks}
+        assert list((self.root / "alpha").glob("marks/*")) == []
         memories = {f"{vm.id}-memory" for vm in self.home.values()}
         assert {path.name for path in (self.root / "alpha/disks").iterdir()} - memories == own
         for run in self.endings:

@@ -29,7 +29,9 @@ class Route:
     source: Annotated[str, Parameter(name="--from", help="The cloud the VM is in.")]
     target: Annotated[str, Parameter(name="--to", help="The cloud it moves to.")]
     name: Annotated[str, Parameter(help="What it is called at the target.", show_default=False)] = ""
-    mode: Annotated[Mode, Parameter(help="cold shuts the guest down; suspend keeps its memory.")] = Mode.COLD
+    mode: Annotated[
+        Mode, Parameter(help="cold shuts the guest down; suspend keeps its memory; warm copies it first.")
+    ] = Mode.COLD
     test: Annotated[
         bool, Parameter(negative=(), help="Only a copy in an isolated network; the source runs on.")
     ] = False

@@ -133,17 +133,21 @@ class Execution:
             if waiting is not None:
                 await self._keep_progress(waiting, artifact)
 
-    async def decision(self, topic: str, timeout_s: float) -> str | None:
+    async def decision(self, topic: str, timeout_s: float, *, asking: int = 0) -> str | None:
         """Wait for a person's answer; only time during which the engine runs counts."""
+        row = run_rows.asked(topic, asking)
 
-        async def asked() -> _Answer:
+        async def ask() -> _Answer:
+            if timeout_s <= 0:
+                await self._allowed()
+                return _Answer(text=await self.patiently(lambda it: run_rows.answered(it, self.run, row)))
             self.waiting = True
             try:
-                return _Answer(text=await self._answer(topic, timeout_s))
+                return _Answer(text=await self._answer(row, timeout_s))
             finally:
                 self.waiting = False
 
-        kept = await self._once(decision_step(topic), asked, _Answer)
+        kept = await self._once(decision_step(row), ask, _Answer)
         return kept.text
 
     async def patiently(self, work: Callable[[sa.Connection], T]) -> T:

@@ -213,12 +213,12 @@ class Engine:
         self._bells.ring(run_id)
         return run_rows.record_of(row)
 
-    async def decide(self, run_id: str, topic: str, answer: str) -> None:
-        """Answer what the run waits for. The same answer may be given twice.
+    async def decide(self, run_id: str, topic: str, answer: str, *, early: bool = False) -> None:
+        """Answer what the run waits for, or with ``early`` may wait for later. It may be given twice.
 
         Raise NotFound ``run.unknown``, Conflict ``decision.not_asked`` or ``decision.answered``.
         """
-        await self._database.run(lambda it: run_rows.answer(it, run_id, topic, answer))
+        await self._database.run(lambda it: run_rows.answer(it, run_id, topic, answer, early=early))
         self._bells.ring(run_id)
 
     async def report(self, run_id: str) -> Any:

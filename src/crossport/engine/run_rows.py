@@ -26,7 +26,9 @@ __all__ = [
     "Held",
     "Hold",
     "answer",
+    "answered",
     "ask",
+    "asked",
     "begin",
     "end",
     "fetched",
@@ -194,9 +196,21 @@ def ask(connection: sa.Connection, hold: Hold, topic: str, now: float) -> sa.Row
     if row is None:
         connection.execute(sa.insert(decisions).values(run=hold.run, topic=topic))
         row = connection.execute(sa.select(decisions).where(*where)).one()
-    if row.answer is None and row.open:
+    if row.open and answered(connection, hold.run, topic) is None:
         move(connection, hold, RunState.WAITING, now)
     return row
+
+
+def asked(topic: str, asking: int) -> str:
+    """Return the name under which ``topic`` is asked for the time ``asking``; 0 is the topic itself."""
+    return f"{topic}#{asking}" if asking else topic
+
+
+def answered(connection: sa.Connection, run: str, topic: str) -> str | None:
+    """Return the answer to this asking, or the one that holds for all askings of its topic."""
+    names = (topic, topic.partition("#")[0])
+    query = sa.select(decisions.c.answer).where(decisions.c.run == run, decisions.c.topic.in_(names))
+    return next((one for one in connection.execute(query).scalars() if one is not None), None)
 
 
 def waited(
@@ -205,17 +219,23 @@ def waited(
     """Note how long the decision waited, close it if its time is ``over``; return answer and cancelling."""
     state = must_hold(connection, hold)
     where = (decisions.c.run == hold.run, decisions.c.topic == topic)
-    answer: str | None = connection.execute(sa.select(decisions.c.answer).where(*where)).scalar_one()
+    answer = answered(connection, hold.run, topic)
     still_open = answer is None and not over
     connection.execute(sa.update(decisions).where(*where).values(waited_s=seconds, open=still_open))
     return answer, state.cancelling
 
 
-def answer(connection: sa.Connection, run: str, topic: str, text: str) -> None:
-    """Answer an open decision; the same answer again is nothing new."""
-    fetched(connection, run, locked=True)
+def answer(connection: sa.Connection, run: str, topic: str, text: str, *, early: bool = False) -> None:
+    """Answer an open decision, or with ``early`` one that may be asked later, while the run goes on.
+
+    The same answer again is nothing new.
+    """
+    state = fetched(connection, run, locked=True).state
     where = (decisions.c.run == run, decisions.c.topic == topic)
     row = connection.execute(sa.select(decisions).where(*where)).one_or_none()
+    if row is None and early and state not in ENDED:
+        connection.execute(sa.insert(decisions).values(run=run, topic=topic, answer=text, open=False))
+        return
     if row is None:
         raise errors.Conflict(
             "decision.not_asked", f"Run {run} does not wait for {topic}.", remedy="Look at the run's state."

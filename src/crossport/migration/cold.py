@@ -12,9 +12,9 @@ to the world but in a step, so that a crash anywhere repeats at most the step in
 """
 
 from dataclasses import replace
-from itertools import count
 
 from crossport import errors
+from crossport.migration.copying import Copying, Pair, Rooms
 from crossport.migration.finding import standing
 from crossport.migration.judge import judged
 from crossport.migration.leg import CERTAIN, PATIENT, How, Leg
@@ -22,9 +22,8 @@ from crossport.migration.outcome import attention, blocked, ended
 from crossport.migration.parts import Parts
 from crossport.migration.step import Exported, Moment, Proposed, Room, Timed, between
 from crossport.migration.target_vm import landed, rooms_for, target_vm
-from crossport.migration.teller import telling
 from crossport.migration.way_back import bring_back, clean_up, end_reading
-from crossport.model.artifact import Artifact, ExportPoint, Moved, Progress, Role, Way
+from crossport.model.artifact import Artifact, ExportPoint, Moved, Role
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health
 from crossport.model.permit import Statement
@@ -128,10 +127,9 @@ class ColdMigration:
     async def _move(self, proposed: Proposed) -> Timed[bool]:
         request = self._request
         await self._reserve(proposed.vm)
-        exported = await self._export(proposed)
-        moved = await self._copy(proposed, exported.value)
+        exported, moved = await self._bring(proposed)
         artifacts = await self._verify(moved)
-        vm = await self._instantiate(proposed, exported.value, artifacts)
+        vm = await self._instantiate(proposed, exported, artifacts)
         await self._check(vm)
         if request.test:
             return await self._finish_test(proposed.vm)
@@ -145,6 +143,11 @@ class ColdMigration:
             return True
 
         await self._leg.timed("reserve", reserve, bool)
+
+    async def _bring(self, proposed: Proposed) -> tuple[Exported, tuple[Moved, ...]]:
+        """Bring everything to the target; return the source as it is then, and what arrived, in its order."""
+        exported = (await self._export(proposed)).value
+        return exported, await self._copy(proposed, exported)
 
     async def _export(self, proposed: Proposed) -> Timed[Exported]:
         await self._leg.hooks("image_creation", after=False, vm=proposed.vm)
@@ -170,67 +173,51 @@ class ColdMigration:
         return Exported(export=export, statement=statement)
 
     async def _copy(self, proposed: Proposed, exported: Exported) -> tuple[Moved, ...]:
-        rooms = rooms_for(exported.export, proposed.mapping)
-
-        async def prepare(act: Act) -> Room:
-            site = await self._leg.target()
-            return Room(artifacts=await site.prepare_import(act, self._request.target, rooms))
-
+        rooms = Rooms(self._leg, "prepare-import", rooms_for(exported.export, proposed.mapping))
         await self._leg.hooks("image_upload", after=False, vm=exported.export.vm)
-        first = await self._leg.timed(
-            "prepare-import", prepare, Room, How(phase="image_upload", retry=PATIENT, ends=False)
-        )
-        pairs = list(zip(exported.export.artifacts, first.value.artifacts, strict=True))
+        first = await rooms.make(How(phase="image_upload", retry=PATIENT, ends=False))
+        copying = Copying(self._leg, lambda: self._artifacts_again(proposed), rooms.again)
+        pairs = [Pair(*two) for two in zip(exported.export.artifacts, first.value.artifacts, strict=True)]
         copies = [
-            await self._copy_one(proposed, source, target, last=index == len(pairs) - 1)
-            for index, (source, target) in enumerate(pairs)
+            await copying.copy(
+                f"copy-{pair.source.name}",
+                pair,
+                How(
+                    phase="image_upload",
+                    begins=False,
+                    ends=pair is pairs[-1],
+                    retry=PATIENT,
+                    cancellable=True,
+                ),
+            )
+            for pair in pairs
         ]
-        upload = replace(first.phase("image_upload"), seconds=between(first.began, copies[-1].ended))
-        self._phase(
-            replace(upload, name="image_download", merged_into="image_upload"),
-            self._target_authentication,
-            upload,
-        )
+        self._uploaded(first, copies[-1])
         await self._leg.hooks("image_upload", after=True, vm=exported.export.vm)
         moved = tuple(one.value for one in copies)
         self._set(moved=moved)
         return moved
 
-    async def _copy_one(
-        self, proposed: Proposed, source: Artifact, target: Artifact, *, last: bool
-    ) -> Timed[Moved]:
-        request, context, parts = self._request, self._context, self._parts
-        attempts = count()
+    async def _artifacts_again(self, proposed: Proposed) -> tuple[Artifact, ...]:
+        return (await self._opened(self._context.act("export"), proposed)).export.artifacts
 
-        async def copy(act: Act) -> Moved:
-            now = source if next(attempts) == 0 else await self._opened_again(proposed, source)
-            read = await (await self._leg.source()).ticket(act, request.source, now, Way.READ)
-            write = await (await self._leg.target()).ticket(act, request.target, target, Way.WRITE)
-            async with telling(context, parts.clock) as report:
-                moved = await parts.mover.move(read, write, report)
-                report(_whole(moved))
-            return moved
-
-        return await self._leg.timed(
-            f"copy-{source.name}",
-            copy,
-            Moved,
-            How(phase="image_upload", begins=False, ends=last, retry=PATIENT, cancellable=True),
+    def _uploaded(self, first: Timed[Room], last: Timed[Moved]) -> None:
+        """Tell the phases of the copy, which are one stream."""
+        upload = replace(first.phase("image_upload"), seconds=between(first.began, last.ended))
+        self._phase(
+            replace(upload, name="image_download", merged_into="image_upload"),
+            self._target_authentication,
+            upload,
         )
 
-    async def _opened_again(self, proposed: Proposed, source: Artifact) -> Artifact:
-        """Return the artifact as it is open now: whoever served it may have died with the last attempt."""
-        opened = await self._opened(self._context.act("export"), proposed)
-        return next((one for one in opened.export.artifacts if one.name == source.name), source)
-
-    async def _verify(self, moved: tuple[Moved, ...]) -> tuple[Artifact, ...]:
+    async def _verify(self, moved: tuple[Moved, ...], *, at_rest: bool = True) -> tuple[Artifact, ...]:
         async def verify(act: Act) -> Room:
             site = await self._leg.target()
-            return Room(artifacts=await site.verify(act, self._request.target, moved))
+            return Room(artifacts=await site.verify(act, self._request.target, moved, at_rest=at_rest))
 
         found = await self._leg.timed("verify", verify, Room, How(phase="security_setup", retry=PATIENT))
         self._phase(found.phase("security_setup"))
-        self._set(verified="at rest")
+        self._set(verified="at rest" if at_rest else "stream only")
         return found.value.artifacts
 
     async def _instantiate(
@@ -346,16 +333,3 @@ class ColdMigration:
         outcome, text = ended(error)
         self._set(vm_id="", code=error.code, left_behind=left)
         return await self._finish(outcome, text)
-
-
-def _whole(moved: Moved) -> Progress:
-    return Progress(
-        artifact=moved.artifact,
-        size=moved.size,
-        done=moved.size,
-        bytes_read=moved.bytes_read,
-        bytes_sent=moved.bytes_sent,
-        bytes_written=moved.bytes_written,
-        rate_bps=moved.bytes_sent * 8 / moved.seconds if moved.seconds else 0.0,
-        seconds_left=0.0,
-    )

@@ -12,7 +12,6 @@ from crossport import errors
 from crossport.engine.engine import Engine
 from crossport.engine.runs import RunFilter
 from crossport.engine.settings import Limits
-from crossport.migration.cold import ColdMigration
 from crossport.migration.end import Ends
 from crossport.migration.estimate import HistoryEstimator
 from crossport.migration.finding import standing
@@ -25,6 +24,8 @@ from crossport.migration.parts import Hooks, Parts, RateProbe
 from crossport.migration.plans import MIGRATE, Plans, labels
 from crossport.migration.registry import CloudRegistry
 from crossport.migration.resolve import Resolution, advice, resolved, said
+from crossport.migration.warm import migration_of
+from crossport.migration.warm_finding import check_rules
 from crossport.model.artifact import Place, Way
 from crossport.model.construct import Constructs
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
@@ -136,7 +137,7 @@ class SiteControl:
 
     async def run_migration(self, context: RunContext, request: MigrationRequest) -> MigrationReport:
         """Execute one run of the kind migrate, and learn from it. The engine calls this."""
-        report = await ColdMigration(context, request, self._parts(request.tenant)).run()
+        report = await migration_of(context, request, self._parts(request.tenant)).run()
         await self._estimator(request.tenant).learn(report)
         return report
 
@@ -488,6 +489,7 @@ def _in_order(request: MigrationRequest) -> MigrationRequest:
             field="target",
             remedy="Choose two clouds.",
         )
+    check_rules(request.warm)
     return request
 
 

@@ -4,6 +4,8 @@
     verify   the same bytes, read once more at rest
     besides  what earlier migrations between the two clouds took for everything else
 
+Of a warm migration the copy is no outage, but the stopped source is read whole, as the target is, to compare.
+
 The pace of the ends, how far disks shrink on the wire, and the rest are learned from each finished migration;
 before the first one they are assumed. An estimate says in words which of all this it rests on.
 """
@@ -12,7 +14,7 @@ from crossport import errors
 from crossport.migration.link import Links, Passage
 from crossport.model.artifact import Rate
 from crossport.model.record import record
-from crossport.model.run import Estimate, MigrationReport, MigrationRequest, Mode, RunState
+from crossport.model.run import Estimate, MigrationReport, MigrationRequest, Mode, RunState, Verify
 from crossport.model.vm import VM
 from crossport.spi.document import Documents
 from crossport.units import rate_text
@@ -54,12 +56,19 @@ def predicted(
     size += vm.memory if request.mode is Mode.SUSPEND else 0
     passage = passage or Passage()
     used = known or Experience()
-    data_s = size * 8 / _pace(known, passage.rate) + size * 8 / used.verify_bps
+    copy_s, read_s = size * 8 / _pace(known, passage.rate), size * 8 / used.verify_bps
+    basis = _basis(known, passage)
+    if request.mode is not Mode.WARM:
+        seconds, off_s = copy_s + read_s, copy_s + read_s
+    else:
+        off_s = 0.0 if request.warm.verify is Verify.STREAM else 2 * read_s
+        seconds = copy_s + off_s
+        basis += "; what the guest changes meanwhile comes on top"
     return Estimate(
-        seconds=data_s + used.fixed_s,
-        outage_s=0.0 if request.test else data_s + used.outage_fixed_s,
+        seconds=seconds + used.fixed_s,
+        outage_s=0.0 if request.test else off_s + used.outage_fixed_s,
         size=round(size * used.packed),
-        basis=_basis(known, passage),
+        basis=basis,
     )
 
 
@@ -86,6 +95,8 @@ def _basis(known: Experience | None, passage: Passage) -> str:
 
 def learned(known: Experience | None, report: MigrationReport, link: Rate | None = None) -> Experience | None:
     """Return what is known after ``report``; unchanged when it shows nothing. ``link`` is what held then."""
+    if report.request.mode is Mode.WARM:
+        return _learned_warm(known, report)
     copied = sum(moved.bytes_read for moved in report.moved)
     seconds = sum(moved.seconds for moved in report.moved)
     if report.outcome is not RunState.DONE or report.request.test or not copied or seconds <= 0:
@@ -103,6 +114,25 @@ def learned(known: Experience | None, report: MigrationReport, link: Rate | None
         packed=sent / copied,
         fixed_s=max(0.0, report.total_seconds - besides),
         outage_fixed_s=max(0.0, (report.outage_s or report.total_seconds) - besides),
+        count=1,
+    )
+    return fresh if known is None else _mixed(known, fresh)
+
+
+def _learned_warm(known: Experience | None, report: MigrationReport) -> Experience | None:
+    """Learn from the first sync, and from the outage without data; the rest depends on the guest."""
+    first = report.syncs[0] if report.syncs else None
+    if report.outcome is not RunState.DONE or report.request.test or first is None or not first.changed:
+        return known
+    verifying = sum(phase.seconds for phase in report.phases if phase.name == "security_setup")
+    data_s = sum(sync.seconds for sync in report.syncs if sync.what in {"last", "comparison"})
+    besides = max(0.0, (report.outage_s or 0.0) - data_s - verifying)
+    fresh = Experience(
+        ends_bps=first.changed * 8 / first.seconds if first.seconds > 0 else FIRST_ENDS_BPS,
+        verify_bps=first.changed * 8 / verifying if verifying > 0 else FIRST_VERIFY_BPS,
+        packed=first.sent / first.changed,
+        fixed_s=besides,
+        outage_fixed_s=besides,
         count=1,
     )
     return fresh if known is None else _mixed(known, fresh)

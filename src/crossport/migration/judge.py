@@ -8,6 +8,7 @@ from crossport.migration.finding import export_point, source_findings, standing,
 from crossport.migration.mapping import propose
 from crossport.migration.parts import Parts
 from crossport.migration.step import Proposed
+from crossport.migration.warm_finding import warm_findings
 from crossport.model.artifact import ExportPoint
 from crossport.model.finding import Finding, Severity
 from crossport.model.request import Assessment, DryRun, Verdict, VmAssessment
@@ -48,8 +49,10 @@ async def judged(
         )
         for name in parts.hooks.unknown(request.hooks)
     )
+    estimate = await parts.estimator.estimate(vm, request)
     findings = (
         *source_findings(vm, source, point),
+        *warm_findings(vm, request, source, estimate, parts.clock.wall()),
         *target_findings(vm, request, target, moving),
         *mapped,
         *hooks,
@@ -57,8 +60,15 @@ async def judged(
         *source.findings,
         *target.findings,
     )
-    estimate = await parts.estimator.estimate(vm, request)
-    return Proposed(vm=vm, point=point, mapping=mapping, findings=findings, estimate=estimate, moving=moving)
+    return Proposed(
+        vm=vm,
+        point=point,
+        mapping=mapping,
+        findings=findings,
+        estimate=estimate,
+        moving=moving,
+        tracks="ChangeTracker" in source.abilities,
+    )
 
 
 async def _baseline(

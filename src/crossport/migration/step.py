@@ -61,7 +61,10 @@ class Timed(Generic[T]):
 
 @record()
 class Proposed:
-    """What would be done: ``moving`` bytes of ``vm`` as it is at ``point``."""
+    """What would be done: ``moving`` bytes of ``vm`` as it is at ``point``.
+
+    ``tracks``: the source can tell what changed while the VM runs.
+    """
 
     vm: VM
     point: ExportPoint
@@ -69,6 +72,7 @@ class Proposed:
     findings: tuple[Finding, ...]
     estimate: Estimate
     moving: int
+    tracks: bool = False
 
 
 @record()

@@ -15,6 +15,7 @@ __all__ = [
     "Act",
     "CommitRule",
     "Created",
+    "Cutover",
     "Estimate",
     "Event",
     "EventKind",
@@ -25,6 +26,9 @@ __all__ = [
     "Phase",
     "RunRecord",
     "RunState",
+    "Sync",
+    "Verify",
+    "WarmRules",
 ]
 
 PHASES = (
@@ -45,6 +49,26 @@ class Mode(StrEnum):
 
     COLD = "cold"
     SUSPEND = "suspend"
+    WARM = "warm"
+    """Copied while it runs, then shut down for the last changes."""
+
+
+class Cutover(StrEnum):
+    """Who says when a warm migration shuts the source down."""
+
+    AUTO = "auto"
+    """The rest fits the outage that is allowed."""
+    MANUAL = "manual"
+    """A person, at any time."""
+
+
+class Verify(StrEnum):
+    """How far a copy is checked before the commit; every chunk is checked on arrival anyway."""
+
+    REST = "rest"
+    """The stopped source is compared with the target, and the target read as it lies there."""
+    STREAM = "stream"
+    """Nothing is read once more."""
 
 
 class CommitRule(StrEnum):
@@ -95,6 +119,22 @@ class Hook:
 
 
 @record()
+class WarmRules:
+    """How a warm migration goes over from source to target.
+
+    ``cutover_at`` (Unix seconds, 0 for none) is when the source is shut down, whatever ``cutover`` says.
+    While it waits, what changed is copied every ``interval_s``; after ``deadline_s`` it rolls back.
+    """
+
+    max_outage_s: float = 120.0
+    cutover: Cutover = Cutover.AUTO
+    cutover_at: float = 0.0
+    interval_s: float = 300.0
+    deadline_s: float = 7 * 86400.0
+    verify: Verify = Verify.REST
+
+
+@record()
 class MigrationRequest:
     """What a person asks for: move ``vm`` from cloud ``source`` to cloud ``target``.
 
@@ -118,6 +158,7 @@ class MigrationRequest:
     shutdown_s: float = 90.0
     power_off: bool = False
     hooks: tuple[Hook, ...] = ()
+    warm: WarmRules = WarmRules()
 
 
 @record()
@@ -141,6 +182,21 @@ class Estimate:
 
 
 @record()
+class Sync:
+    """One copy of what changed, while the guest ran or, the ``last`` ones, when it was off.
+
+    ``started`` is Unix seconds. ``changed`` bytes of the disks were told as changed, ``sent`` bytes crossed
+    the wire. ``what`` is ``first``, ``delta``, ``last`` (the guest is off) or ``comparison``.
+    """
+
+    what: str
+    started: float
+    seconds: float
+    changed: int
+    sent: int
+
+
+@record()
 class MigrationReport:
     """What a migration did. The target VM's ``vm_id`` is empty when nothing is left there.
 
@@ -153,6 +209,7 @@ class MigrationReport:
     phases: tuple[Phase, ...] = ()
     total_seconds: float = 0.0
     moved: tuple[Moved, ...] = ()
+    syncs: tuple[Sync, ...] = ()
     outage_s: float | None = None
     findings: tuple[Finding, ...] = ()
     mapping: Mapping = Mapping()

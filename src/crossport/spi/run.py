@@ -66,8 +66,12 @@ class RunContext(Protocol):
         """Tell the run's story. Progress may be thinned out; everything else is kept."""
         ...
 
-    async def decision(self, topic: str, timeout_s: float) -> str | None:
-        """Wait for a person's answer to ``topic``; None when the time is over. Survives restarts."""
+    async def decision(self, topic: str, timeout_s: float, *, asking: int = 0) -> str | None:
+        """Wait for a person's answer to ``topic``; None when the time is over. Survives restarts.
+
+        One topic may be asked several times, each time under another number ``asking``: an answer that came
+        early, or between two askings, holds for all that follow. With no time the run does not wait at all.
+        """
         ...
 
 

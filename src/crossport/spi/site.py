@@ -90,10 +90,13 @@ class Site(Protocol):
         """Give a gateway of ``cloud`` the right to read or write one artifact."""
         ...
 
-    async def verify(self, act: Act, cloud: str, moved: tuple[Moved, ...]) -> tuple[Artifact, ...]:
+    async def verify(
+        self, act: Act, cloud: str, moved: tuple[Moved, ...], *, at_rest: bool = True
+    ) -> tuple[Artifact, ...]:
         """Close what was written and read it at rest; return it when every root is the source's.
 
-        Raise Refused (``image.digest.mismatch``) when the target holds other bytes than the source sent.
+        Not ``at_rest``, nothing is read: what was checked when it arrived is believed to be there. Raise
+        Refused (``image.digest.mismatch``) when the target holds other bytes than the source sent.
         """
         ...
 

@@ -187,10 +187,14 @@ class DirectRun:
             number = len(self._kept.events) + 1
             self._kept.events.append(replace(event, number=number, time=self._clock.wall()))
 
-    async def decision(self, topic: str, timeout_s: float) -> str | None:
-        """Wait for ``answer``, at most ``timeout_s`` real seconds."""
+    async def decision(self, topic: str, timeout_s: float, *, asking: int = 0) -> str | None:
+        """Wait for ``answer``, at most ``timeout_s`` real seconds; of the clock when it never comes."""
 
         async def ask() -> str | None:
+            if timeout_s <= 0 or (asking and self._kept.answers.get(topic, "") is None):
+                self._check_cancelled()
+                await self._clock.sleep(max(0.0, timeout_s))
+                return self._kept.answers.get(topic)
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._unless_cancelled(self._answered(topic))
@@ -198,7 +202,8 @@ class DirectRun:
                 return None
             return self._kept.answers[topic]
 
-        answer: str | None = await self._once(f"decision:{topic}", ask, str | None)  # type: ignore[arg-type]
+        name = f"decision:{topic}#{asking}" if asking else f"decision:{topic}"
+        answer: str | None = await self._once(name, ask, str | None)  # type: ignore[arg-type]
         return answer
 
     async def _answered(self, topic: str) -> None:

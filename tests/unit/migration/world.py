@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from crossport import errors
 from crossport.clouds.memory import MemoryCloud
-from crossport.migration.cold import ColdMigration
 from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.migration.parts import Parts
+from crossport.migration.warm import migration_of
 from crossport.model.artifact import Moved, Progress, Ticket
 from crossport.model.construct import Constructs
 from crossport.model.health import HealthChecks, Probe, ProbeKind
@@ -115,7 +115,7 @@ class World:
     context: DirectRun
 
     async def migrate(self, context: DirectRun | None = None, **changes: Any) -> MigrationReport:
-        return await ColdMigration(context or self.context, self.request(**changes), self.parts).run()
+        return await migration_of(context or self.context, self.request(**changes), self.parts).run()
 
     def request(self, **changes: Any) -> MigrationRequest:
         wanted: dict[str, Any] = {
@@ -161,7 +161,8 @@ async def new_world(root: Path, *, beta: Constructs = BETA, **tags: str) -> Worl
 def make_world(alpha: MemoryCloud, beta: MemoryCloud, run: str = "run-1") -> World:
     """Return the parts of a migration between both clouds."""
     clouds: dict[str, Cloud] = {"alpha": alpha, "beta": beta}
-    clock, documents, context, hooks = TestClock(), MemoryDocuments(), DirectRun(run), RecordingHooks()
+    clock, documents, hooks = TestClock(), MemoryDocuments(), RecordingHooks()
+    context = DirectRun(run, clock=clock)
     numbers = count(1)
     mover = FaultyMover(clock)
 

@@ -55,8 +55,8 @@ class RunStage(Protocol):
         """Ask the run to stop."""
         ...
 
-    async def answer(self, topic: str, answer: str) -> None:
-        """Answer a decision that the run waits for."""
+    async def answer(self, topic: str, answer: str, *, early: bool = False) -> None:
+        """Answer a decision that the run waits for, or with ``early`` may wait for later."""
         ...
 
     async def events(self) -> tuple[Event, ...]:
@@ -352,6 +352,32 @@ class RunContextConformance:
 
         await stage.begin(tale)
         assert await stage.ended() == Ended(text="None")
+
+    async def test_an_answer_that_comes_early_holds_for_every_asking(
+        self, stage: RunStage, calls: Calls
+    ) -> None:
+        async def tale(run: RunContext) -> str:
+            before = [await run.decision("go", 0.0, asking=1), await run.decision("go", 0.05, asking=2)]
+            await run.step("work", lambda: calls.hang("work"), result=str)
+            return f"{before} {await run.decision('go', LONG_S, asking=3)} {await run.decision('go', 0.0)}"
+
+        await stage.begin(tale)
+        await calls.here()
+        await stage.answer("go", "now", early=True)
+        await stage.answer("go", "now", early=True)
+        calls.go_on.set()
+        assert await stage.ended() == Ended(text="[None, None] now now")
+
+    async def test_an_answer_wakes_the_asking_that_waits(self, stage: RunStage, calls: Calls) -> None:
+        async def tale(run: RunContext) -> str:
+            first = await run.decision("go", 0.05, asking=1)
+            calls.reached.set()
+            return f"{first} {await run.decision('go', LONG_S, asking=2)}"
+
+        await stage.begin(tale)
+        await calls.here()
+        await stage.answer("go", "now", early=True)
+        assert await stage.ended() == Ended(text="None now")
 
     async def test_a_waiting_run_can_be_cancelled(self, stage: RunStage, calls: Calls) -> None:
         async def tale(run: RunContext) -> str:

@@ -1,0 +1,98 @@
+"""Copy artifacts one after the other, each in a durable step.
+
+When a copy is made again both ends are opened again first: whoever served them may have died with the last
+attempt.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import count
+
+from crossport.migration.leg import How, Leg
+from crossport.migration.step import Room, Timed
+from crossport.migration.teller import telling
+from crossport.model.artifact import Artifact, Moved, Progress, Way
+from crossport.model.run import Act
+from crossport.spi.cloud import RoomFor
+
+__all__ = ["Copying", "Pair", "Rooms"]
+
+Open = Callable[[], Awaitable[tuple[Artifact, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An artifact of the source, and the volume it goes to."""
+
+    source: Artifact
+    target: Artifact
+
+
+class Rooms:
+    """Volumes at the target that one step makes."""
+
+    def __init__(self, leg: Leg, step: str, rooms: tuple[RoomFor, ...]) -> None:
+        self._leg = leg
+        self._step = step
+        self._rooms = rooms
+
+    async def make(self, how: How) -> Timed[Room]:
+        """Make them, open for writing."""
+
+        async def prepare(act: Act) -> Room:
+            return Room(artifacts=await self._opened(act))
+
+        return await self._leg.timed(self._step, prepare, Room, how)
+
+    async def again(self) -> tuple[Artifact, ...]:
+        """Open them once more."""
+        return await self._opened(self._leg.context.act(self._step))
+
+    async def _opened(self, act: Act) -> tuple[Artifact, ...]:
+        site = await self._leg.target()
+        return await site.prepare_import(act, self._leg.request.target, self._rooms)
+
+
+class Copying:
+    """Copies what is open. ``sources`` and ``targets`` open everything once more, and return it."""
+
+    def __init__(self, leg: Leg, sources: Open, targets: Open) -> None:
+        self._leg = leg
+        self._sources = sources
+        self._targets = targets
+
+    async def copy(self, step: str, pair: Pair, how: How) -> Timed[Moved]:
+        """Copy one artifact; return when it is verified at the target."""
+        leg, attempts = self._leg, count()
+        request, parts = leg.request, leg.parts
+
+        async def copy(act: Act) -> Moved:
+            now = pair if next(attempts) == 0 else await self._opened_again(pair)
+            read = await (await leg.source()).ticket(act, request.source, now.source, Way.READ)
+            write = await (await leg.target()).ticket(act, request.target, now.target, Way.WRITE)
+            async with telling(leg.context, parts.clock) as report:
+                moved = await parts.mover.move(read, write, report)
+                report(_whole(moved))
+            return moved
+
+        return await leg.timed(step, copy, Moved, how)
+
+    async def _opened_again(self, pair: Pair) -> Pair:
+        return Pair(_of(await self._sources(), pair.source), _of(await self._targets(), pair.target))
+
+
+def _of(artifacts: tuple[Artifact, ...], wanted: Artifact) -> Artifact:
+    return next((one for one in artifacts if one.name == wanted.name), wanted)
+
+
+def _whole(moved: Moved) -> Progress:
+    return Progress(
+        artifact=moved.artifact,
+        size=moved.size,
+        done=moved.size,
+        bytes_read=moved.bytes_read,
+        bytes_sent=moved.bytes_sent,
+        bytes_written=moved.bytes_written,
+        rate_bps=moved.bytes_sent * 8 / moved.seconds if moved.seconds else 0.0,
+        seconds_left=0.0,
+    )

@@ -1,0 +1,123 @@
+"""Move one VM while it runs: it is off only for its last changes.
+
+    describe both ends → map → find what stands in the way → reserve        as in cold
+      → copy a moment of the running VM, then what changed, until the rest fits   (following)
+      → shut down, fence, copy the last changes
+      → read the stopped source whole, compare it with the target chunk by chunk
+      → verify at rest → start in quarantine → health check → commit        as in cold
+
+What the tracking of changes missed is found by the comparison, copied, and told. The way back is that of a
+cold migration; before the cutover the source was not touched at all.
+"""
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from crossport.migration.cold import ColdMigration
+from crossport.migration.copying import Copying, Pair, Rooms
+from crossport.migration.following import Following
+from crossport.migration.leg import PATIENT, How
+from crossport.migration.parts import Parts
+from crossport.migration.step import Exported, Proposed, Timed
+from crossport.migration.target_vm import rooms_for
+from crossport.model.artifact import Artifact, ExportPoint, Moved, Role
+from crossport.model.run import Act, MigrationRequest, Mode, Verify
+from crossport.spi.run import RunContext
+
+__all__ = ["WarmMigration", "migration_of"]
+
+Pass: TypeAlias = tuple[Timed[Exported], Timed[Moved]]
+QUICKLY = How(phase="image_upload", begins=False, ends=False, retry=PATIENT, cancellable=True)
+"""The guest is off meanwhile: what fails for a minute brings it back."""
+
+
+def migration_of(context: RunContext, request: MigrationRequest, parts: Parts) -> ColdMigration:
+    """Return the migration that moves a VM in the mode of ``request``."""
+    kind = WarmMigration if request.mode is Mode.WARM else ColdMigration
+    return kind(context, request, parts)
+
+
+class WarmMigration(ColdMigration):
+    """One execution of one warm migration."""
+
+    async def _bring(self, proposed: Proposed) -> tuple[Exported, tuple[Moved, ...]]:
+        following = Following(self._leg, proposed)
+        await self._leg.hooks("image_creation", after=False, vm=proposed.vm)
+        try:
+            await following.follow()
+            self._phase(following.first.phase("image_creation"))
+            opened, last = await self._cut_over(following)
+        finally:
+            findings = (*self._report.findings, *following.findings)
+            self._set(syncs=following.syncs, findings=findings)
+        states, ended = await self._states(proposed, opened.value, last)
+        self._uploaded(following.room, ended)
+        await self._leg.hooks("image_upload", after=True, vm=opened.value.export.vm)
+        moved = (*following.passes[-1], *states)
+        self._set(moved=(*_summed(following.passes), *states))
+        return opened.value, moved
+
+    async def _cut_over(self, following: Following) -> Pass:
+        """Shut the source down and copy its last changes, then compare; a test compares with one moment."""
+        point = ExportPoint.SNAPSHOT if self._request.test else ExportPoint.STOPPED
+        marks = following.marks(len(following.passes), last=True)
+
+        async def stop(act: Act) -> Exported:
+            return await following.opened(act, point, marks)
+
+        async def whole(act: Act) -> Exported:
+            return await following.opened(act, point, None)
+
+        if not self._request.test:
+            opened = await self._leg.timed("cutover-open", stop, Exported, How(retry=PATIENT))
+            self._stopped = opened.began
+            last = await following.copied("cutover", "last", stop, opened, QUICKLY)
+            if not self._compares:
+                return opened, last
+        opened = await self._leg.timed("compare-open", whole, Exported, How(retry=PATIENT))
+        return opened, await following.copied("compare", "comparison", whole, opened, QUICKLY)
+
+    @property
+    def _compares(self) -> bool:
+        return self._request.test or self._request.warm.verify is Verify.REST
+
+    async def _verify(self, moved: tuple[Moved, ...], *, at_rest: bool = True) -> tuple[Artifact, ...]:
+        return await super()._verify(moved, at_rest=at_rest and self._compares)
+
+    async def _states(
+        self, proposed: Proposed, exported: Exported, last: Timed[Moved]
+    ) -> tuple[tuple[Moved, ...], Timed[Moved]]:
+        """Copy what is not a disk, which is small and of the end alone; return it, and the last copy."""
+        export = exported.export
+        wanted = tuple(one for one in export.artifacts if one.role is not Role.DISK)
+        if not wanted:
+            return (), last
+        rooms = rooms_for(replace(export, artifacts=wanted), proposed.mapping)
+        volumes = Rooms(self._leg, "prepare-state", rooms)
+        made = await volumes.make(How(retry=PATIENT))
+
+        async def sources() -> tuple[Artifact, ...]:
+            act = self._context.act("compare-open")
+            following = Following(self._leg, proposed)
+            return (await following.opened(act, export.point, None)).export.artifacts
+
+        copying = Copying(self._leg, sources, volumes.again)
+        copies = [
+            await copying.copy(f"copy-{source.name}", Pair(source, target), QUICKLY)
+            for source, target in zip(wanted, made.value.artifacts, strict=True)
+        ]
+        return tuple(one.value for one in copies), copies[-1]
+
+
+def _summed(passes: list[tuple[Moved, ...]]) -> tuple[Moved, ...]:
+    """Return what each disk's passes moved together; the last one tells what it is now."""
+    return tuple(
+        replace(
+            disk[-1],
+            bytes_read=sum(one.bytes_read for one in disk),
+            bytes_sent=sum(one.bytes_sent for one in disk),
+            bytes_written=sum(one.bytes_written for one in disk),
+            seconds=sum(one.seconds for one in disk),
+        )
+        for disk in zip(*passes, strict=True)
+    )

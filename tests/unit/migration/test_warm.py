@@ -1,0 +1,208 @@
+"""A warm migration between two simulated clouds: the guest writes meanwhile, and is off only at the end.
+
+The guest writes whenever a copy has just ended, at places that the seed of the test chooses.
+"""
+
+import random
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.migration.test_cold import expect_rolled_back
+from tests.unit.migration.world import World, act, disk_bytes, new_world
+
+from crossport import errors
+from crossport.model.artifact import Ticket
+from crossport.model.run import PHASES, Cutover, LedgerState, Mode, RunState, Verify, WarmRules
+from crossport.model.vm import PowerState
+
+
+class Writer:
+    """The guest's programs: write when they are told to, as long as the guest runs."""
+
+    def __init__(self, world: World, seed: int = 1) -> None:
+        self.world = world
+        self.random = random.Random(seed)  # noqa: S311 - places, not secrets
+        self.copies = 0
+
+    async def write(self, ticket: Ticket) -> None:
+        del ticket
+        self.copies += 1
+        await self.write_now()
+
+    async def write_now(self) -> None:
+        vm = await self.world.source_vm()
+        if vm.power is PowerState.RUNNING:
+            with self.world.alpha.disk_path(vm.disks[0].id).open("r+b") as disk:
+                for _ in range(3):
+                    disk.seek(4096 + self.random.randrange(vm.disks[0].size - 8192))
+                    disk.write(self.random.randbytes(100))
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    world = await new_world(tmp_path)
+    world.mover.after = Writer(world).write
+    return world
+
+
+async def test_what_the_guest_wrote_meanwhile_arrives(world: World):
+    report = await world.migrate(mode=Mode.WARM)
+    assert (report.outcome, report.verified) == (RunState.DONE, "at rest")
+    source, (vm,) = await world.source_vm(), await world.target_vms()
+    assert (source.power, source.fenced) == (PowerState.STOPPED, True)
+    assert (vm.power, vm.quarantined) == (PowerState.RUNNING, False)
+    assert disk_bytes(world.beta, vm) == disk_bytes(world.alpha, source)
+    assert [sync.what for sync in report.syncs] == ["first", "delta", "last", "comparison"]
+    assert sorted(phase.name for phase in report.phases) == sorted(PHASES)
+
+
+async def test_it_waits_for_a_person_and_goes_on_copying(world: World):
+    world.context.answer("cutover", None)
+    writer = Writer(world)
+
+    async def write(ticket: Ticket) -> None:
+        await writer.write(ticket)
+        if writer.copies == 4:
+            world.context.answer("cutover", "cutover")
+
+    world.mover.after = write
+    report = await world.migrate(mode=Mode.WARM, warm=WarmRules(cutover=Cutover.MANUAL))
+    assert report.outcome is RunState.DONE
+    assert [sync.what for sync in report.syncs] == ["first", *["delta"] * 3, "last", "comparison"]
+    gaps = [later.started - earlier.started for earlier, later in pairwise(report.syncs[1:4])]
+    assert all(300.0 <= gap < 305.0 for gap in gaps)
+    told = [event.text for event in world.context.events if "Sync" in event.text]
+    assert "crossport run cutover run-1" in told[-2]
+    assert "cutover now would take" in told[1]
+
+
+async def test_an_order_that_comes_early_still_copies_the_changes_first(world: World):
+    world.context.answer("cutover", "cutover")
+    report = await world.migrate(mode=Mode.WARM, warm=WarmRules(cutover=Cutover.MANUAL))
+    assert [sync.what for sync in report.syncs] == ["first", "delta", "last", "comparison"]
+
+
+async def test_without_an_order_it_rolls_back_in_the_end(world: World):
+    world.context.answer("cutover", None)
+    rules = WarmRules(cutover=Cutover.MANUAL, deadline_s=1000.0)
+    report = await world.migrate(mode=Mode.WARM, warm=rules)
+    await expect_rolled_back(world, report, "cutover.deadline")
+    assert report.outage_s == 0.0
+    assert len(report.syncs) == 6
+
+
+async def test_it_goes_over_at_the_time_that_was_set(world: World):
+    world.context.answer("cutover", None)
+    at = world.clock.now + 1000.0
+    report = await world.migrate(mode=Mode.WARM, warm=WarmRules(cutover_at=at))
+    assert report.outcome is RunState.DONE
+    last, before = report.syncs[-2], report.syncs[-3]
+    assert last.what == "last"
+    assert last.started >= at
+    assert at - before.started < 10
+
+
+async def test_a_guest_that_writes_faster_than_is_copied_is_told_with_figures(world: World):
+    world.context.answer("cutover", None)
+    writer = Writer(world)
+
+    async def busy(ticket: Ticket) -> None:
+        world.clock.now += 50.0  # every copy takes as long as the one before
+        await writer.write(ticket)
+        if writer.copies == 6:
+            world.context.answer("cutover", "cutover")
+
+    world.mover.after = busy
+    report = await world.migrate(mode=Mode.WARM, warm=WarmRules(max_outage_s=30.0))
+    assert report.outcome is RunState.DONE
+    (stuck,) = [finding for finding in report.findings if finding.code == "warm.convergence"]
+    assert "--max-outage allows 30.0 s" in stuck.text
+    assert "bit/s" in stuck.text
+    assert "crossport run cutover run-1" in stuck.remedy
+    assert [event.finding for event in world.context.events if event.finding].count(stuck) == 1
+    assert report.outage_s is not None
+    assert report.outage_s >= 100.0
+
+
+async def test_who_accepts_beforehand_is_not_asked(world: World):
+    writer = Writer(world)
+
+    async def busy(ticket: Ticket) -> None:
+        world.clock.now += 50.0
+        await writer.write(ticket)
+
+    world.mover.after = busy
+    rules = WarmRules(max_outage_s=30.0)
+    report = await world.migrate(mode=Mode.WARM, warm=rules, accept=("warm.convergence",))
+    assert [sync.what for sync in report.syncs] == ["first", "delta", "delta", "last", "comparison"]
+
+
+async def test_what_is_not_compared_is_told_as_stream_only(world: World):
+    rules = WarmRules(verify=Verify.STREAM)
+    report = await world.migrate(mode=Mode.WARM, warm=rules, accept=("verify.stream",))
+    assert (report.outcome, report.verified) == (RunState.DONE, "stream only")
+    assert [sync.what for sync in report.syncs] == ["first", "delta", "last"]
+    (vm,) = await world.target_vms()
+    assert disk_bytes(world.beta, vm) == disk_bytes(world.alpha, await world.source_vm())
+
+
+async def test_a_test_leaves_the_source_alone_and_starts_an_isolated_copy(world: World):
+    report = await world.migrate(mode=Mode.WARM, test=True)
+    assert (report.outcome, report.verified) == (RunState.DONE, "at rest")
+    assert (await world.source_vm()).power is PowerState.RUNNING
+    (vm,) = await world.target_vms()
+    assert vm.quarantined
+    assert [sync.what for sync in report.syncs] == ["first", "delta", "comparison"]
+
+
+async def test_an_ill_guest_brings_the_source_back_and_ends_the_tracking(tmp_path: Path):
+    world = await new_world(tmp_path, guest_health="bad-elsewhere")
+    world.mover.after = Writer(world).write
+    report = await world.migrate(mode=Mode.WARM)
+    await expect_rolled_back(world, report, "check.failed")
+    assert list((tmp_path / "alpha/marks").iterdir()) == []
+    entries = await world.context.ledger.entries("run-1", "alpha")
+    assert {one.kind: one.state for one in entries} == {
+        "export": LedgerState.REMOVED,
+        "tracking": LedgerState.REMOVED,
+    }
+
+
+async def test_a_guest_that_will_not_shut_down_runs_on(tmp_path: Path):
+    world = await new_world(tmp_path, guest_shutdown="refuse")
+    await expect_rolled_back(world, await world.migrate(mode=Mode.WARM), "vm.shutdown.refused")
+
+
+async def test_a_disk_that_grew_meanwhile_stops_the_migration(world: World):
+    async def grow(ticket: Ticket) -> None:
+        vm = await world.source_vm()
+        disks = (replace(vm.disks[0], size=vm.disks[0].size * 2), *vm.disks[1:])
+        inside: Any = world.alpha
+        inside._store.put("vms", vm.id, replace(vm, disks=disks))
+
+    world.mover.after = grow
+    report = await world.migrate(mode=Mode.WARM)
+    await expect_rolled_back(world, report, "warm.disks.changed")
+    assert "disk-0 of 2 MiB now, and had disk-0 of 1 MiB" in report.text
+
+
+async def test_cancelled_while_it_follows_it_leaves_nothing(world: World):
+    async def cancel(ticket: Ticket) -> None:
+        world.context.cancel()
+
+    world.mover.after = cancel
+    report = await world.migrate(mode=Mode.WARM)
+    assert report.outcome is RunState.CANCELLED
+    assert (await world.source_vm()).power is PowerState.RUNNING
+    assert await world.beta.tagged("run-1") == ()
+
+
+async def test_a_vm_that_is_off_moves_cold(world: World):
+    vm = await world.source_vm()
+    await world.alpha.power_off(act("off"), vm.id)
+    with pytest.raises(errors.Blocked) as blocked:
+        await world.migrate(mode=Mode.WARM)
+    assert blocked.value.code == "vm.warm.stopped"
