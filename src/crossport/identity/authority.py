@@ -28,8 +28,11 @@ MAX_LIFETIME_S = 24 * 3600
 _AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
 _CLOCK_SKEW = datetime.timedelta(minutes=5)
 _FILE = "authority.pem"
+_MAX_HOST = 253
 _LOCAL_HOSTS = ("localhost", "127.0.0.0/8", "::1/128")
 _SITE = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+# A name, not a pattern: a wildcard would vouch for hosts that nobody named.
+_HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -98,7 +101,8 @@ class SiteIdentity:
         """Return a certificate for ``crossport://<site>/<role>/<name>`` with a new key.
 
         It serves both ends of a connection. ``hosts`` are DNS names and addresses a server is reached by.
-        Raise Invalid for a lifetime over a day, and for a host the authority cannot vouch for.
+        Raise Invalid for a lifetime over a day, for what is no host, and for one that the authority cannot
+        vouch for.
         """
         for word in (role, name):
             if not _WORD.fullmatch(word):
@@ -248,14 +252,25 @@ def _subtree(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_network(host))
     except ValueError:
-        return x509.DNSName(host)
+        return _dns_name(host)
 
 
 def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        return _dns_name(host)
+
+
+def _dns_name(host: str) -> x509.DNSName:
+    if not _HOST.fullmatch(host.lower()) or len(host) > _MAX_HOST:
+        raise errors.Invalid(
+            "identity.host.invalid",
+            f"{host!r} is neither a host's name nor an address or network.",
+            remedy="Write api.example.org, 192.0.2.1 or 192.0.2.0/24, without wildcards.",
+            field="hosts",
+        )
+    return x509.DNSName(host.lower())
 
 
 def _within(name: x509.GeneralName, bound: x509.GeneralName) -> bool:

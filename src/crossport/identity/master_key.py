@@ -19,7 +19,10 @@ _VERSION = 1
 
 
 class MasterKeys:
-    """The master keys in use. The newest, ``current``, seals; the others only open."""
+    """The master keys in use. The newest, ``current``, seals; the others only open.
+
+    Several processes may use the same file: each reads it again before it seals or changes anything.
+    """
 
     def __init__(self, keys: tuple[bytes, ...], path: Path | None = None) -> None:
         """Use keys that were handed in, the newest last: a vault or a hardware module keeps them."""
@@ -44,7 +47,8 @@ class MasterKeys:
 
     @property
     def current(self) -> bytes:
-        """The id of the key that seals."""
+        """The id of the key that seals now. Raise Broken when the file is gone or damaged."""
+        self._refresh()
         return list(self._keys)[-1]
 
     def key(self, key_id: bytes) -> bytes:
@@ -52,8 +56,8 @@ class MasterKeys:
 
         The file is read again first: another process may have changed the key.
         """
-        if key_id not in self._keys and self._path is not None:
-            self._keys = {_key_id(key): key for key in _unpacked(self._path)}
+        if key_id not in self._keys:
+            self._refresh()
         if key_id not in self._keys:
             raise errors.Broken(
                 "secret.key.missing",
@@ -63,17 +67,25 @@ class MasterKeys:
         return self._keys[key_id]
 
     def add(self, key: bytes) -> None:
-        """Make ``key`` the current one, durably; the old ones stay."""
-        self._keep((*self._keys.values(), key))
+        """Make ``key`` the current one, durably; the old ones stay, those of other processes too."""
+        self._change(lambda keys: (*keys, key))
 
     def forget_old(self) -> None:
         """Forget all but the current one, durably."""
-        self._keep((self._keys[self.current],))
+        self._change(lambda keys: keys[-1:])
 
-    def _keep(self, keys: tuple[bytes, ...]) -> None:
+    def _refresh(self) -> None:
         if self._path is not None:
+            self._keys = {_key_id(key): key for key in _unpacked(self._path)}
+
+    def _change(self, change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> None:
+        if self._path is None:
+            self._keys = {_key_id(key): key for key in change(tuple(self._keys.values()))}
+            return
+        with private_file.locked(self._path.parent):
+            keys = change(_unpacked(self._path))
             private_file.write(self._path, _packed(keys))
-        self._keys = {_key_id(key): key for key in keys}
+        self._refresh()
 
 
 def _key_id(key: bytes) -> bytes:
@@ -97,7 +109,7 @@ def _unpacked(path: Path) -> tuple[bytes, ...]:
         keys = tuple(bytes.fromhex(key) for key in content["keys"])
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path) from error
-    if not keys:
+    if not keys or any(len(key) != KEY_SIZE for key in keys):
         raise _damaged(path)
     return keys
 

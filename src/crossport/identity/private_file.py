@@ -43,13 +43,22 @@ def locked(directory: Path) -> Generator[None]:
 
 
 def read(path: Path) -> bytes | None:
-    """Return the file's bytes, None if there is no such file; raise Refused when others can read it."""
+    """Return the file's bytes, None if there is no such file.
+
+    Raise Refused ``identity.file.kind`` for a link or anything else that is no file, ``identity.file.open``
+    when others can read it.
+    """
+    if path.is_symlink():
+        raise _no_file(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # O_NONBLOCK: a named pipe must not hold us up.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:
         facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise _no_file(path)
         if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
             raise errors.Refused(
                 "identity.file.open",
@@ -80,6 +89,14 @@ def remove(path: Path) -> None:
     """Remove the file. Not an error when it is gone."""
     path.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+def _no_file(path: Path) -> errors.Refused:
+    return errors.Refused(
+        "identity.file.kind",
+        f"{path} should hold a secret, but is a link or something else that is no file.",
+        remedy="Find out who put it there, and put the file back.",
+    )
 
 
 def _sync(directory: Path) -> None:

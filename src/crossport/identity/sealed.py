@@ -147,8 +147,9 @@ class SealedSecrets:
             )
 
     def _wrapped(self, data_key: bytes, reference: str) -> bytes:
-        head = bytes([VERSION]) + self._keys.current
-        master = self._keys.key(self._keys.current)
+        key_id = self._keys.current
+        head = bytes([VERSION]) + key_id
+        master = self._keys.key(key_id)
         return head + self._sealed(master, data_key, head + self._bound("key", reference))
 
     def _unwrapped(self, sealed: bytes, reference: str) -> bytes:

@@ -87,6 +87,39 @@ async def test_after_a_change_of_the_master_key_the_old_one_opens_nothing(tmp_pa
         await vault(tmp_path).fetch(REFERENCE)
 
 
+async def test_a_process_that_missed_a_change_seals_under_the_new_key(tmp_path: Path) -> None:
+    long_running = vault(tmp_path)
+    await vault(tmp_path).change_master_key()
+    await long_running.put(REFERENCE, SECRET)
+    assert await vault(tmp_path).fetch(REFERENCE) == SECRET
+
+
+async def test_a_process_that_missed_a_change_may_change_the_key_again(tmp_path: Path) -> None:
+    await vault(tmp_path).put(REFERENCE, SECRET)
+    long_running = vault(tmp_path)
+    await vault(tmp_path).change_master_key()
+    await long_running.change_master_key()
+    assert await vault(tmp_path).fetch(REFERENCE) == SECRET
+
+
+@pytest.mark.parametrize(
+    "content", ["", "junk", "[]", '{"version": 1, "keys": []}', '{"version": 1, "keys": ["00"]}']
+)
+async def test_damaged_master_keys_are_named(tmp_path: Path, content: str) -> None:
+    vault(tmp_path)
+    (tmp_path / "master" / "keys.json").write_text(content)
+    with pytest.raises(errors.Broken, match=r"secret\.key\.damaged"):
+        vault(tmp_path)
+
+
+async def test_another_master_key_of_the_right_size_opens_nothing(tmp_path: Path) -> None:
+    await vault(tmp_path).put(REFERENCE, SECRET)
+    other = f'{{"version": 1, "keys": ["{"00" * 32}"]}}'
+    (tmp_path / "master" / "keys.json").write_text(other)
+    with pytest.raises(errors.Broken, match=r"secret\.key\.missing"):
+        await vault(tmp_path).fetch(REFERENCE)
+
+
 class DyingFiles(SealedFiles):
     """A store whose process dies at the second write."""
 

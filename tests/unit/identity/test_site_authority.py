@@ -1,6 +1,7 @@
 """The site's authority: who it vouches for, proven by OpenSSL in handshakes, and how its file is kept."""
 
 import multiprocessing
+import os
 import ssl
 import stat
 import time
@@ -135,6 +136,30 @@ def test_hosts_that_come_later_widen_the_authority_under_its_key(tmp_path: Path,
     assert opened(tmp_path / "a").authority_pem == wide.authority_pem
 
 
+def test_a_host_is_a_name_in_any_case_and_no_pattern(tmp_path: Path) -> None:
+    site = SiteIdentity.open(tmp_path / "a", "north", clock=WallClock(), hosts=["CSP.example"])
+    site.issue("server", "api", hosts=["API.csp.example"])
+    for host in ("*.csp.example", "", "a b.csp.example", "ä.csp.example", ".csp.example", "10.0.0.1/8"):
+        with pytest.raises(errors.Invalid, match=r"identity\.host\.invalid"):
+            site.issue("server", "api", hosts=[host])
+    with pytest.raises(errors.Invalid, match=r"identity\.host\.invalid"):
+        SiteIdentity.open(tmp_path / "b", "north", clock=WallClock(), hosts=["10.0.0.1/8"])
+
+
+def test_a_certificate_is_for_tls_only_and_has_a_serial_of_its_own(tmp_path: Path) -> None:
+    site = opened(tmp_path / "a")
+    leaves = [
+        x509.load_pem_x509_certificate(site.issue("worker", "w").certificate_pem.encode()) for _ in "ab"
+    ]
+    assert leaves[0].serial_number != leaves[1].serial_number
+    usage = leaves[0].extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.digital_signature
+    assert not usage.key_cert_sign
+    assert not leaves[0].extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    lifetime = leaves[0].not_valid_after_utc - leaves[0].not_valid_before_utc
+    assert lifetime.total_seconds() < 2 * 3600
+
+
 def test_a_certificate_lives_for_a_day_at_most(tmp_path: Path) -> None:
     site = opened(tmp_path / "a")
     with pytest.raises(errors.Invalid, match=r"identity\.lifetime\.long"):
@@ -184,7 +209,15 @@ def test_a_link_in_place_of_the_key_is_not_followed(tmp_path: Path) -> None:
     opened(tmp_path / "a")
     (tmp_path / "a" / "authority.pem").rename(tmp_path / "elsewhere.pem")
     (tmp_path / "a" / "authority.pem").symlink_to(tmp_path / "elsewhere.pem")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(errors.Refused, match=r"identity\.file\.kind"):
+        opened(tmp_path / "a")
+
+
+def test_a_pipe_in_place_of_the_key_does_not_hold_us_up(tmp_path: Path) -> None:
+    opened(tmp_path / "a")
+    (tmp_path / "a" / "authority.pem").unlink()
+    os.mkfifo(tmp_path / "a" / "authority.pem", 0o600)
+    with pytest.raises(errors.Refused, match=r"identity\.file\.kind"):
         opened(tmp_path / "a")
 
 
