@@ -80,29 +80,31 @@ def driver_of(kind: Format) -> Driver:
 def inspected(source: Source) -> Inspection:
     """Inspect where ``source`` lies. Raise NotFound or Invalid if there is no such file."""
     with opened(source.path) as reader:
-        return inspect(_windowed(reader, source.window), stated=source.stated)
+        return _inspected(source, reader)
 
 
-def identity(path: Path) -> tuple[int, int, int, int]:
-    """Return what changes when a file is replaced or written: device, inode, size, time of modification.
+def identity(path: Path | int) -> tuple[int, int, int, int]:
+    """Return what changes when a file (by its path or open) is replaced or written: device, inode, size, time
+    of modification.
 
     Raise NotFound ``image.file.missing``.
     """
     try:
-        facts = path.stat()
+        facts = os.stat(path)  # noqa: PTH116 - takes a descriptor too
     except FileNotFoundError as error:
         raise errors.NotFound("image.file.missing", f"There is no file {path}.") from error
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def require_unchanged(path: Path, before: tuple[int, int, int, int]) -> None:
-    """Raise Refused ``image.source.changed`` if ``path`` has not the `identity` it had ``before``."""
-    if identity(path) != before:
+def require_unchanged(file: Path | int, before: tuple[int, int, int, int], name: str) -> None:
+    """Raise Refused ``image.source.changed`` if ``file`` has not the `identity` it had ``before``; people
+    call it ``name``."""
+    if identity(file) != before:
         raise errors.Refused(
             "image.source.changed",
-            f"{path.name} was changed while it was read.",
+            f"{name} was changed while it was read.",
             remedy="Stop whatever writes to it, and try again.",
-            field=path.name,
+            field=name,
         )
 
 
@@ -117,33 +119,36 @@ async def convert(
 ) -> Converted:
     """Write the disk in ``source`` to the new file ``target`` as ``kind``, verified and durable on return.
 
+    The source is opened once: what was inspected is what the tool reads, whatever its name means by then.
     Raise Refused with the finding's code if the image is hostile or damaged, Blocked for a decision not in
     ``accept``, Conflict ``image.target.exists``, Invalid ``image.vhd.too-large``, and what `QemuImg`
     raises. Without success there is no target. Cancelling the task stops the tool.
     """
     told = on_progress or _silent
-    found = await asyncio.to_thread(_admitted, source, accept)
-    _require_room(target, kind, found.virtual_size)
-    before = identity(source.path)
-    image = _image(source, found.format or Format.RAW)
-    # The process id keeps two conversions apart; what a killed one leaves never has the target's name.
-    part = _beside(target, f".{target.name}.{os.getpid()}.part")
-    driver, options = _TARGETS[kind]
-    try:
-        await tool.convert(
-            image,
-            part,
-            driver,
-            options=options,
-            file_size=_file_bound(found.virtual_size),
-            on_progress=lambda share: told("convert", share),
-        )
-        told("verify", 0.0)
-        await _verify(tool, image, Image(part, driver), kind)
-        require_unchanged(source.path, before)
-        await asyncio.to_thread(_publish, part, target)
-    finally:
-        await asyncio.to_thread(part.unlink, missing_ok=True)
+    with opened(source.path) as reader:
+        before = identity(reader.descriptor)
+        found = await asyncio.to_thread(_inspected, source, reader)
+        refuse(found.findings, str(source), accept)
+        _require_room(target, kind, found.virtual_size)
+        image = _image(source, reader, found.format or Format.RAW)
+        # The process id keeps two conversions apart; what a killed one leaves never has the target's name.
+        part = _beside(target, f".{target.name}.{os.getpid()}.part")
+        driver, options = _TARGETS[kind]
+        try:
+            await tool.convert(
+                image,
+                part,
+                driver,
+                options=options,
+                file_size=_file_bound(found.virtual_size),
+                on_progress=lambda share: told("convert", share),
+            )
+            told("verify", 0.0)
+            await _verify(tool, image, Image(part, driver), kind)
+            require_unchanged(reader.descriptor, before, str(source))
+            await asyncio.to_thread(_publish, part, target)
+        finally:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
     told("verify", 1.0)
     return Converted(target, kind, found.virtual_size, _length(target), found)
 
@@ -162,14 +167,12 @@ async def _verify(tool: QemuImg, source: Image, target: Image, kind: Format) -> 
         )
 
 
-def _admitted(source: Source, accept: Collection[str]) -> Inspection:
-    found = inspected(source)
-    refuse(found.findings, str(source), accept)
-    return found
+def _image(source: Source, reader: FileReader, kind: Format) -> Image:
+    return Image(source.path.absolute(), driver_of(kind), window=source.window, descriptor=reader.descriptor)
 
 
-def _image(source: Source, kind: Format) -> Image:
-    return Image(source.path.absolute(), driver_of(kind), window=source.window)
+def _inspected(source: Source, reader: FileReader) -> Inspection:
+    return inspect(_windowed(reader, source.window), stated=source.stated)
 
 
 def _beside(path: Path, name: str) -> Path:

@@ -13,6 +13,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from crossport.convert.ova import Member, archive_members, directory_members, ma
 from crossport.convert.ovf_read import MAX_DESCRIPTOR, Description, plain_name, read_descriptor
 from crossport.convert.ovf_words import FORMATS, STREAM_OPTIMIZED
 from crossport.convert.ovf_write import descriptor
-from crossport.convert.reader import SliceReader, Truncated, opened
+from crossport.convert.reader import SliceReader, Truncated, held, opened
 from crossport.hypervisor.qemu_img import QemuImg
 from crossport.model.finding import Finding
 
@@ -101,13 +102,21 @@ def inspect_package(path: Path, on_progress: OnProgress | None = None) -> Packag
 
     Raise Invalid ``package.kind.unknown`` if ``path`` ends neither in .ova nor in .ovf.
     """
-    told = on_progress or _silent
-    members, findings, name = _members(path)
+    with ExitStack() as files:
+        return _read(path, on_progress or _silent, files)
+
+
+def _read(path: Path, told: OnProgress, files: ExitStack) -> Package:
+    """Read a package. Its files stay open in ``files``: the disks are what is open, whatever has their names
+    by then."""
+    members, findings, name = _members(path, files)
     if not name:
         return Package(Appliance(""), 0, (), tuple(findings))
     described = _description(members[name])
     findings += described.findings
     needed = {name, *_needed(members, described.appliance, path)}
+    if path.suffix.lower() == ".ovf":
+        members |= {each: _held(members[each], files) for each in needed}
     findings += manifest_findings(members, name, needed, lambda share: told("manifest", share))
     disks: list[tuple[ApplianceDisk, Source, Inspection]] = []
     for disk in described.appliance.disks:
@@ -144,14 +153,15 @@ async def import_package(
     raises.
     """
     told = on_progress or _silent
-    before = await asyncio.to_thread(identity, source)
-    package = await asyncio.to_thread(_package_or_image, source, told)
-    refuse(package.findings, source.name, accept)
-    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
     made: list[Path] = []
     disks: list[ApplianceDisk] = []
-    sources = {disk.id: image for disk, image, _ in package.disks}
-    try:
+    with ExitStack() as files:
+        before = await asyncio.to_thread(identity, source)
+        package = await asyncio.to_thread(_package_or_image, source, told, files)
+        refuse(package.findings, source.name, accept)
+        await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+        sources = {disk.id: image for disk, image, _ in package.disks}
+        undo = files.enter_context(ExitStack())
         for number, disk in enumerate(package.appliance.disks, 1):
             path = directory / f"{_stem(source)}-disk{number}.{_SUFFIXES.get(kind, str(kind))}"
             told(f"disk {number} of {len(package.appliance.disks)}", 0.0)
@@ -161,13 +171,11 @@ async def import_package(
             done = await convert(
                 sources[disk.id], path, kind, tool=tool or QemuImg(), accept=accept, on_progress=on_progress
             )
+            undo.callback(path.unlink, missing_ok=True)
             made.append(path)
             disks.append(replace(disk, file=path.name, file_size=done.file_size, format=str(kind)))
-        await asyncio.to_thread(require_unchanged, source, before)
-    except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
-        raise
+        await asyncio.to_thread(require_unchanged, source, before, source.name)
+        undo.pop_all()
     return Imported(replace(package.appliance, disks=tuple(disks)), tuple(made), package.findings)
 
 
@@ -207,9 +215,9 @@ async def export_package(
     return target
 
 
-def _package_or_image(source: Path, told: OnProgress) -> Package:
+def _package_or_image(source: Path, told: OnProgress, files: ExitStack) -> Package:
     if source.suffix.lower() in {".ova", ".ovf"}:
-        return inspect_package(source, told)
+        return _read(source, told, files)
     found = inspect_file(source)
     disk = ApplianceDisk("disk1", found.virtual_size, source.name)
     return Package(
@@ -217,26 +225,30 @@ def _package_or_image(source: Path, told: OnProgress) -> Package:
     )
 
 
-def _members(path: Path) -> tuple[dict[str, Member], list[Finding], str]:
+def _members(path: Path, files: ExitStack) -> tuple[dict[str, Member], list[Finding], str]:
     """Return the files of a package, what stands against it, and its descriptor's name if that can be
     read."""
-    with opened(path) as reader:
-        match path.suffix.lower():
-            case ".ova":
-                members, findings = archive_members(path, reader)
-                names = [name for name in members if name.lower().endswith(".ovf")]
-            case ".ovf":
-                members, findings, names = directory_members(path), [], [path.name]
-            case _:
-                raise errors.Invalid(
-                    "package.kind.unknown",
-                    f"{path.name} ends neither in .ova nor in .ovf.",
-                    remedy="Name a package, or use image convert for a single disk.",
-                    field="source",
-                )
+    reader = files.enter_context(opened(path))
+    match path.suffix.lower():
+        case ".ova":
+            members, findings = archive_members(held(reader), reader)
+            names = [name for name in members if name.lower().endswith(".ovf")]
+        case ".ovf":
+            members, findings, names = directory_members(path), [], [path.name]
+        case _:
+            raise errors.Invalid(
+                "package.kind.unknown",
+                f"{path.name} ends neither in .ova nor in .ovf.",
+                remedy="Name a package, or use image convert for a single disk.",
+                field="source",
+            )
     if len(names) != 1 or names[0] not in members:
         return members, [*findings, finding("ova.descriptor.count", count=len(names))], ""
     return members, findings, names[0]
+
+
+def _held(member: Member, files: ExitStack) -> Member:
+    return replace(member, path=held(files.enter_context(opened(member.path))))
 
 
 def _description(member: Member) -> Description:

@@ -5,6 +5,7 @@ turns into a finding.
 """
 
 import os
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from crossport import errors
 
-__all__ = ["BytesReader", "FileReader", "Reader", "SliceReader", "Truncated", "opened"]
+__all__ = ["BytesReader", "FileReader", "Reader", "SliceReader", "Truncated", "held", "opened"]
 
 
 class Truncated(Exception):
@@ -59,7 +60,7 @@ class FileReader:
     """An open file, regular or a block device. The descriptor stays the caller's."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._size = os.lseek(descriptor, 0, os.SEEK_END)
 
     @property
@@ -72,7 +73,7 @@ class FileReader:
         _require(self._size, start, size, what)
         parts: list[bytes] = []
         while size > 0:
-            part = os.pread(self._descriptor, size, start)
+            part = os.pread(self.descriptor, size, start)
             if not part:
                 raise Truncated(what, start + size, start)
             parts.append(part)
@@ -113,11 +114,17 @@ def opened(path: Path) -> Generator[FileReader]:
     except PermissionError as error:
         raise errors.Refused("image.file.closed", f"{path} may not be read by this user.") from error
     try:
-        if not path.is_file() and not path.is_block_device():
+        kind = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
             raise errors.Invalid("image.file.kind", f"{path} is neither a file nor a block device.")
         yield FileReader(descriptor)
     finally:
         os.close(descriptor)
+
+
+def held(reader: FileReader) -> Path:
+    """Return a path to the very file that ``reader`` reads, for as long as it is open in this process."""
+    return Path(f"/proc/self/fd/{reader.descriptor}")
 
 
 def _require(total: int, start: int, size: int, what: str) -> None:

@@ -58,10 +58,13 @@ class Confinement:
     device nodes such as ``/dev/kvm``. A directory for sockets is a ``write`` directory. ``uid`` and ``gid``
     apply when the caller is root, ``groups`` are its further groups (for ``/dev/kvm``). ``network`` keeps
     the network namespace of the caller. A daemon that must outlive its starter says ``outlives_parent``.
-    File descriptors that the starter leaves inheritable reach the tool.
+    File descriptors that the starter leaves inheritable reach the tool. ``descriptors`` are open files that
+    `run` hands to it, and lends it for reading: inside they are ``/proc/self/fd/N``, whatever their names
+    mean by then.
     """
 
     read: tuple[Path, ...] = ()
+    descriptors: tuple[int, ...] = ()
     write: tuple[Path, ...] = ()
     devices: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
@@ -123,12 +126,14 @@ async def run(
     """
     as_root = os.geteuid() == 0
     line = command(argv, confinement, as_root=as_root)
+    passed = (*pass_fds, *confinement.descriptors)
     with contextlib.ExitStack() as loans:
         if as_root:
-            loans.enter_context(lent(confinement.read, uid=confinement.uid, writable=False))
+            handed = tuple(Path(f"/proc/self/fd/{number}") for number in confinement.descriptors)
+            loans.enter_context(lent((*confinement.read, *handed), uid=confinement.uid, writable=False))
             loans.enter_context(lent(confinement.write, uid=confinement.uid, writable=True))
         try:
-            async with asyncio.timeout(timeout_s), _started(line, tuple(pass_fds)) as process:
+            async with asyncio.timeout(timeout_s), _started(line, passed) as process:
                 stdout, stderr = await _drain(process, on_output)
                 status = await process.wait()
         except TimeoutError as error:

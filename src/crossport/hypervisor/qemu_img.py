@@ -34,7 +34,7 @@ class Image:
 
     ``shared`` opens an image that a running QEMU holds; what is read then may be older than what the guest
     wrote. ``window`` (start and size, in whole sectors) says where in the file the image lies, when the file
-    is an archive.
+    is an archive. ``descriptor`` is the file, open: then it is read, whatever its name means by now.
     """
 
     path: Path
@@ -42,10 +42,12 @@ class Image:
     backing: "Image | None" = None
     shared: bool = False
     window: tuple[int, int] | None = None
+    descriptor: int | None = None
 
     def node(self) -> dict[str, Any]:
         """Return the block node that opens this image (qapi BlockdevOptions)."""
-        protocol: dict[str, Any] = {"driver": "file", "filename": str(self.path)}
+        name = str(self.path) if self.descriptor is None else f"/proc/self/fd/{self.descriptor}"
+        protocol: dict[str, Any] = {"driver": "file", "filename": name}
         if self.window is not None:
             start, size = self.window
             protocol = {"driver": "raw", "offset": start, "size": size, "file": protocol}
@@ -60,8 +62,14 @@ class Image:
         return node
 
     def files(self) -> tuple[Path, ...]:
-        """Return every file that opening this image opens."""
-        return (self.path, *(self.backing.files() if self.backing else ()))
+        """Return every file that opening this image opens by its name."""
+        own = (self.path,) if self.descriptor is None else ()
+        return (*own, *(self.backing.files() if self.backing else ()))
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Return every open file that this image is read from."""
+        own = () if self.descriptor is None else (self.descriptor,)
+        return (*own, *(self.backing.descriptors() if self.backing else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,7 @@ class QemuImg:
         _make(path)
         # -t writeback: the default, unsafe, returns before the data is on the disk.
         argv = [self.program, "convert", "-p", "-t", "writeback", "-O", driver, *_options(options)]
-        confinement = self._confinement(read=source.files(), write=(path,))
+        confinement = self._reading(source, write=(path,))
         confinement = replace(confinement, limits=replace(confinement.limits, file_size=file_size))
         try:
             await self._succeed([*argv, _named(source), str(path)], confinement, _percent(on_progress))
@@ -166,7 +174,7 @@ class QemuImg:
         if image.driver == "raw":
             return Check(0, 0)
         argv = [self.program, "check", "--output=json", _named(image)]
-        done = await run(argv, self._confinement(read=image.files()), timeout_s=self.timeout_s)
+        done = await run(argv, self._reading(image), timeout_s=self.timeout_s)
         # 2 and 3 are findings (corruption, leaks), 63 says that the format has no check (qemu-img(1)).
         if done.status == 63:
             return Check(0, 0)
@@ -187,8 +195,7 @@ class QemuImg:
         if (await self.info(left)).virtual_size != (await self.info(right)).virtual_size:
             return False
         argv = [self.program, "compare", "-q", _named(left), _named(right)]
-        confinement = self._confinement(read=tuple(dict.fromkeys((*left.files(), *right.files()))))
-        done = await run(argv, confinement, timeout_s=self.timeout_s)
+        done = await run(argv, self._reading(left, right), timeout_s=self.timeout_s)
         if done.status > 1 or done.status < 0:
             raise _failure(done)
         return done.status == 0
@@ -196,7 +203,7 @@ class QemuImg:
     async def map(self, image: Image) -> tuple[Extent, ...]:
         """Return the extents of ``image`` in order; ``zero`` where nothing has to be read."""
         done = await self._succeed(
-            [self.program, "map", "--output=json", _named(image)], self._confinement(read=image.files())
+            [self.program, "map", "--output=json", _named(image)], self._reading(image)
         )
         return tuple(
             Extent(start=int(each["start"]), size=int(each["length"]), zero=bool(each["zero"]))
@@ -205,7 +212,7 @@ class QemuImg:
 
     async def _json(self, verb: str, image: Image, *arguments: str) -> dict[str, Any]:
         argv = [self.program, verb, *arguments, _named(image)]
-        done = await self._succeed(argv, self._confinement(read=image.files()))
+        done = await self._succeed(argv, self._reading(image))
         facts: dict[str, Any] = _parsed(done)
         return facts
 
@@ -220,9 +227,14 @@ class QemuImg:
             raise _failure(done)
         return done
 
-    def _confinement(self, *, read: tuple[Path, ...] = (), write: tuple[Path, ...] = ()) -> Confinement:
+    def _reading(self, *images: Image, write: tuple[Path, ...] = ()) -> Confinement:
+        files = dict.fromkeys(path for image in images for path in image.files())
+        descriptors = dict.fromkeys(number for image in images for number in image.descriptors())
+        return replace(self._confinement(write=write), read=tuple(files), descriptors=tuple(descriptors))
+
+    def _confinement(self, *, write: tuple[Path, ...]) -> Confinement:
         limits = Limits(address_space=_ADDRESS_SPACE, cpu_s=round(self.timeout_s))
-        return Confinement(read=read, write=write, limits=limits, uid=self.uid, gid=self.uid)
+        return Confinement(write=write, limits=limits, uid=self.uid, gid=self.uid)
 
 
 def progress_of(output: bytes) -> float | None:

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from crossport import errors
 from crossport.convert.formats import Source, convert, driver_of, inspected
 from crossport.convert.inspection import Format
 from crossport.hypervisor.qemu_img import Image, QemuImg
-from crossport.units import MIB, SECTOR
+from crossport.units import GIB, MIB, SECTOR, TIB
 
 SIZE = 9 * MIB + 7 * SECTOR
 TOOL = QemuImg(timeout_s=60)
@@ -158,6 +159,59 @@ async def test_a_source_that_changes_meanwhile_is_refused(original: Path, tmp_pa
         await convert(Source(source), tmp_path / "out", Format.QCOW2, tool=TOOL, on_progress=write)
     assert caught.value.code == "image.source.changed"
     assert list(tmp_path.iterdir()) == [source]
+
+
+async def test_what_was_inspected_is_read_though_its_name_means_another_file_by_then(
+    original: Path, tmp_path: Path
+) -> None:
+    source, kept, secret = tmp_path / "disk.raw", tmp_path / "kept.raw", tmp_path / "secret"
+    source.write_bytes(original.read_bytes())
+    secret.write_bytes(b"secret".ljust(SIZE, b"!"))
+
+    class Swapping(QemuImg):
+        """An attacker with bad intentions and good timing."""
+
+        async def convert(self, *arguments: Any, **options: Any) -> None:
+            source.rename(kept)
+            source.symlink_to(secret)
+            await super().convert(*arguments, **options)
+            source.unlink()
+            kept.rename(source)
+
+    target = tmp_path / "out"
+    await convert(Source(source), target, Format.RAW, tool=Swapping())
+    assert target.read_bytes() == original.read_bytes()
+
+
+@pytest.mark.parametrize("kind", list(Format))
+@pytest.mark.parametrize("size", [SECTOR, MIB - SECTOR])
+async def test_an_empty_disk_of_any_size_in_sectors_stays_what_it_is(
+    size: int, kind: Format, tmp_path: Path
+) -> None:
+    source, there, back = tmp_path / "disk.raw", tmp_path / "there", tmp_path / "back"
+    with source.open("wb") as file:
+        file.truncate(size)
+    await convert(Source(source, Format.RAW), there, kind, tool=TOOL)
+    done = await convert(Source(there, kind), back, Format.RAW, tool=TOOL)
+    assert done.size == size
+    assert back.stat().st_size == size
+    assert not any(back.read_bytes())
+
+
+@pytest.mark.parametrize("kind", [Format.QCOW2, Format.VHD])
+async def test_two_tebibytes_of_nothing_take_seconds(kind: Format, tmp_path: Path) -> None:
+    source, target = tmp_path / "disk.raw", tmp_path / "out"
+    size = 2040 * GIB if kind is Format.VHD else 2 * TIB
+    with source.open("wb") as file:
+        file.truncate(size)
+        file.seek(size - SECTOR)
+        file.write(b"end".ljust(SECTOR, b"!"))
+    started = time.process_time()
+    done = await convert(Source(source, Format.RAW), target, kind, tool=TOOL)
+    assert done.size == size
+    assert inspected(Source(target)).virtual_size == size
+    assert time.process_time() - started < 5
+    assert target.stat().st_blocks * 512 < 300 * MIB
 
 
 class Flipping(QemuImg):

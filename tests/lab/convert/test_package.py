@@ -141,6 +141,28 @@ async def test_a_failed_import_leaves_no_disk_behind(tmp_path: Path) -> None:
     assert list(target.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".ova", ".ovf"])
+async def test_what_was_verified_is_imported_though_its_name_means_another_file_by_then(
+    suffix: str, disks: list[Source], tmp_path: Path
+) -> None:
+    package = tmp_path / f"web{suffix}"
+    await export_package(APPLIANCE, disks, package)
+    other = tmp_path / "other" / package.name
+    other.parent.mkdir()
+    await export_package(APPLIANCE, list(reversed(disks)), other)
+    swapped = package if suffix == ".ova" else tmp_path / "web-disk1.vmdk"
+
+    def swap(step: str, _share: float) -> None:
+        if step == "disk 1 of 2":
+            swapped.rename(tmp_path / "kept")
+            (other.parent / swapped.name).rename(swapped)
+        elif step == "disk 2 of 2":
+            (tmp_path / "kept").rename(swapped)
+
+    done = await import_package(package, tmp_path / "in", kind=Format.RAW, on_progress=swap)
+    assert [path.read_bytes() for path in done.disks] == [each.path.read_bytes() for each in disks]
+
+
 async def test_an_export_never_overwrites_and_leaves_nothing_when_it_cannot(
     disks: list[Source], tmp_path: Path
 ) -> None:
