@@ -15,7 +15,7 @@ from crossport import errors
 from crossport.convert.findings import refuse
 from crossport.convert.inspect import inspect
 from crossport.convert.inspection import Format, Inspection
-from crossport.convert.reader import FileReader, Reader, SliceReader, opened
+from crossport.convert.reader import FileReader, Reader, SliceReader, missing, opened
 from crossport.hypervisor.qemu_img import Driver, Image, QemuImg
 from crossport.units import GIB, MIB, SECTOR, size_text
 
@@ -92,7 +92,7 @@ def identity(path: Path | int) -> tuple[int, int, int, int]:
     try:
         facts = os.stat(path)  # noqa: PTH116 - takes a descriptor too
     except FileNotFoundError as error:
-        raise errors.NotFound("image.file.missing", f"There is no file {path}.") from error
+        raise missing(Path(str(path))) from error
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
@@ -185,15 +185,13 @@ def _windowed(reader: FileReader, window: tuple[int, int] | None) -> Reader:
 
 def _require_room(target: Path, kind: Format, size: int) -> None:
     if target.exists() or target.is_symlink():
-        raise errors.Conflict(
-            "image.target.exists",
-            f"{target} exists already.",
-            remedy="Name a new file or remove the old one.",
-            field="target",
-        )
+        raise _exists(target)
     if not target.absolute().parent.is_dir():
         raise errors.NotFound(
-            "image.target.directory", f"There is no directory {target.absolute().parent}.", field="target"
+            "image.target.directory",
+            f"There is no directory {target.absolute().parent}.",
+            remedy="Make the directory, or name another target.",
+            field="target",
         )
     if kind in {Format.VHD, Format.VHD_FIXED} and size > _MAX_VHD:
         raise errors.Invalid(
@@ -202,6 +200,15 @@ def _require_room(target: Path, kind: Format, size: int) -> None:
             remedy="Choose VHDX.",
             field="format",
         )
+
+
+def _exists(target: Path) -> errors.Conflict:
+    return errors.Conflict(
+        "image.target.exists",
+        f"{target} exists already.",
+        remedy="Name a new file or remove the old one.",
+        field="target",
+    )
 
 
 def _file_bound(size: int) -> int:
@@ -215,7 +222,7 @@ def _publish(part: Path, target: Path) -> None:
     try:
         os.link(part, target)
     except FileExistsError as error:
-        raise errors.Conflict("image.target.exists", f"{target} exists already.", field="target") from error
+        raise _exists(target) from error
     except OSError:
         # A file system without hard links; two programs writing the same name is the user's to avoid there.
         part.rename(target)

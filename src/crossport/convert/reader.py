@@ -13,7 +13,7 @@ from typing import Protocol
 
 from crossport import errors
 
-__all__ = ["BytesReader", "FileReader", "Reader", "SliceReader", "Truncated", "held", "opened"]
+__all__ = ["BytesReader", "FileReader", "Reader", "SliceReader", "Truncated", "held", "missing", "opened"]
 
 
 class Truncated(Exception):
@@ -110,16 +110,36 @@ def opened(path: Path) -> Generator[FileReader]:
         # O_NONBLOCK: a named pipe must not hold us up; it is refused below.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
-        raise errors.NotFound("image.file.missing", f"There is no file {path}.") from error
+        raise missing(path) from error
     except PermissionError as error:
-        raise errors.Refused("image.file.closed", f"{path} may not be read by this user.") from error
+        raise errors.Refused(
+            "image.file.closed",
+            f"{path} may not be read by this user.",
+            remedy="Open the file to this user, or run the command as its owner.",
+            field=path.name,
+        ) from error
     try:
         kind = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
-            raise errors.Invalid("image.file.kind", f"{path} is neither a file nor a block device.")
+            raise errors.Invalid(
+                "image.file.kind",
+                f"{path} is neither a file nor a block device.",
+                remedy="Name a disk image or a package.",
+                field=path.name,
+            )
         yield FileReader(descriptor)
     finally:
         os.close(descriptor)
+
+
+def missing(path: Path) -> errors.NotFound:
+    """Return the error that says that there is no file ``path``."""
+    return errors.NotFound(
+        "image.file.missing",
+        f"There is no file {path}.",
+        remedy="Look at the spelling, and from which directory the command is run.",
+        field=path.name,
+    )
 
 
 def held(reader: FileReader) -> Path:

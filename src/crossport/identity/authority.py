@@ -107,11 +107,17 @@ class SiteIdentity:
         for word in (role, name):
             if not _WORD.fullmatch(word):
                 raise errors.Invalid(
-                    "identity.name.invalid", f"{word!r} cannot be part of a certificate's name."
+                    "identity.name.invalid",
+                    f"{word!r} cannot be part of a certificate's name.",
+                    remedy="Use letters, digits, dots, dashes and underscores, at most 128.",
+                    field="name",
                 )
         if not 0 < lifetime_s <= MAX_LIFETIME_S:
             raise errors.Invalid(
-                "identity.lifetime.long", "A certificate lives for a day at most.", field="lifetime_s"
+                "identity.lifetime.long",
+                "A certificate lives for a day at most.",
+                remedy=f"Ask for at most {MAX_LIFETIME_S} seconds, and for a new one in time.",
+                field="lifetime_s",
             )
         uri = f"crossport://{self.site}/{role}/{name}"
         names = [x509.UniformResourceIdentifier(uri), *(self._host(host) for host in hosts)]

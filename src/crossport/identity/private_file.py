@@ -71,7 +71,11 @@ def read(path: Path) -> bytes | None:
 def write(path: Path, data: bytes) -> None:
     """Replace the file by ``data``. After a crash there is the old content or the new, never a part."""
     if len(data) > MAX_SIZE:
-        raise errors.Invalid("identity.file.large", f"A secret file holds {MAX_SIZE} bytes at most.")
+        raise errors.Invalid(
+            "identity.file.large",
+            f"A secret file holds {MAX_SIZE} bytes at most.",
+            remedy="Keep a shorter secret; a key or a password has some thousand bytes.",
+        )
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)  # mode 0600
     draft = Path(name)
     try:

@@ -80,7 +80,12 @@ class SealedFiles:
         # quote() leaves dots alone, so that "..": the prefix-free suffix keeps the name inside the directory.
         name = quote(reference, safe="").replace(".", "%2E") + _SUFFIX
         if len(name) > _MAX_NAME:
-            raise errors.Invalid("secret.reference.long", "The reference is too long.", field="reference")
+            raise errors.Invalid(
+                "secret.reference.long",
+                "The reference is too long.",
+                remedy=f"Use one that takes at most {_MAX_NAME - len(_SUFFIX)} characters in a URL.",
+                field="reference",
+            )
         return self._directory / name
 
 
@@ -113,7 +118,12 @@ class SealedSecrets:
         self._check(reference)
         sealed = await self._store.read(reference)
         if sealed is None:
-            raise errors.NotFound("secret.unknown", f"There is no secret {reference}.", field="reference")
+            raise errors.NotFound(
+                "secret.unknown",
+                f"There is no secret {reference}.",
+                remedy="Put the secret anew, for a cloud's login by adding the cloud again.",
+                field="reference",
+            )
         data_key = self._unwrapped(sealed, reference)
         value = self._opened(data_key, sealed[_KEY_END:], self._bound("value", reference), reference)
         return Secret(value.decode())
@@ -143,7 +153,10 @@ class SealedSecrets:
     def _check(self, reference: str) -> None:
         if not reference or not reference.isprintable():
             raise errors.Invalid(
-                "secret.reference.invalid", "A reference is a printable text.", field="reference"
+                "secret.reference.invalid",
+                "A reference is a printable text.",
+                remedy="Use letters, digits, dashes and slashes.",
+                field="reference",
             )
 
     def _wrapped(self, data_key: bytes, reference: str) -> bytes:
