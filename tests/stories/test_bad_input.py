@@ -66,7 +66,10 @@ def variants() -> dict[str, VM]:
     return {
         "web": web,
         "taken": web,
-        "shared": dataclasses.replace(web, disks=(dataclasses.replace(disk, used_by=("archive",)),)),
+        "shared": web,
+        "archive": dataclasses.replace(
+            web, disks=(disk, dataclasses.replace(disk, id="shared-create-disk-0", boot=False))
+        ),
         "snapped": dataclasses.replace(web, disks=(dataclasses.replace(disk, snapshots=("monday",)),)),
         "layered": dataclasses.replace(web, disks=(dataclasses.replace(disk, backing="golden.qcow2"),)),
         "two-nics": dataclasses.replace(web, nics=(nic, second)),

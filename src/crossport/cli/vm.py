@@ -32,6 +32,9 @@ class _Wish:
     zone: Annotated[str, Parameter(help="The zone.")] = ""
     firmware: Annotated[Literal["bios", "uefi"], Parameter(help="The firmware.")] = "bios"
     tpm: Annotated[bool, Parameter(negative=(), help="With a TPM.")] = False
+    autostart: Annotated[
+        bool, Parameter(negative=(), help="Start it by itself when the cloud's machine has booted.")
+    ] = False
 
 
 app = App(name="vm", help="List, make, start and stop VMs.")
@@ -100,6 +103,7 @@ def create(cloud: str, name: str, /, *, wish: Annotated[_Wish, Parameter(name="*
         zone=wish.zone,
         firmware=wish.firmware,
         tpm=wish.tpm,
+        autostart=wish.autostart,
     )
     vm = session.send(calls.create_vm(cloud, request, session.machine.new_key()))
     session.out.result(vm, *_tables(vm))

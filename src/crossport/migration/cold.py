@@ -225,7 +225,13 @@ class ColdMigration:
     ) -> VM:
         request = self._request
         new = NewVM(
-            vm=target_vm(exported.export.vm, proposed.mapping, request, self._context.run),
+            # The fence has turned the source's autostart off.
+            vm=target_vm(
+                replace(exported.export.vm, autostart=proposed.vm.autostart and not request.test),
+                proposed.mapping,
+                request,
+                self._context.run,
+            ),
             artifacts=artifacts,
             isolated=request.test,
             resume=any(artifact.role is Role.MEMORY for artifact in artifacts),

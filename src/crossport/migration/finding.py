@@ -122,7 +122,7 @@ def _disk_findings(vm: VM) -> list[Finding]:
                     "disk.shared",
                     Severity.BLOCKER,
                     subject,
-                    f"{disk.name} is also used by {', '.join(disk.used_by)}.",
+                    f"{disk.name} of {vm.name} is also used by {', '.join(disk.used_by)}.",
                     "Detach it there, or copy it first.",
                 )
             )

@@ -37,6 +37,7 @@ def described(request: VmRequest, constructs: Constructs) -> VM:
         memory=flavor.memory,
         firmware=Firmware(request.firmware),
         tpm=request.tpm,
+        autostart=request.autostart,
         disks=(
             Disk(
                 id="",

@@ -61,6 +61,7 @@ class VmRequest:
     disk_bus: str = "virtio"
     nic_model: str = "virtio"
     tpm: bool = False
+    autostart: bool = False
     tags: Table[str, str] = field(default_factory=dict[str, str])
 
 

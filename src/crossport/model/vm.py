@@ -92,6 +92,8 @@ class VM:
     power: PowerState = PowerState.STOPPED
     fenced: bool = False
     quarantined: bool = False
+    autostart: bool = False
+    """Whether the cloud starts it by itself when its machine has booted. Never while it is fenced."""
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
     keys: tuple[str, ...] = ()

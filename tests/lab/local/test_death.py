@@ -13,8 +13,10 @@ from tests.lab.local.clouds import act
 from crossport import errors
 from crossport.clouds.local import LocalCloud, destroy
 from crossport.clouds.local.orphan import processes
+from crossport.clouds.local.state import State
 from crossport.hypervisor import nbd
 from crossport.model.artifact import ExportPoint, Role
+from crossport.model.health import Probe, ProbeKind
 from crossport.model.vm import Disk, DiskBus, Nic, NicModel, PowerState
 from crossport.spi.cloud import RoomFor
 from crossport.units import MIB
@@ -109,6 +111,64 @@ async def test_a_higher_epoch_cuts_off_a_writer_in_the_middle(alpha: LocalCloud)
     assert clouds.content(sealed).rstrip(b"\0") == b"new"
     with pytest.raises(errors.Refused):
         nbd.open_disk(sealed.ref.locator, writable=True)
+
+
+async def test_a_guest_that_did_not_boot_is_not_well(alpha: LocalCloud):
+    vm = await alpha.create_vm(act("create"), clouds.described("web"), clouds.IMAGE)
+    for kind in (ProbeKind.TCP, ProbeKind.HTTP, ProbeKind.CONSOLE, ProbeKind.COMMAND):
+        probe = Probe(kind=kind, port=80, expect="web", command="true")
+        assert not (await alpha.probe(vm.id, probe)).good, kind
+
+
+async def test_a_vm_starts_by_itself_once_when_the_machine_has_booted(alpha: LocalCloud, tmp_path: Path):
+    wanted = clouds.replaced(clouds.described("web"), autostart=True)
+    vm = await alpha.create_vm(act("create"), wanted, clouds.IMAGE, power_on=False)
+    held = await alpha.create_vm(
+        act("held"), clouds.replaced(wanted, name="held"), clouds.IMAGE, power_on=False
+    )
+    await alpha.fence(act("fence"), held.id)
+    machine_booted(tmp_path / "alpha")
+    await come_back(alpha)
+    await settled(alpha, vm.id, PowerState.RUNNING)
+    assert (await alpha.vm(held.id)).power is PowerState.STOPPED
+    await alpha.power_off(act("off"), vm.id)
+    kill_service(tmp_path / "alpha")
+    await come_back(alpha)
+    await asyncio.sleep(0.5)
+    assert (await alpha.vm(vm.id)).power is PowerState.STOPPED
+
+
+def machine_booted(root: Path) -> None:
+    """End the service, and let the next one think that the machine was off meanwhile."""
+    kill_service(root)
+    state = State(root / "state.db")
+    state.remember("started in boot", "the one before")
+    state.close()
+
+
+async def test_a_disk_of_two_vms_is_told_of_both_and_goes_with_the_last(alpha: LocalCloud, tmp_path: Path):
+    first = await alpha.create_vm(act("one"), clouds.described("one"), clouds.IMAGE, power_on=False)
+    shared = first.disks[0].id
+    wanted = clouds.described("two")
+    wanted = clouds.replaced(wanted, disks=(*wanted.disks, Disk(id=shared, name="", size=0)))
+    second = await alpha.create_vm(act("two"), wanted, clouds.IMAGE, power_on=False)
+    assert (await alpha.vm(first.id)).disks[0].used_by == ("two",)
+    assert [disk.used_by for disk in second.disks] == [(), ("one",)]
+    assert second.disks[1].size == first.disks[0].size
+    assert await alpha.delete_vm(act("delete"), first.id) == (f"VM one ({first.id})",)
+    assert (await alpha.vm(second.id)).disks[1].used_by == ()
+    await alpha.start(act("start"), second.id)
+    await alpha.power_off(act("off"), second.id)
+    assert len(await alpha.delete_vm(act("delete"), second.id)) == 3
+    assert list((tmp_path / "alpha" / "volumes").iterdir()) == []
+
+
+async def test_a_disk_that_no_vm_has_cannot_be_shared(alpha: LocalCloud):
+    wanted = clouds.described("two")
+    wanted = clouds.replaced(wanted, disks=(*wanted.disks, Disk(id="nobodys", name="", size=0)))
+    with pytest.raises(errors.NotFound) as refusal:
+        await alpha.create_vm(act("two"), wanted, clouds.IMAGE, power_on=False)
+    assert (refusal.value.code, refusal.value.field) == ("volume.unknown", "disks[1].id")
 
 
 async def test_two_makers_of_the_same_vm_make_one(alpha: LocalCloud, tmp_path: Path):

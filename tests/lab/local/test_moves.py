@@ -10,7 +10,7 @@ from tests.lab.local.clouds import act, answering
 
 from crossport import errors
 from crossport.clouds.local import LocalCloud
-from crossport.hypervisor import nbd
+from crossport.hypervisor import nbd, qmp
 from crossport.model.artifact import Artifact, Export, ExportPoint
 from crossport.model.health import Probe, ProbeKind
 from crossport.model.vm import VM, Firmware, PowerState
@@ -20,6 +20,7 @@ from crossport.testing.guest import client
 pytestmark = pytest.mark.qemu
 
 PIECE = 4 << 20
+TCP = Probe(kind=ProbeKind.TCP, port=80)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,18 @@ async def address(cloud: LocalCloud, vm_id: str) -> str:
     door = await cloud.door(vm_id, 80)
     assert door is not None
     return f"http://{door.host}:{door.port}"
+
+
+async def seed_taken_out(folder: Path) -> None:
+    """Return when the drive is empty and the seed deleted: the guest has reported."""
+    for _ in range(100):
+        if not list(folder.glob("seed*/*")) and not (folder / "seed.iso").exists():
+            break
+        await asyncio.sleep(0.1)
+    async with qmp.monitor(folder / "control") as steer:
+        drives = await steer.execute("query-block")
+    assert [drive.get("inserted") for drive in drives if drive["removable"]] == [None]
+    assert not (folder / "seed.iso").exists()
 
 
 def copied(source: Artifact, target: Artifact) -> None:
@@ -100,7 +113,12 @@ async def test_a_bios_guest_is_copied_while_it_runs_and_moves_when_it_is_off(tmp
         clouds.running_cloud(tmp_path / "beta", image, network="user") as beta,
     ):
         vm = await alpha.create_vm(act("create"), clouds.described("web"), clouds.IMAGE)
+        early = await alpha.probe(vm.id, TCP)
+        assert (early.good, early.text) == (False, "The guest does not answer at 80.")
         await answering(alpha, vm.id)
+        assert (await alpha.probe(vm.id, TCP)).good
+        assert not (await alpha.probe(vm.id, dataclasses.replace(TCP, port=81))).good
+        await seed_taken_out(tmp_path / "alpha" / "vms" / vm.id)
         before = client.state(await address(alpha, vm.id))
         assert (before.firmware, before.hostname, before.instance_id) == ("bios", "web", vm.id)
         assert before.addresses["eth0"] == vm.nics[0].addresses
@@ -132,7 +150,8 @@ async def test_a_bios_guest_is_copied_while_it_runs_and_moves_when_it_is_off(tmp
         assert await beta.door(new.id, 80) is None
         await beta.open_network(act("open"), new.id)
         after = client.state(await address(beta, new.id))
-        assert (after.boots, after.host_key) == (2, before.host_key)
+        assert (after.boots, after.host_key, after.instance_id) == (2, before.host_key, before.instance_id)
+        await seed_taken_out(tmp_path / "beta" / "vms" / new.id)
         assert after.data["early"] == stored
         assert set(after.data) == {"early", "later"}
 

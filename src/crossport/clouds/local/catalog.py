@@ -24,6 +24,7 @@ __all__ = [
     "need_storage",
     "network",
     "settled",
+    "sharers",
     "vms",
 ]
 
@@ -86,13 +87,29 @@ def described(cloud: Installation, guest: Guest) -> VM:
 
 def settled(cloud: Installation, guest: Guest) -> VM:
     """Return the VM as who has just worked on it leaves it."""
-    disks = tuple(_described_disk(cloud, disk) for disk in guest.vm.disks)
-    return dataclasses.replace(guest.vm, disks=disks)
+    disks = tuple(_described_disk(cloud, guest, disk) for disk in guest.vm.disks)
+    # The fence keeps what was wanted, for when it is taken away.
+    autostart = guest.vm.autostart and not guest.vm.fenced
+    return dataclasses.replace(guest.vm, disks=disks, autostart=autostart)
 
 
-def _described_disk(cloud: Installation, disk: Disk) -> Disk:
+def sharers(cloud: Installation, guest: Guest, disk_id: str) -> list[Guest]:
+    """Return the other guests that have the disk, too."""
+    return [
+        other
+        for other in cloud.state.every(Guest)
+        if other.vm.id != guest.vm.id and any(disk.id == disk_id for disk in other.vm.disks)
+    ]
+
+
+def _described_disk(cloud: Installation, guest: Guest, disk: Disk) -> Disk:
     volume = cloud.volume(disk.id)
-    return dataclasses.replace(disk, allocated=_allocated(cloud, volume), seed=volume.seed)
+    return dataclasses.replace(
+        disk,
+        allocated=_allocated(cloud, volume),
+        seed=volume.seed,
+        used_by=tuple(sorted(other.vm.name for other in sharers(cloud, guest, disk.id))),
+    )
 
 
 def _allocated(cloud: Installation, volume: Volume) -> int:

@@ -7,6 +7,7 @@ the first instruction. What a guest does by itself (it may switch itself off) is
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import os
 
 from crossport import errors
@@ -21,8 +22,20 @@ from crossport.model.permit import Fence
 from crossport.model.run import Act
 from crossport.model.vm import PowerState
 
-__all__ = ["ended", "fence", "go_on", "power_off", "settled", "shut_down", "start", "suspend", "unfence"]
+__all__ = [
+    "ended",
+    "fence",
+    "go_on",
+    "power_off",
+    "settled",
+    "shut_down",
+    "start",
+    "start_all",
+    "suspend",
+    "unfence",
+]
 
+_LOG = logging.getLogger("crossport.clouds.local")
 _PRESS_AGAIN_S = 8.0
 _SUSPEND_S = 600.0
 _POLL_S = 0.05
@@ -62,6 +75,30 @@ async def start(cloud: Installation, act: Act, vm_id: str) -> None:
             return
         _need_unread(cloud, guest)
         await launch(cloud, guest)
+
+
+async def start_all(cloud: Installation) -> None:
+    """Start the guests that start by themselves, once for each boot of this machine.
+
+    Not whenever the service starts: who was shut down on purpose would come back, a migration's source too.
+    """
+    boot = daemon.boot_id()
+    if cloud.state.fact("started in boot") == boot:
+        return
+    for one in cloud.state.every(Guest):
+        if not one.vm.autostart or one.vm.quarantined:
+            continue
+        async with cloud.working(one.vm.id, "starting"):
+            guest = cloud.state.find(one.vm.id, Guest)
+            if guest is None or guest.vm.fenced or guest.daemon is not None:
+                continue
+            try:
+                _need_unread(cloud, guest)
+                await launch(cloud, guest)
+                _LOG.info("vm=%s started by itself", guest.vm.id)
+            except errors.Error as error:
+                _LOG.warning("vm=%s did not start by itself: %s", guest.vm.id, error)
+    cloud.state.remember("started in boot", boot)
 
 
 def _need_unread(cloud: Installation, guest: Guest) -> None:
@@ -214,7 +251,7 @@ async def fence(cloud: Installation, act: Act, vm_id: str) -> Fence:
             )
         vm = dataclasses.replace(guest.vm, fenced=True)
         cloud.state.put(vm_id, dataclasses.replace(guest, vm=vm, detached=True))
-        locked = "It is locked: the cloud refuses to start it, and never starts a VM by itself."
+        locked = "It is locked: the cloud refuses to start it, and does not start it by itself either."
         return Fence(done=(locked, "Its network cards are unplugged."))
 
 

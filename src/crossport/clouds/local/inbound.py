@@ -22,10 +22,8 @@ _LARGEST_STATE = {Role.NVRAM: GIB // 16, Role.TPM: GIB // 1024, Role.MEMORY: 512
 
 async def prepare_import(cloud: Installation, act: Act, rooms: Sequence[RoomFor]) -> tuple[Artifact, ...]:
     """Make volumes and open them for writing. A higher epoch cuts the lower's writers off, no more."""
-    cloud.state.admit(act)
     key = cloud.made_id(act, "import")
-    async with cloud.working(key, "importing"):
-        cloud.state.admit(act)  # a higher epoch may have come while this one waited
+    async with cloud.working(key, "importing", act):
         known = cloud.state.find(key, OpenImport)
         if known is not None and known.epoch < act.epoch:
             known = await _cut_off(cloud, act, known, rooms)
@@ -153,7 +151,7 @@ async def seal_import(cloud: Installation, act: Act) -> tuple[Artifact, ...]:
             "import.unknown", f"Run {act.run} has written nothing here.", remedy="Prepare an import first."
         )
     for one in mine:
-        async with cloud.working(one.id, "sealing"):
+        async with cloud.working(one.id, "sealing", act):
             opened = cloud.state.find(one.id, OpenImport) or one
             artifacts += await _sealed(cloud, opened)
     return artifacts

@@ -123,10 +123,17 @@ class Installation:
         return volume
 
     @contextlib.asynccontextmanager
-    async def working(self, vm_id: str, word: str) -> AsyncGenerator[None]:
-        """Keep everybody else away from the VM, and show ``word`` as what is being done with it."""
+    async def working(self, vm_id: str, word: str, act: Act | None = None) -> AsyncGenerator[None]:
+        """Keep everybody else away from the VM, and show ``word`` as what is being done with it.
+
+        ``act`` is admitted now and when its turn comes: a higher epoch may have come while it waited.
+        """
         lock = self._locks.setdefault(vm_id, asyncio.Lock())
+        if act is not None:
+            self.state.admit(act)
         async with lock:
+            if act is not None:
+                self.state.admit(act)
             self.busy[vm_id] = word
             try:
                 yield

@@ -99,7 +99,7 @@ async def remove(cloud: Installation, act: Act, thing: Created) -> None:
         for guest in cloud.state.every(Guest):
             if _meant(thing, guest.vm.id, guest.vm.name, guest.run):
                 _need_own(thing, guest.run)
-                await remove_guest(cloud, guest.vm.id)
+                await remove_guest(cloud, act, guest.vm.id)
     elif thing.kind == "volume":
         for volume in cloud.state.every(Volume):
             if _meant(thing, volume.id, volume.name, volume.run):

@@ -23,8 +23,7 @@ _NEEDED = {ExportPoint.STOPPED: PowerState.STOPPED, ExportPoint.SUSPENDED: Power
 
 async def export(cloud: Installation, act: Act, vm_id: str, point: ExportPoint) -> Export:
     """Open the VM for reading. The same run gets the same answer again; another one is refused meanwhile."""
-    cloud.state.admit(act)
-    async with cloud.working(vm_id, "exporting"):
+    async with cloud.working(vm_id, "exporting", act):
         guest = await power.settled(cloud, cloud.guest(vm_id))
         _need_power(guest, point)
         for other in cloud.state.every(OpenExport):
@@ -115,8 +114,7 @@ def _copied(cloud: Installation, guest: Guest, states: list[Volume]) -> list[Vol
 
 async def end_export(cloud: Installation, act: Act, vm_id: str) -> None:
     """Close what the run opened of this VM. Not an error when nothing is open."""
-    cloud.state.admit(act)
-    async with cloud.working(vm_id, "ending the export of"):
+    async with cloud.working(vm_id, "ending the export of", act):
         opened = cloud.state.find(f"{act.run} {vm_id}", OpenExport)
         if opened is not None:
             await drop_export(cloud, opened)

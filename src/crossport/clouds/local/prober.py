@@ -8,9 +8,10 @@ import socket
 
 from crossport.clouds.local import console, shell
 from crossport.clouds.local.installation import Installation
-from crossport.clouds.local.launch import port_of, typing_of
+from crossport.clouds.local.launch import control_of, port_of, typing_of
 from crossport.clouds.local.provision import refresh_ports
 from crossport.clouds.local.state import Guest
+from crossport.hypervisor import qmp
 from crossport.model.health import Probe, ProbeKind, ProbeResult
 
 __all__ = ["probe"]
@@ -19,6 +20,7 @@ _TRY_S = 5.0
 _CONNECT_S = 1.0
 """A guest that boots drops the first packets, and TCP waits 1, 2 and 4 s before it sends another: asking
 anew finds the guest seconds earlier, and those are seconds of outage."""
+_ASK_AGAIN_S = 0.1
 _LARGEST_ANSWER = 256 * 1024
 
 
@@ -68,12 +70,46 @@ async def _commanded(cloud: Installation, guest: Guest, asked: Probe, nonce: str
 async def _asked(cloud: Installation, guest: Guest, asked: Probe) -> ProbeResult:
     link = await cloud.fabric.connect(port_of(cloud, guest, 0), asked.port, _CONNECT_S)
     with link:
-        if asked.kind is ProbeKind.TCP:
-            # User-mode networking accepts for a guest that is not there, then hangs up.
-            alive = await _stays_open(link)
-            text = f"Port {asked.port} {'is open' if alive else 'hangs up at once'}."
-            return ProbeResult(probe=asked, good=alive, text=text)
-        return _judged(asked, await _fetched(link, guest, asked))
+        if asked.kind is ProbeKind.HTTP:
+            return _judged(asked, await _fetched(link, guest, asked))
+        if not await _stays_open(link):
+            return ProbeResult(probe=asked, good=False, text=f"Port {asked.port} hangs up at once.")
+        if not await _taken_by_guest(cloud, guest, asked.port):
+            return ProbeResult(probe=asked, good=False, text=f"The guest does not answer at {asked.port}.")
+        return ProbeResult(probe=asked, good=True, text=f"Port {asked.port} is open.")
+
+
+async def _taken_by_guest(cloud: Installation, guest: Guest, guest_port: int) -> bool:
+    """Say whether the guest itself has taken the connection that was just opened.
+
+    User-mode networking takes connections for a guest that is not there, and tells in which state its own
+    connection to the guest is.
+    """
+    ports = [one.host_port for one in guest.forwards[0] if one.guest_port == guest_port and not one.public]
+    if not ports:
+        return True  # dialled through the kernel, to the guest itself
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _CONNECT_S
+    async with qmp.monitor(control_of(cloud, guest)) as steer:
+        while True:
+            if _newest_state(await steer.ask_hmp("info usernet"), ports[0]) == "ESTABLISHED":
+                return True
+            if loop.time() > until:
+                return False
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+
+def _newest_state(told: str, host_port: int) -> str:
+    """Return how the last connection that came in at ``host_port`` stands with the guest.
+
+    The newest is told first; ones that were given up before the guest was there stay for a minute. A line:
+    ``  TCP[ESTABLISHED]   27  127.0.0.1 20123  10.20.0.10    80     0     0``.
+    """
+    for line in told.splitlines():
+        found = re.match(r"\s*TCP\[(\w+)\]\s+\d+\s+\S+\s+(\d+)\s", line)
+        if found and found[1] != "HOST_FORWARD" and int(found[2]) == host_port:
+            return found[1]
+    return ""
 
 
 async def _stays_open(link: socket.socket) -> bool:

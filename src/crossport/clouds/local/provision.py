@@ -33,9 +33,8 @@ _EXPORT_NAME = re.compile(r"[?&]export=([^&]+)")
 
 async def create_vm(cloud: Installation, act: Act, vm: VM, image_name: str, power_on: bool) -> VM:
     """Make a VM whose first disk is a copy of the image, and start it if that is wanted."""
-    cloud.state.admit(act)
     vm_id = cloud.made_id(act, "vm")
-    async with cloud.working(vm_id, "creating"):
+    async with cloud.working(vm_id, "creating", act):
         made = cloud.state.find(vm_id, Guest)
         if made is None:
             image = _image(cloud, image_name)
@@ -52,9 +51,8 @@ async def create_vm(cloud: Installation, act: Act, vm: VM, image_name: str, powe
 
 async def instantiate(cloud: Installation, act: Act, new: NewVM) -> VM:
     """Define the VM over sealed volumes and start it: in quarantine, isolated, or open."""
-    cloud.state.admit(act)
     vm_id = cloud.made_id(act, f"instance {new.vm.name}")
-    async with cloud.working(vm_id, "instantiating"):
+    async with cloud.working(vm_id, "instantiating", act):
         made = cloud.state.find(vm_id, Guest)
         if made is None:
             async with cloud.allocation:
@@ -110,6 +108,9 @@ def _with_own_disks(cloud: Installation, guest: Guest, image: Image) -> Guest:
     """Give the new guest's disks ids and volumes that are not there yet."""
     disks: list[Disk] = []
     for number, disk in enumerate(guest.vm.disks):
+        if number and disk.id:
+            disks.append(_disk_of_others(cloud, disk, f"disks[{number}].id"))
+            continue
         size = max(disk.size, image.size) if number == 0 else disk.size
         disk_id = f"{guest.vm.id}-disk-{number}"
         name = disk.name or f"disk-{number}"
@@ -120,13 +121,43 @@ def _with_own_disks(cloud: Installation, guest: Guest, image: Image) -> Guest:
                 disk, id=disk_id, name=name, size=size, boot=number == 0, storage_class=storage_class
             )
         )
-    catalog.need_room(cloud, guest.vm.project, disk=sum(disk.size for disk in disks))
+    shared = [volume for disk in disks if (volume := cloud.state.find(disk.id, Volume))]
+    own = [disk for disk in disks if disk.id not in {volume.id for volume in shared}]
+    catalog.need_room(cloud, guest.vm.project, disk=sum(disk.size for disk in own))
     vm = dataclasses.replace(guest.vm, disks=tuple(disks))
-    guest = dataclasses.replace(guest, vm=vm)
+    # Who opens a disk together with others is the same user of the machine as they.
+    guest = dataclasses.replace(guest, vm=vm, uid=_only_uid(shared, guest.uid))
     with cloud.state.together():
-        for disk in disks:
+        for disk in own:
             cloud.state.put(disk.id, _disk_volume(guest, disk))
         return _with_state_volumes(cloud, guest)
+
+
+def _disk_of_others(cloud: Installation, disk: Disk, field: str) -> Disk:
+    """Return the disk as the VM that has it describes it; raise NotFound for one that no VM has."""
+    for other in cloud.state.every(Guest):
+        for known in other.vm.disks:
+            if known.id == disk.id:
+                return dataclasses.replace(known, boot=False, bus=disk.bus, name=disk.name or known.name)
+    raise errors.NotFound(
+        "volume.unknown",
+        f"No VM of {cloud.spec.name} has a disk {disk.id}.",
+        field=field,
+        remedy="Leave the id empty to have a new disk, or name that of a VM's disk to share it.",
+    )
+
+
+def _only_uid(shared: list[Volume], own: int) -> int:
+    """Return the user that has all shared disks, else ``own``; raise Conflict when there are several."""
+    uids = {volume.uid for volume in shared}
+    if len(uids) > 1:
+        raise errors.Conflict(
+            "volume.users.differ",
+            "These disks belong to VMs that have nothing to do with one another.",
+            field="disks",
+            remedy="Share the disks of one VM only.",
+        )
+    return uids.pop() if uids else own
 
 
 def _disk_volume(guest: Guest, disk: Disk) -> Volume:
@@ -181,7 +212,10 @@ async def _filled(cloud: Installation, guest: Guest, image: Image) -> None:
     done = folder / "filled"
     if not done.exists():
         for number, disk in enumerate(guest.vm.disks):
-            volume = await new_volume(cloud, cloud.volume(disk.id), image if number == 0 else None)
+            volume = cloud.volume(disk.id)
+            if volume.vm_id != guest.vm.id:
+                continue
+            volume = await new_volume(cloud, volume, image if number == 0 else None)
             if await looks_like_seed(cloud, volume):
                 cloud.state.put(volume.id, dataclasses.replace(volume, seed=True))
         _fill_state(cloud, guest)
@@ -304,8 +338,7 @@ async def _taken_over(cloud: Installation, guest: Guest) -> None:
 
 async def open_network(cloud: Installation, act: Act, vm_id: str) -> None:
     """End the quarantine; refuse that for an isolated copy."""
-    cloud.state.admit(act)
-    async with cloud.working(vm_id, "opening"):
+    async with cloud.working(vm_id, "opening", act):
         guest = await power.settled(cloud, cloud.guest(vm_id))
         if guest.isolated:
             raise errors.Refused(
@@ -335,8 +368,7 @@ async def refresh_ports(cloud: Installation, guest: Guest) -> Guest:
 
 async def delete_vm(cloud: Installation, act: Act, vm_id: str) -> tuple[str, ...]:
     """Delete a VM that is off, and everything that is its own. Say what; nothing when it was gone."""
-    cloud.state.admit(act)
-    async with cloud.working(vm_id, "deleting"):
+    async with cloud.working(vm_id, "deleting", act):
         guest = cloud.state.find(vm_id, Guest)
         if guest is None:
             return ()
@@ -347,13 +379,14 @@ async def delete_vm(cloud: Installation, act: Act, vm_id: str) -> tuple[str, ...
             raise errors.Conflict(
                 "vm.exported", f"The disks of {guest.vm.name} are being read.", remedy="Wait until that ends."
             )
+        words = wire.deleted_words(catalog.settled(cloud, guest))
         remove_files(cloud, guest)
-        return wire.deleted_words(guest.vm)
+        return words
 
 
-async def remove_guest(cloud: Installation, vm_id: str) -> None:
+async def remove_guest(cloud: Installation, act: Act, vm_id: str) -> None:
     """Take the power away from a VM that a run made, and delete it with everything it has."""
-    async with cloud.working(vm_id, "removing"):
+    async with cloud.working(vm_id, "removing", act):
         guest = cloud.state.find(vm_id, Guest)
         if guest is None:
             return
@@ -367,7 +400,11 @@ async def remove_guest(cloud: Installation, vm_id: str) -> None:
 def remove_files(cloud: Installation, guest: Guest) -> None:
     """Delete what is on the disk, then forget it: a crash in between is made good by a second call."""
     for volume in _volumes(cloud, guest):
-        drop_volume(cloud, volume)
+        heirs = catalog.sharers(cloud, guest, volume.id)
+        if heirs:
+            cloud.state.put(volume.id, dataclasses.replace(volume, vm_id=heirs[0].vm.id))
+        else:
+            drop_volume(cloud, volume)
     inbound.forget_done(cloud)
     folder = cloud.layout.vm(guest.vm.id)
     if folder.exists():

@@ -81,9 +81,12 @@ async def _owned(layout: Layout) -> None:
     with unix_socket.listening(layout.socket) as listener:
         _LOG.info("cloud=%s serves", cloud.spec.name)
         async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(_kept(cloud, desk, server, failed=failure is not None))
+            tasks = [group.create_task(_kept(cloud, desk, server, failed=failure is not None))]
+            if failure is None:
+                tasks.append(group.create_task(guest.start_all(cloud)))
             await server.serve(sockets=[listener])
-            keeper.cancel()
+            for task in tasks:
+                task.cancel()
     _LOG.info("cloud=%s ends", cloud.spec.name)
     cloud.state.close()
 

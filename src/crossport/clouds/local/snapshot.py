@@ -21,7 +21,6 @@ _TAKE_S = 120.0
 
 async def take(cloud: Installation, act: Act, vm_id: str, name: str) -> VM:
     """Keep the present state of the disks as ``name``. Done twice it is one snapshot."""
-    cloud.state.admit(act)
     if not _NAME.fullmatch(name):
         raise errors.Invalid(
             "snapshot.name.wrong",
@@ -29,7 +28,7 @@ async def take(cloud: Installation, act: Act, vm_id: str, name: str) -> VM:
             field="name",
             remedy="Use up to 63 letters, digits, dots, dashes and underscores.",
         )
-    async with cloud.working(vm_id, "taking a snapshot of"):
+    async with cloud.working(vm_id, "taking a snapshot of", act):
         guest = await power.settled(cloud, cloud.guest(vm_id))
         _need_able(cloud, guest)
         if all(name in disk.snapshots for disk in guest.vm.disks):

@@ -40,7 +40,7 @@ class Image:
 class Volume:
     """Bytes of a VM: a disk, or firmware, TPM or memory state. ``size`` is exact; the file may be longer.
 
-    ``path`` is relative to the cloud's directory. ``vm_id`` is empty until a VM has it: one VM at most.
+    ``path`` is relative to the cloud's directory. ``vm_id`` is empty until a VM has it; others may share it.
     ``making`` counts up whenever its bytes are made from nothing.
     """
 

@@ -132,7 +132,7 @@ class AskSnapshot:
 
 def deleted_words(vm: VM) -> tuple[str, ...]:
     """Say what deleting the VM deletes: before it is done, and after."""
-    disks = (f"disk {disk.name} ({size_text(disk.size)})" for disk in vm.disks)
+    disks = (f"disk {disk.name} ({size_text(disk.size)})" for disk in vm.disks if not disk.used_by)
     return (f"VM {vm.name} ({vm.id})", *disks)
 
 

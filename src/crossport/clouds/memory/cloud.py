@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 
 from crossport import errors
-from crossport.clouds.memory import tracking
+from crossport.clouds.memory import sharing, tracking
 from crossport.clouds.memory.store import Store
 from crossport.model.artifact import Artifact, DiskRef, Export, ExportPoint, Marks, Place, Role, Way
 from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET, Constructs, Quota
@@ -90,7 +90,7 @@ class MemoryCloud:
     async def vms(self, project: str = "") -> tuple[VM, ...]:
         """Return all VMs."""
         del project
-        return tuple(sorted(self._store.every("vms", VM), key=lambda vm: (vm.name, vm.id)))
+        return tuple(sorted(map(_shown, self._store.every("vms", VM)), key=lambda vm: (vm.name, vm.id)))
 
     async def vm(self, reference: str) -> VM:
         """Return one VM by id or name."""
@@ -111,11 +111,11 @@ class MemoryCloud:
                 remedy=f"Use an id: {', '.join(vm.id for vm in exact)}.",
                 field="vm",
             )
-        return exact[0]
+        return _shown(exact[0])
 
     # Provisioner
     async def create_vm(self, act: Act, vm: VM, image: str, power_on: bool = True) -> VM:
-        """Make a VM whose first disk begins with the text ``image``."""
+        """Make a VM whose first disk begins with the text ``image``; others may be disks that VMs have."""
         with self._store.locked():
             self._admit(act)
             known = self._store.find("vms", _made(act, "vm"), VM)
@@ -131,12 +131,12 @@ class MemoryCloud:
                 power=PowerState.RUNNING if power_on else PowerState.STOPPED,
                 tags={**vm.tags, HOME_TAG: self.name},
             )
-            self._store.put("vms", made.id, made)
-            return made
+            return sharing.keep(self._store, made)
 
     def deletes(self, vm: VM) -> tuple[str, ...]:
         """Say what would be deleted."""
-        return (f"vm {vm.name} ({vm.id})", *(f"disk {disk.name} ({disk.size} bytes)" for disk in vm.disks))
+        own = [disk for disk in vm.disks if not disk.used_by]
+        return (f"vm {vm.name} ({vm.id})", *(f"disk {disk.name} ({disk.size} bytes)" for disk in own))
 
     async def delete_vm(self, act: Act, vm_id: str) -> tuple[str, ...]:
         """Delete the VM and its disks."""
@@ -147,9 +147,7 @@ class MemoryCloud:
                 return ()
             if vm.power is PowerState.RUNNING:
                 raise errors.Conflict("vm.running", f"{vm.name} runs.", remedy="Stop it first.")
-            for disk in vm.disks:
-                self._store.disk(disk.id).unlink(missing_ok=True)
-            self._store.drop("vms", vm_id)
+            sharing.drop(self._store, vm)
             return self.deletes(vm)
 
     # Power
@@ -188,7 +186,7 @@ class MemoryCloud:
             if vm.power is PowerState.RUNNING:
                 raise errors.Conflict("vm.running", f"{vm.name} runs and cannot be fenced.")
             self._put(vm, fenced=True)
-            return Fence(done=("locked",), not_done=())
+            return Fence(done=("locked", "autostart off"), not_done=())
 
     async def unfence(self, act: Act, vm_id: str) -> None:
         """Unlock."""
@@ -231,7 +229,7 @@ class MemoryCloud:
         if point is ExportPoint.SUSPENDED:
             ref = DiskRef(kind="file", locator=str(self._store.disk(f"{vm.id}-memory")), size=65536)
             artifacts.append(Artifact(role=Role.MEMORY, name="memory", ref=ref))
-        return Export(vm=vm, point=point, artifacts=tuple(artifacts))
+        return Export(vm=_shown(vm), point=point, artifacts=tuple(artifacts))
 
     def _readable(self, disk: Disk, point: ExportPoint, moment: str) -> DiskRef:
         path = self._store.disk(disk.id)
@@ -371,13 +369,12 @@ class MemoryCloud:
             self._admit(act)
             name = thing.id or thing.name
             vm = self._store.find("vms", name, VM)
-            for disk in vm.disks if vm and thing.kind == "vm" else ():
-                self._store.disk(disk.id).unlink(missing_ok=True)
-            self._store.drop("vms" if thing.kind == "vm" else "volumes", name)
-            if thing.kind != "vm" and not any(
-                disk.id == name for vm in self._store.every("vms", VM) for disk in vm.disks
-            ):
-                self._store.disk(name).unlink(missing_ok=True)
+            if thing.kind != "vm":
+                self._store.drop("volumes", name)
+                if not any(disk.id == name for vm in self._store.every("vms", VM) for disk in vm.disks):
+                    self._store.disk(name).unlink(missing_ok=True)
+            elif vm is not None:
+                sharing.drop(self._store, vm)
 
     async def tagged(self, run: str) -> tuple[Created, ...]:
         """Return the run's VMs and volumes."""
@@ -457,6 +454,11 @@ class MemoryCloud:
             )
         if known is None or act.epoch > known.highest:
             self._store.put("epochs", act.run, _Epoch(highest=act.epoch))
+
+
+def _shown(vm: VM) -> VM:
+    """Return the VM as others see it: the fence has turned its autostart off, and keeps what was wanted."""
+    return dataclasses.replace(vm, autostart=False) if vm.fenced and vm.autostart else vm
 
 
 def _made(act: Act, what: str) -> str:

@@ -271,6 +271,16 @@ class FencerConformance(StagedConformance):
         await stage.cloud.start(act(run, "start"), stopped.id)
         assert (await stage.cloud.vm(stopped.id)).power is PowerState.RUNNING
 
+    async def test_fenced_it_does_not_start_by_itself_either(self, stage: CloudStage, run: str) -> None:
+        wanted = dataclasses.replace(stage.described(f"vm-{run}"), autostart=True)
+        vm = await stage.cloud.create_vm(act(run, "create"), wanted, stage.image, False)
+        assert (await stage.cloud.vm(vm.id)).autostart
+        await stage.cloud.fence(act(run, "fence"), vm.id)
+        for described in (await stage.cloud.vm(vm.id), *await stage.cloud.vms()):
+            assert not described.autostart
+        await stage.cloud.unfence(act(run, "unfence"), vm.id)
+        assert (await stage.cloud.vm(vm.id)).autostart
+
     async def test_an_old_epoch_does_not_unfence(self, stage: CloudStage, run: str, stopped: VM) -> None:
         await stage.cloud.fence(act(run, "fence"), stopped.id)
         await refused_as_old(lambda old: stage.cloud.unfence(old, stopped.id), run)
