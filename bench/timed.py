@@ -89,6 +89,10 @@ class TimedMover:
         finally:
             self._calls.add(began, "digest")
 
+    async def forget(self, run: str) -> None:
+        """As the mover within."""
+        await self._mover.forget(run)
+
 
 def timed_driver(calls: Intervals) -> dict[str, Connect]:
     """Return the driver of embedded clouds with every call noted, as the site's only driver."""

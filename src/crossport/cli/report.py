@@ -99,7 +99,9 @@ def _summary(report: MigrationReport) -> Table:
 
 
 def _bytes(report: MigrationReport) -> Table:
-    figures = [(each.size, each.bytes_read, each.bytes_sent, each.bytes_written) for each in report.moved]
+    figures = [
+        (each.size, each.counters.read, each.counters.sent, each.counters.written) for each in report.moved
+    ]
     names = [each.artifact for each in report.moved]
     if len(figures) > 1:
         figures.append(cast("tuple[int, int, int, int]", tuple(map(sum, zip(*figures, strict=True)))))
@@ -110,7 +112,7 @@ def _bytes(report: MigrationReport) -> Table:
 
 
 def _estimate(report: MigrationReport, estimate: Estimate) -> Table:
-    read = sum(each.bytes_read for each in report.moved)
+    read = sum(each.counters.read for each in report.moved)
     rows = (
         (
             "time",

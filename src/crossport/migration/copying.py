@@ -90,9 +90,7 @@ def _whole(moved: Moved) -> Progress:
         artifact=moved.artifact,
         size=moved.size,
         done=moved.size,
-        bytes_read=moved.bytes_read,
-        bytes_sent=moved.bytes_sent,
-        bytes_written=moved.bytes_written,
-        rate_bps=moved.bytes_sent * 8 / moved.seconds if moved.seconds else 0.0,
+        counters=moved.counters,
+        rate_bps=moved.counters.sent * 8 / moved.seconds if moved.seconds else 0.0,
         seconds_left=0.0,
     )

@@ -97,11 +97,11 @@ def learned(known: Experience | None, report: MigrationReport, link: Rate | None
     """Return what is known after ``report``; unchanged when it shows nothing. ``link`` is what held then."""
     if report.request.mode is Mode.WARM:
         return _learned_warm(known, report)
-    copied = sum(moved.bytes_read for moved in report.moved)
+    copied = sum(moved.counters.read for moved in report.moved)
     seconds = sum(moved.seconds for moved in report.moved)
     if report.outcome is not RunState.DONE or report.request.test or not copied or seconds <= 0:
         return known
-    sent = sum(moved.bytes_sent for moved in report.moved)
+    sent = sum(moved.counters.sent for moved in report.moved)
     verifying = sum(phase.seconds for phase in report.phases if phase.name == "security_setup")
     besides = seconds + verifying
     ends_bps, before = copied * 8 / seconds, known.ends_bps if known else 0.0

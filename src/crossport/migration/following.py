@@ -212,6 +212,6 @@ def _sync(what: str, moved: tuple[Moved, ...], first: Timed[Exported], last: Tim
         what=what,
         started=first.began.wall,
         seconds=between(first.began, last.ended),
-        changed=sum(one.bytes_read for one in moved),
-        sent=sum(one.bytes_sent for one in moved),
+        changed=sum(one.counters.read for one in moved),
+        sent=sum(one.counters.sent for one in moved),
     )

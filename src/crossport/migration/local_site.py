@@ -314,6 +314,8 @@ class LocalSite:
         for document in await self._documents.list("reservation", _Reservation, prefix=self._key(cloud, "")):
             if document.value.run == act.run:
                 await self._documents.delete("reservation", document.key)
+        if (await self._ends.landing(act.run)).cloud == cloud:
+            await self._mover.forget(act.run)
         return cleaned
 
     async def _remove_all(self, act: Act, cloud: str, *, must: bool, keep_vm: bool = False) -> Cleaned:

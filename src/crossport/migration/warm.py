@@ -20,7 +20,7 @@ from crossport.migration.leg import PATIENT, How
 from crossport.migration.parts import Parts
 from crossport.migration.step import Exported, Proposed, Timed
 from crossport.migration.target_vm import rooms_for
-from crossport.model.artifact import Artifact, ExportPoint, Moved, Role
+from crossport.model.artifact import Artifact, Counters, ExportPoint, Moved, Role
 from crossport.model.run import Act, MigrationRequest, Mode, Verify
 from crossport.spi.run import RunContext
 
@@ -114,9 +114,7 @@ def _summed(passes: list[tuple[Moved, ...]]) -> tuple[Moved, ...]:
     return tuple(
         replace(
             disk[-1],
-            bytes_read=sum(one.bytes_read for one in disk),
-            bytes_sent=sum(one.bytes_sent for one in disk),
-            bytes_written=sum(one.bytes_written for one in disk),
+            counters=sum((one.counters for one in disk), Counters()),
             seconds=sum(one.seconds for one in disk),
         )
         for disk in zip(*passes, strict=True)

@@ -1,5 +1,6 @@
 """What travels when a VM moves: references to disks and state, tickets to read or write them, progress."""
 
+from dataclasses import fields
 from enum import StrEnum
 
 from crossport.model.record import record
@@ -7,6 +8,7 @@ from crossport.model.vm import VM
 
 __all__ = [
     "Artifact",
+    "Counters",
     "DiskRef",
     "Export",
     "ExportPoint",
@@ -143,15 +145,38 @@ class Ticket:
 
 
 @record()
+class Counters:
+    """What became of the bytes of one artifact.
+
+    ``read`` at the source, ``sent`` over the wire with all that belongs to it, ``written`` at the target. Not
+    sent, because they are ``zero``, because the target had them (``present``), or because the source did
+    certainly not change (``unchanged``, and not read either). ``resent`` crossed the wire once more;
+    ``compressed`` is the content that crossed it compressed.
+    """
+
+    read: int = 0
+    sent: int = 0
+    written: int = 0
+    zero: int = 0
+    present: int = 0
+    unchanged: int = 0
+    resent: int = 0
+    compressed: int = 0
+
+    def __add__(self, other: "Counters") -> "Counters":
+        """Return what became of the bytes of both."""
+        names = (field.name for field in fields(self))
+        return Counters(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+@record()
 class Progress:
     """How far the copy of one artifact is, in bytes. ``seconds_left`` is an estimate, None when unknown."""
 
     artifact: str
     size: int
     done: int
-    bytes_read: int = 0
-    bytes_sent: int = 0
-    bytes_written: int = 0
+    counters: Counters = Counters()
     rate_bps: float = 0.0
     seconds_left: float | None = None
 
@@ -177,7 +202,5 @@ class Moved:
     size: int
     chunk_size: int
     root: str
-    bytes_read: int
-    bytes_sent: int
-    bytes_written: int
+    counters: Counters
     seconds: float

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from crossport.model.artifact import Moved, Progress
+from crossport.model.artifact import Counters, Moved, Progress
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health, ProbeResult
 from crossport.model.mapping import Choice, Construct, Mapping
@@ -100,9 +100,7 @@ class MemoryRun:
             size=GIB,
             chunk_size=256 * 1024,
             root="0" * 64,
-            bytes_read=size,
-            bytes_sent=size // 2,
-            bytes_written=size,
+            counters=Counters(read=size, sent=size // 2, written=size, zero=GIB - size, compressed=size),
             seconds=2.0,
         )
         probes = tuple(
@@ -142,7 +140,7 @@ class MemoryRun:
                     artifact="disk-0",
                     size=120 * MIB,
                     done=done,
-                    bytes_sent=done,
+                    counters=Counters(sent=done),
                     rate_bps=8e8,
                     seconds_left=1.0,
                 )

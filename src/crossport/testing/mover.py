@@ -80,6 +80,12 @@ class MemoryMover:
         reader.close()
         return tree.root().hex()
 
+    async def forget(self, run: str) -> None:
+        """Drop what is kept of ``run``: nothing, but for a copy that still runs."""
+        for (other, _), seen in self._seen.items():
+            if other == run and seen.task is not None:
+                seen.task.cancel()
+
     def _admit(self, read: Ticket, write: Ticket) -> None:
         if read.way is not Way.READ or write.way is not Way.WRITE:
             raise errors.Refused("transfer.ticket.way", "The tickets are for the other way.")
@@ -136,9 +142,7 @@ class MemoryMover:
             size=read.ref.size,
             chunk_size=CHUNK,
             root=tree.root().hex(),
-            bytes_read=progress.bytes_read,
-            bytes_sent=progress.bytes_sent,
-            bytes_written=progress.bytes_written,
+            counters=progress.counters,
             seconds=self._clock.monotonic() - began,
         )
 
@@ -151,16 +155,18 @@ def _moved_chunk(
     chunk: tuple[int, int, bool],
 ) -> Progress:
     start, size, zero = chunk
-    done = replace(progress, done=start + size, bytes_read=progress.bytes_read + (0 if zero else size))
+    now = progress.counters
+    now = replace(now, read=now.read + (0 if zero else size))
     data = b"" if zero else _read(reader, start, size)
     if not any(data):
         tree.add_zero(size)
         if not writer.reads_as_zero:
             writer.zero(start, size)
-        return done
+        return replace(progress, done=start + size, counters=replace(now, zero=now.zero + size))
     tree.add(data)
     writer.write(start, data)
-    return replace(done, bytes_sent=done.bytes_sent + size, bytes_written=done.bytes_written + size)
+    now = replace(now, sent=now.sent + size, written=now.written + size)
+    return replace(progress, done=start + size, counters=now)
 
 
 def _chunks(reader: BlockReader, size: int, chunk_size: int) -> Iterator[tuple[int, int, bool]]:

@@ -16,8 +16,9 @@ from crossport.transfer import merkle
 from crossport.transfer.frame import VERSION, Hello
 from crossport.transfer.host import Worker
 from crossport.transfer.job import End, Job
+from crossport.transfer.meter import number
 
-__all__ = ["Settings", "both", "introduce", "number", "root"]
+__all__ = ["Settings", "both", "introduce", "root"]
 
 # After one end failed the other notices within a moment; what it says may be the cause.
 _GRACE_S = 3.0
@@ -68,14 +69,6 @@ async def both(
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def number(said: dict[str, Any], name: str) -> int:
-    """Return a count that a worker told; raise Broken for what is none."""
-    count = said.get(name)
-    if type(count) is not int or not 0 <= count < 1 << 63:
-        raise errors.Broken("transfer.worker.malformed", f"A worker told no sound {name}.")
-    return count
 
 
 def root(said: dict[str, Any]) -> str:

@@ -12,8 +12,9 @@ from crossport import errors
 from crossport.model.artifact import DiskRef, Place, Rate, Ticket, Way
 from crossport.spi.clock import Clock
 from crossport.transfer.host import WorkerHost
+from crossport.transfer.meter import counters_of, number
 from crossport.transfer.noise import NOISE, VOID
-from crossport.transfer.pair import Settings, both, introduce, number
+from crossport.transfer.pair import Settings, both, introduce
 from crossport.units import MIB
 
 __all__ = ["ProbeBounds", "WorkerRateProbe"]
@@ -64,7 +65,7 @@ class WorkerRateProbe:
             # The bounds of a copy are longer than this whole measurement.
             await introduce(Settings(), (read, write), (sender, receiver))
             sent, _ = await both(sender.event("done"), receiver.event("done", seen.progress))
-        return Rate(size=number(sent, "bytes_sent"), seconds=number(sent, "took_us") / 1e6)
+        return Rate(size=counters_of(sent).sent, seconds=number(sent, "took_us") / 1e6)
 
     def _tickets(self, source: Place, target: Place) -> tuple[Ticket, Ticket]:
         size = self._bounds.size
@@ -105,7 +106,7 @@ class _Seen:
         self._points: list[tuple[float, int]] = []
 
     def progress(self, said: dict[str, Any]) -> None:
-        self._points.append((self._clock.monotonic(), number(said, "bytes_written")))
+        self._points.append((self._clock.monotonic(), counters_of(said).written))
 
     def so_far(self, limit_s: float) -> Rate:
         """Return the passage from the last moment at which nothing had arrived."""

@@ -17,7 +17,7 @@ from crossport.spi.block import BlockWriter
 from crossport.transfer import chunk, frame, merkle
 from crossport.transfer.channel import Channel
 from crossport.transfer.frame import Data, End, Failed, Frame, Hello, Kind, Welcome
-from crossport.transfer.sender import Counters
+from crossport.transfer.meter import Meter
 
 __all__ = ["Receiver"]
 
@@ -46,7 +46,7 @@ class Receiver:
         writer: BlockWriter,
         channel: Channel,
         expected: Hello,
-        counters: Counters,
+        meter: Meter,
         *,
         damage_limit: int = 3,
     ) -> None:
@@ -54,7 +54,7 @@ class Receiver:
         self._writer = writer
         self._channel = channel
         self._expected = expected
-        self._counters = counters
+        self._meter = meter
         self._damage_limit = damage_limit
         self._cut = chunk.Cut(expected.size, expected.chunk_size)
         self._tree = merkle.Tree(expected.chunk_size)
@@ -164,7 +164,7 @@ class Receiver:
                 self._tree.add(digest)
                 self._unflushed += size
             self._settled = slot.run.first + slot.run.count
-            self._counters.add(done=size)
+            self._meter.add(done=size, zero=size if slot.run.zero else 0)
 
     def _ask_again(self, slot: _Slot) -> None:
         self._damaged += 1
@@ -239,7 +239,7 @@ class Receiver:
             if content is None or merkle.leaf(content) != data.digest:
                 return None
             self._writer.write(self._cut.start(data.index), content)
-            self._counters.add(bytes_written=data.size)
+            self._meter.add(written=data.size)
             return data.digest
         finally:
             self._room.release()

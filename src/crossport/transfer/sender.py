@@ -4,7 +4,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import zstandard
@@ -14,32 +13,15 @@ from crossport.spi.block import BlockReader
 from crossport.transfer import chunk, frame, merkle
 from crossport.transfer.channel import Channel
 from crossport.transfer.frame import Data, End, Failed, Frame, Hello, Kind, Welcome
+from crossport.transfer.meter import Meter
 
-__all__ = ["Counters", "Sender"]
+__all__ = ["Sender"]
 
 THREADS = 2
 # 4 chunks are read at once, and 6 such batches are prepared or wait to be sent: 6 MiB and their packed form.
 _BATCH = 4
 _WINDOW = 6
 _BEAT_S = 2.0
-
-
-@dataclass(slots=True)
-class Counters:
-    """What an end has done so far, in bytes. Written by its threads, read by whoever reports."""
-
-    done: int = 0
-    bytes_read: int = 0
-    bytes_sent: int = 0
-    bytes_written: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, *, done: int = 0, bytes_read: int = 0, bytes_written: int = 0) -> None:
-        """Count."""
-        with self.lock:
-            self.done += done
-            self.bytes_read += bytes_read
-            self.bytes_written += bytes_written
 
 
 _Prepared: TypeAlias = list[Data | chunk.Run]
@@ -53,7 +35,7 @@ class Sender:
         reader: BlockReader,
         channel: Channel,
         hello: Hello,
-        counters: Counters,
+        meter: Meter,
         *,
         spoil: Callable[[Data], Data] | None = None,
     ) -> None:
@@ -61,7 +43,7 @@ class Sender:
         self._reader = reader
         self._channel = channel
         self._hello = hello
-        self._counters = counters
+        self._meter = meter
         self._spoil = spoil
         self._cut = chunk.Cut(hello.size, hello.chunk_size)
         self._tree = merkle.Tree(hello.chunk_size)
@@ -106,7 +88,7 @@ class Sender:
             self._send_zeros()
             self._tree.add(part.digest)
             self._send_data(part)
-            self._counters.add(done=part.size)
+            self._meter.add(done=part.size, compressed=part.size if part.packed else 0)
         while (came := self._channel.poll()) is not None:
             self._hear(came)
 
@@ -121,7 +103,7 @@ class Sender:
         self._cut.add_zeros(self._tree, run)
         first = self._zero_run.first if self._zero_run.count else run.first
         self._zero_run = chunk.Run(first, self._zero_run.count + run.count, zero=True)
-        self._counters.add(done=self._cut.length(run.first, run.count))
+        self._meter.add(done=self._cut.length(run.first, run.count))
 
     def _send_zeros(self) -> None:
         if self._zero_run.count:
@@ -130,7 +112,7 @@ class Sender:
 
     def _send_data(self, data: Data) -> None:
         self._channel.send((self._spoil(data) if self._spoil else data).encoded())
-        self._counters.bytes_sent = self._channel.bytes_sent
+        self._meter.sent(self._channel.bytes_sent)
 
     def _finish(self) -> bytes:
         root = self._tree.root()
@@ -140,7 +122,7 @@ class Sender:
             if came.kind is Kind.DONE:
                 if bytes(came.body) != root:
                     raise frame.malformed("DONE with another root")
-                self._counters.bytes_sent = self._channel.bytes_sent
+                self._meter.sent(self._channel.bytes_sent)
                 return root
             self._hear(came)
 
@@ -159,6 +141,7 @@ class Sender:
         for part in self._prepared(chunk.Run(index, 1, zero=False)):
             if isinstance(part, Data):
                 self._send_data(part)
+                self._meter.add(resent=len(part.payload))
             else:
                 raise errors.Broken(
                     "transfer.source.changed", f"Chunk {index} of the source changed while it was copied."
@@ -185,7 +168,7 @@ class Sender:
         start = self._cut.start(run.first)
         buffer = bytearray(self._cut.length(run.first, run.count))
         self._reader.read_into(start, memoryview(buffer))
-        self._counters.add(bytes_read=len(buffer))
+        self._meter.add(read=len(buffer))
         parts = _Prepared()
         for index in range(run.first, run.first + run.count):
             at, size = self._cut.start(index) - start, self._cut.length(index)

@@ -7,15 +7,17 @@ and accepts only the other. A copy that was killed starts its disk anew.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from crossport import errors
-from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
+from crossport.model.artifact import Counters, DiskRef, Moved, Place, Progress, Ticket
 from crossport.spi.clock import Clock
 from crossport.transfer import merkle
 from crossport.transfer.host import WorkerHost
 from crossport.transfer.job import DigestJob
-from crossport.transfer.pair import Settings, both, introduce, number, root
+from crossport.transfer.meter import counters_of, number
+from crossport.transfer.pair import Settings, both, introduce, root
 from crossport.transfer.ticket import Grants
 
 __all__ = ["Settings", "SimpleMover"]
@@ -64,6 +66,13 @@ class SimpleMover:
             await worker.give(DigestJob(ref, chunk_size, self._settings.disk_timeout_s).line())
             return root(await worker.event("done"))
 
+    async def forget(self, run: str) -> None:
+        """Drop what is kept of ``run``, its running copies first."""
+        for key, task in list(self._running.items()):
+            if key[0] == run:
+                task.cancel()
+                await asyncio.wait({task})
+
     async def _end_former(self, key: tuple[str, str]) -> None:
         former = self._running.get(key)
         if former is not None:
@@ -96,16 +105,17 @@ class _Tally:
         self._clock = clock
         self._report = report
         self._began = clock.monotonic()
-        self._done = self._read = self._sent = self._written = 0
+        self._done = 0
+        self._sent = self._received = Counters()
 
     def from_sender(self, said: dict[str, Any]) -> None:
-        self._read, self._sent = number(said, "bytes_read"), number(said, "bytes_sent")
+        self._sent = counters_of(said)
         self._report(self._progress())
 
     def from_receiver(self, said: dict[str, Any]) -> None:
         # What the receiver has verified and written counts, not what the sender believes.
         self._done = min(max(self._done, number(said, "done")), self._size)
-        self._written = number(said, "bytes_written")
+        self._received = counters_of(said)
         self._report(self._progress())
 
     def moved(self, chunk_size: int, root: str) -> Moved:
@@ -114,11 +124,15 @@ class _Tally:
             size=self._size,
             chunk_size=chunk_size,
             root=root,
-            bytes_read=self._read,
-            bytes_sent=self._sent,
-            bytes_written=self._written,
+            counters=self._counters(),
             seconds=self._clock.monotonic() - self._began,
         )
+
+    def _counters(self) -> Counters:
+        """Each end tells what it knows best: what was read and sent, what was written and left out."""
+        left_out = ("written", "zero", "present", "unchanged")
+        received: Counters = self._received
+        return replace(self._sent, **{name: getattr(received, name) for name in left_out})
 
     def _progress(self) -> Progress:
         seconds = self._clock.monotonic() - self._began
@@ -127,9 +141,7 @@ class _Tally:
             artifact=self._artifact,
             size=self._size,
             done=self._done,
-            bytes_read=self._read,
-            bytes_sent=self._sent,
-            bytes_written=self._written,
+            counters=self._counters(),
             rate_bps=rate * 8,
             seconds_left=(self._size - self._done) / rate if rate else None,
         )

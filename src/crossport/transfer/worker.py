@@ -21,8 +21,9 @@ from crossport.model.artifact import Way
 from crossport.transfer import chunk, disk, noise, ticket
 from crossport.transfer.channel import Channel
 from crossport.transfer.job import Credential, DigestJob, End, Job, failure_line
+from crossport.transfer.meter import Meter
 from crossport.transfer.receiver import Receiver
-from crossport.transfer.sender import Counters, Sender
+from crossport.transfer.sender import Sender
 
 __all__ = ["main"]
 
@@ -64,30 +65,30 @@ def main(way: str) -> int:
 
 def _send(line: bytes, own: Credential, voice: _Voice) -> dict[str, Any]:
     job = Job.of(line)
-    counters = _began(job, Way.READ, voice)
+    meter = _began(job, Way.READ, voice)
     reader = disk.open_reader(_openers(job.disk_timeout_s), job.ticket.ref)
     connection = _connected(job.end, own)
     began = time.monotonic()
     try:
-        root = Sender(reader, Channel(connection, job.idle_s), job.hello, counters).run()
+        root = Sender(reader, Channel(connection, job.idle_s), job.hello, meter).run()
     finally:
         connection.close()
         reader.close()
     took_us = round((time.monotonic() - began) * 1e6)
-    return {"root": root.hex(), "took_us": took_us, **_counted(counters)}
+    return {"root": root.hex(), "took_us": took_us, **meter.told()}
 
 
 def _receive(line: bytes, own: Credential, voice: _Voice) -> dict[str, Any]:
     job = Job.of(line)
-    counters = _began(job, Way.WRITE, voice)
+    meter = _began(job, Way.WRITE, voice)
     writer = disk.open_writer(_openers(job.disk_timeout_s), job.ticket.ref)
     connection = _accepted(job.end, own, voice)
     try:
-        root = Receiver(writer, Channel(connection, job.idle_s), job.hello, counters).run()
+        root = Receiver(writer, Channel(connection, job.idle_s), job.hello, meter).run()
     finally:
         connection.close()
         writer.close()
-    return {"root": root.hex(), **_counted(counters)}
+    return {"root": root.hex(), **meter.told()}
 
 
 def _digest(line: bytes, own: Credential, voice: _Voice) -> dict[str, Any]:
@@ -109,19 +110,14 @@ _WAYS: dict[str, Callable[[bytes, Credential, _Voice], dict[str, Any]]] = {
 }
 
 
-def _began(job: Job, way: Way, voice: _Voice) -> Counters:
+def _began(job: Job, way: Way, voice: _Voice) -> Meter:
     now = time.time()
     ticket.check(job.ticket, way, size=job.hello.size, now=now)
     # The bound is a duration, so that a jump of the wall clock neither ends a copy nor prolongs it.
     threading.Thread(target=_expire, args=(job.ticket.expires - now, voice), daemon=True).start()
-    counters = Counters()
-    _report(lambda: {"event": "progress", **_counted(counters)}, voice)
-    return counters
-
-
-def _counted(counters: Counters) -> dict[str, int]:
-    names = ("done", "bytes_read", "bytes_sent", "bytes_written")
-    return {name: getattr(counters, name) for name in names}
+    meter = Meter()
+    _report(lambda: {"event": "progress", **meter.told()}, voice)
+    return meter
 
 
 def _openers(timeout_s: float) -> dict[str, disk.Opener]:

@@ -40,7 +40,9 @@ async def slow_copy(lab: Lab) -> AsyncGenerator[tuple[asyncio.Task[Moved], list[
     target = lab.file(size=64 * MIB)
     written = list[int]()
     copy = asyncio.ensure_future(
-        lab.mover.move(*lab.tickets(source, target), lambda progress: written.append(progress.bytes_written))
+        lab.mover.move(
+            *lab.tickets(source, target), lambda progress: written.append(progress.counters.written)
+        )
     )
     await until(lambda: bool(written) and written[-1] > MIB)
     try:
@@ -195,7 +197,7 @@ async def test_each_end_works_in_the_namespace_of_its_place(lab: Lab, wan: tuple
     assert Path(target.locator[5:].partition("?")[0]).with_suffix(".raw").read_bytes() == content
     assert await lab.mover.digest(target, places[1]) == moved.root
     carried = _bytes_over(wan[1])
-    assert moved.bytes_sent <= carried <= 1.2 * moved.bytes_sent
+    assert moved.counters.sent <= carried <= 1.2 * moved.counters.sent
 
 
 def _bytes_over(namespace: str) -> int:

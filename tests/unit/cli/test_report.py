@@ -7,7 +7,7 @@ from crossport.cli.report import report_tables, report_text
 from crossport.cli.story import Story, copy_text, phase_table
 from crossport.cli.text import Table, aligned
 from crossport.cli.vm import harmless
-from crossport.model.artifact import Moved, Progress
+from crossport.model.artifact import Counters, Moved, Progress
 from crossport.model.finding import Finding, Severity
 from crossport.model.run import PHASES, Estimate, Event, EventKind, Phase, RunState
 from crossport.units import MIB
@@ -17,9 +17,7 @@ MOVED = Moved(
     size=100 * MIB,
     chunk_size=262144,
     root="0",
-    bytes_read=40 * MIB,
-    bytes_sent=20 * MIB,
-    bytes_written=30 * MIB,
+    counters=Counters(read=40 * MIB, sent=20 * MIB, written=30 * MIB),
     seconds=1.0,
 )
 

@@ -53,7 +53,7 @@ async def test_the_report_tells_all_eight_phases_once(world: World):
     report = await world.migrate()
     assert sorted(phase.name for phase in report.phases) == sorted(PHASES)
     assert report.verified == "at rest"
-    assert report.moved[0].bytes_read > 0
+    assert report.moved[0].counters.read > 0
 
 
 async def test_the_ledger_says_that_the_owner_keeps_the_new_vm(world: World):

@@ -15,7 +15,7 @@ from crossport.migration.estimate import (
     predicted,
 )
 from crossport.migration.link import Links, Passage
-from crossport.model.artifact import Moved, Place, Rate, Way
+from crossport.model.artifact import Counters, Moved, Place, Rate, Way
 from crossport.model.run import MigrationReport, MigrationRequest, Mode, Phase, RunState
 from crossport.model.vm import VM, Disk
 from crossport.testing.document import MemoryDocuments
@@ -39,9 +39,7 @@ def report(*, read: int, sent: int, copy_s: float, verify_s: float, total_s: flo
         size=10 * GIB,
         chunk_size=256 << 10,
         root="",
-        bytes_read=read,
-        bytes_sent=sent,
-        bytes_written=read,
+        counters=Counters(read=read, sent=sent, written=read),
         seconds=copy_s,
     )
     return MigrationReport(

@@ -22,8 +22,9 @@ from crossport.testing.mover import slow_root
 from crossport.transfer import frame, merkle
 from crossport.transfer.channel import Channel
 from crossport.transfer.frame import Data, End, Hello, Kind
+from crossport.transfer.meter import Meter
 from crossport.transfer.receiver import Receiver
-from crossport.transfer.sender import Counters, Sender
+from crossport.transfer.sender import Sender
 
 CHUNK = 4096
 
@@ -46,15 +47,15 @@ class Copy:
         self.writer: BlockWriter = self.disks.open_writer(target)
         self.sends = self.expects = hello(len(content))
         self.spoil: Callable[[Data], Data] | None = None
-        self.counters = Counters(), Counters()
+        self.meters = Meter(), Meter()
         self.outcomes: dict[str, bytes | errors.Error] = {}
 
     def run(self) -> tuple[bytes | errors.Error, bytes | errors.Error]:
         """Return what the sender and the receiver end with."""
         left, right = socket.socketpair()
         channels = Channel(left, idle_s=5), Channel(right, idle_s=5)
-        sender = Sender(self.reader, channels[0], self.sends, self.counters[0], spoil=self.spoil)
-        receiver = Receiver(self.writer, channels[1], self.expects, self.counters[1])
+        sender = Sender(self.reader, channels[0], self.sends, self.meters[0], spoil=self.spoil)
+        receiver = Receiver(self.writer, channels[1], self.expects, self.meters[1])
         threads = [
             threading.Thread(target=self._end, args=("sender", sender.run, left)),
             threading.Thread(target=self._end, args=("receiver", receiver.run, right)),
@@ -102,16 +103,16 @@ def test_only_what_holds_data_is_written_and_every_byte_is_counted() -> None:
     content = noise(10 * CHUNK) + bytes(100 * CHUNK) + noise(CHUNK + 1)
     copy = Copy(content)
     copy.run()
-    sent, received = copy.counters
-    assert received.bytes_written == 11 * CHUNK + 1
+    sent, received = copy.meters
+    assert received.counters.written == 11 * CHUNK + 1
     assert sent.done == received.done == len(content)
-    assert 11 * CHUNK < sent.bytes_sent < 13 * CHUNK
+    assert 11 * CHUNK < sent.counters.sent < 13 * CHUNK
 
 
 def test_text_crosses_compressed() -> None:
     copy = Copy(b"the same words again and again. " * 4096)
     copy.run()
-    assert copy.counters[0].bytes_sent < len(copy.target()) // 20
+    assert copy.meters[0].counters.sent < len(copy.target()) // 20
 
 
 def test_nothing_that_was_acknowledged_is_lost_with_the_power() -> None:
@@ -216,7 +217,7 @@ def received_from(peer: list[bytes], size: int = 4 * CHUNK) -> tuple[errors.Erro
     talker.start()
     try:
         with pytest.raises(errors.Error) as caught:
-            Receiver(writer, Channel(right, idle_s=0.3), hello(size), Counters()).run()
+            Receiver(writer, Channel(right, idle_s=0.3), hello(size), Meter()).run()
     finally:
         right.close()
         talker.join()
@@ -329,7 +330,7 @@ def sent_to(peer: list[bytes], content: bytes) -> errors.Error:
     talker.start()
     try:
         with pytest.raises(errors.Error) as caught:
-            Sender(reader, Channel(left, idle_s=0.3), hello(len(content)), Counters()).run()
+            Sender(reader, Channel(left, idle_s=0.3), hello(len(content)), Meter()).run()
     finally:
         left.close()
         talker.join()

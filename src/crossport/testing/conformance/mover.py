@@ -119,9 +119,25 @@ class MoverConformance:
             *tickets(bench, bench.source(content), bench.target(len(content))), ignore
         )
         assert moved.root == root_of(content)
-        assert moved.bytes_read <= 3 * CHUNK
-        assert moved.bytes_sent < 2.1 * CHUNK
-        assert moved.bytes_written == 2 * CHUNK
+        assert moved.counters.read <= 3 * CHUNK
+        assert moved.counters.sent < 2.1 * CHUNK
+        assert moved.counters.written == 2 * CHUNK
+
+    async def test_every_byte_is_counted_once(self, bench: MoverBench) -> None:
+        content = noise(CHUNK) + bytes(40 * CHUNK) + b"text " * CHUNK
+        moved = await bench.mover.move(
+            *tickets(bench, bench.source(content), bench.target(len(content))), ignore
+        )
+        counted = moved.counters
+        assert counted.zero == 40 * CHUNK
+        assert counted.written + counted.zero + counted.present + counted.unchanged == len(content)
+
+    async def test_a_run_is_forgotten_twice_and_so_is_one_that_nobody_knows(self, bench: MoverBench) -> None:
+        pair = tickets(bench, bench.source(MIXED), bench.target(len(MIXED)))
+        await bench.mover.move(*pair, ignore)
+        for run in ("run-1", "run-1", "nobody-s"):
+            await bench.mover.forget(run)
+        assert (await bench.mover.move(*_both(pair, epoch=2, nonce="later"), ignore)).root == root_of(MIXED)
 
     async def test_old_content_of_the_target_does_not_shine_through(self, bench: MoverBench) -> None:
         source = bench.source(MIXED)
