@@ -41,10 +41,10 @@ class SimulatedStage:
     async def extents(self, artifact: Artifact) -> list[Extent]:
         return list(FileDisks().open_reader(artifact.ref).extents(0, artifact.ref.size))
 
-    async def scribble(self, vm: VM, start: int, content: bytes) -> None:
+    async def scribble(self, vm: VM, start: int, filling: int) -> None:
         with self.cloud.disk_path(vm.disks[0].id).open("r+b") as disk:
             disk.seek(start)
-            disk.write(content)
+            disk.write(bytes([filling]) * 4096)
 
     async def fill(self, artifact: Artifact, content: bytes) -> None:
         writer = FileDisks().open_writer(artifact.ref)

@@ -25,12 +25,13 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """One export. ``format`` is ``raw`` or ``qcow2``."""
+    """One export. ``format`` is ``raw`` or ``qcow2``; ``bitmap`` is a dirty bitmap within the latter."""
 
     name: str
     path: Path
     format: str
     writable: bool = False
+    bitmap: str = ""
 
 
 async def serve(
@@ -95,8 +96,11 @@ def _command(served: Sequence[Served], listener: int, steering: int) -> list[str
         line += ["--blockdev", json.dumps(_file(number, one)), "--blockdev", json.dumps(_disk(number, one))]
     line += ["--nbd-server", f"addr.type=fd,addr.str={listener}"]
     for number, one in enumerate(served):
-        export = {"type": "nbd", "id": f"e{number}", "node-name": f"d{number}", "name": one.name}
-        line += ["--export", json.dumps({**export, "writable": one.writable})]
+        export: dict[str, object] = {"type": "nbd", "id": f"e{number}", "node-name": f"d{number}"}
+        export |= {"name": one.name, "writable": one.writable}
+        if one.bitmap:
+            export["bitmaps"] = [one.bitmap]
+        line += ["--export", json.dumps(export)]
     return line
 
 

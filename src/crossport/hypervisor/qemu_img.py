@@ -74,13 +74,18 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What qemu-img says about an image. Sizes in bytes; ``allocated`` is what the file occupies."""
+    """What qemu-img says about an image. Sizes in bytes; ``allocated`` is what the file occupies.
+
+    ``bitmaps`` are the dirty bitmaps kept in it, with whether they can be relied on: one that was in use when
+    its QEMU was killed cannot.
+    """
 
     driver: str
     virtual_size: int
     allocated: int
     backing: str
     snapshots: tuple[str, ...]
+    bitmaps: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +117,14 @@ class QemuImg:
         """Describe ``image`` without reading its data."""
         facts = await self._json("info", image, "--output=json")
         snapshots = tuple(str(each["name"]) for each in facts.get("snapshots", ()))
+        kept = facts.get("format-specific", {}).get("data", {}).get("bitmaps", ())
         return Description(
             driver=str(facts["format"]),
             virtual_size=int(facts["virtual-size"]),
             allocated=int(facts.get("actual-size", 0)),
             backing=str(facts.get("backing-filename", "")),
             snapshots=snapshots,
+            bitmaps=tuple((str(each["name"]), "in-use" not in each["flags"]) for each in kept),
         )
 
     async def create(
@@ -167,6 +174,16 @@ class QemuImg:
                 remedy="Choose a size that is not smaller; shrinking would cut data off.",
             )
         argv = [self.program, "resize", "-q", _named(image), str(size)]
+        await self._succeed(argv, self._confinement(write=image.files()))
+
+    async def add_bitmap(self, image: Image, name: str) -> None:
+        """Begin a dirty bitmap in the qcow2 ``image``: it knows everything written from now on."""
+        argv = [self.program, "bitmap", "--add", _named(image), name]
+        await self._succeed(argv, self._confinement(write=image.files()))
+
+    async def remove_bitmap(self, image: Image, name: str) -> None:
+        """Remove a dirty bitmap, whether or not it can be relied on."""
+        argv = [self.program, "bitmap", "--remove", _named(image), name]
         await self._succeed(argv, self._confinement(write=image.files()))
 
     async def check(self, image: Image) -> Check:

@@ -8,14 +8,18 @@ import pytest
 from tests.lab.local import clouds
 
 from crossport.clouds.local import LocalCloud, destroy
-from crossport.hypervisor import nbd
-from crossport.model.artifact import Artifact
+from crossport.clouds.local.spec import Layout
+from crossport.hypervisor import nbd, qmp
+from crossport.model.artifact import Artifact, Extent
 from crossport.model.vm import VM
 from crossport.spi.block import BlockWriter
 from crossport.testing.conformance import cloud as suite
 from crossport.testing.conformance import cloud_moving as moving
+from crossport.testing.conformance.cloud_tracking import ChangeTrackerConformance
 
 pytestmark = pytest.mark.qemu
+
+BACKEND = "/machine/peripheral/disk-0/virtio-backend"
 
 
 class RealStage:
@@ -25,8 +29,9 @@ class RealStage:
     probe = clouds.STATE
     shutdown_s = 60.0
 
-    def __init__(self, cloud: LocalCloud) -> None:
+    def __init__(self, cloud: LocalCloud, root: Path) -> None:
         self.cloud = cloud
+        self.root = root
 
     def described(self, name: str) -> VM:
         return clouds.described(name)
@@ -34,11 +39,30 @@ class RealStage:
     async def content(self, artifact: Artifact) -> bytes:
         return await asyncio.to_thread(clouds.content, artifact)
 
+    async def extents(self, artifact: Artifact) -> list[Extent]:
+        return await asyncio.to_thread(extents, artifact)
+
+    async def scribble(self, vm: VM, start: int, filling: int) -> None:
+        """Write through the disk's device, as the guest's driver does."""
+        async with qmp.monitor(Layout(self.root).vm(vm.id) / "control") as steer:
+            said = await steer.ask_hmp(
+                f'qemu-io -d /machine/peripheral/disk-0/virtio-backend "write -P {filling} {start} 4096"'
+            )
+        assert "error" not in said.lower(), said
+
     async def fill(self, artifact: Artifact, content: bytes) -> None:
         await asyncio.to_thread(clouds.fill, artifact, content)
 
     def writer(self, artifact: Artifact) -> BlockWriter:
         return nbd.open_disk(artifact.ref.locator, writable=True)
+
+
+def extents(artifact: Artifact) -> list[Extent]:
+    disk = nbd.open_disk(artifact.ref.locator, writable=False)
+    try:
+        return list(disk.extents(0, artifact.ref.size))
+    finally:
+        disk.close()
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +88,12 @@ class TestEmbeddedCloud(
     suite.ConsoleConformance,
     suite.GatewayHostConformance,
     moving.ExporterConformance,
+    ChangeTrackerConformance,
     moving.ImporterConformance,
 ):
     @pytest.fixture
     async def stage(self, made: Path) -> AsyncGenerator[RealStage]:
         cloud = await clouds.connected(made)
-        yield RealStage(cloud)
+        yield RealStage(cloud, made)
         await clouds.cleared(cloud)
         await cloud.close()

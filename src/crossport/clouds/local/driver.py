@@ -13,7 +13,7 @@ from crossport.clouds.local.fabric import Door
 from crossport.clouds.local.starter import ensure_running
 from crossport.clouds.local.state import Image
 from crossport.model import codec
-from crossport.model.artifact import Artifact, Export, ExportPoint, Place, Way
+from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Place, Way
 from crossport.model.construct import Constructs, KeyPair, Network, SecurityGroup
 from crossport.model.health import Probe, ProbeResult
 from crossport.model.permit import Fence
@@ -109,6 +109,16 @@ class LocalCloud:
     async def end_export(self, act: Act, vm_id: str) -> None:
         """Close what the run opened of this VM."""
         await self._post(f"vms/{_word(vm_id)}/end-export", wire.Acted(act=act), None)
+
+    # ChangeTracker
+    async def export_changes(self, act: Act, vm_id: str, point: ExportPoint, marks: Marks) -> Export:
+        """Open the VM as ``export`` does; QEMU's dirty bitmaps tell what changed."""
+        ask = wire.AskChanges(act=act, point=point, marks=marks)
+        return await self._post(f"vms/{_word(vm_id)}/export-changes", ask, Export)
+
+    async def end_tracking(self, act: Act, vm_id: str) -> None:
+        """Forget all marks of the run."""
+        await self._post(f"vms/{_word(vm_id)}/end-tracking", wire.Acted(act=act), None)
 
     # Importer
     async def prepare_import(self, act: Act, rooms: tuple[RoomFor, ...]) -> tuple[Artifact, ...]:

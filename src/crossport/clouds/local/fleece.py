@@ -7,14 +7,14 @@ changes (QEMU, docs/interop/live-block-operations and "image fleecing").
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crossport import errors
-from crossport.clouds.local import serving
+from crossport.clouds.local import serving, tracking
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.launch import control_of
-from crossport.clouds.local.state import Guest, Volume
+from crossport.clouds.local.state import Guest, OpenExport, Volume
 from crossport.hypervisor import qmp
 from crossport.hypervisor.qemu_img import QemuImg
 
@@ -23,13 +23,20 @@ __all__ = ["begin_fleecing", "end_fleecing"]
 _POLLS, _POLL_S = 400, 0.05
 
 
-async def begin_fleecing(cloud: Installation, guest: Guest, volumes: Sequence[Volume], path: Path) -> None:
-    """Catch the disks now and serve them, each under its volume id, at the socket ``path``."""
+async def begin_fleecing(
+    cloud: Installation, guest: Guest, opened: OpenExport, volumes: Sequence[Volume], path: Path
+) -> Mapping[str, str]:
+    """Catch the disks now and serve them, each under its volume id, at the socket ``path``.
+
+    Return the names of the bitmaps that tell what changed, by volume id. The marks are set in the same
+    instant, so that no write of the guest falls between.
+    """
     overlays = [await _overlay(cloud, guest, number, volume) for number, volume in enumerate(volumes)]
     async with qmp.monitor(control_of(cloud, guest)) as steer:
         for number, overlay in enumerate(overlays):
             await _add_overlay(steer, number, overlay)
-        backups = [
+        told = await tracking.live(cloud, opened, volumes, steer)
+        backups: list[dict[str, object]] = [
             {
                 "type": "blockdev-backup",
                 "data": {
@@ -41,13 +48,17 @@ async def begin_fleecing(cloud: Installation, guest: Guest, volumes: Sequence[Vo
             }
             for number in range(len(volumes))
         ]
-        await steer.execute("transaction", {"actions": backups})
+        await steer.execute("transaction", {"actions": [*told.actions, *backups]})
         with serving.listening(cloud, path) as listener:
             await steer.pass_descriptor("moment", listener.fileno())
         await steer.execute("nbd-server-start", {"addr": {"type": "fd", "data": {"str": "moment"}}})
         for number, volume in enumerate(volumes):
-            export = {"type": "nbd", "id": f"moment-{number}", "node-name": f"moment-{number}"}
+            export: dict[str, object] = {"type": "nbd", "id": f"moment-{number}"}
+            export["node-name"] = f"moment-{number}"
+            if volume.id in told.bitmaps:
+                export["bitmaps"] = [{"node": f"disk-{number}", "name": told.bitmaps[volume.id]}]
             await steer.execute("block-export-add", {**export, "name": volume.id})
+    return told.bitmaps
 
 
 async def end_fleecing(cloud: Installation, guest: Guest, count: int) -> None:
@@ -58,6 +69,7 @@ async def end_fleecing(cloud: Installation, guest: Guest, count: int) -> None:
                 await _tried(steer, "block-export-del", {"id": f"moment-{number}", "mode": "hard"})
             await _tried(steer, "nbd-server-stop", {})
             await _until_gone(steer, "query-block-exports", "id", "moment-")
+            await tracking.drop_told(steer)
             for number in range(count):
                 await _tried(steer, "block-job-cancel", {"device": f"catch-{number}", "force": True})
             await _until_gone(steer, "query-block-jobs", "device", "catch-")

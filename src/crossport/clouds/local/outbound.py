@@ -3,25 +3,30 @@
 import asyncio
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from crossport import errors
-from crossport.clouds.local import catalog, fleece, serving
+from crossport.clouds.local import catalog, fleece, serving, tracking
 from crossport.clouds.local import guest as power
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.state import Guest, OpenExport, Volume
 from crossport.clouds.local.volume import file_size
 from crossport.hypervisor import daemon
-from crossport.model.artifact import Artifact, Export, ExportPoint, Role
+from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Role
 from crossport.model.run import Act
 from crossport.model.vm import PowerState
 
-__all__ = ["drop_export", "end_export", "export"]
+__all__ = ["drop_export", "end_export", "end_tracking", "export"]
+
+NO_MARKS = Marks()
 
 _NEEDED = {ExportPoint.STOPPED: PowerState.STOPPED, ExportPoint.SUSPENDED: PowerState.SUSPENDED}
 
 
-async def export(cloud: Installation, act: Act, vm_id: str, point: ExportPoint) -> Export:
+async def export(
+    cloud: Installation, act: Act, vm_id: str, point: ExportPoint, marks: Marks = NO_MARKS
+) -> Export:
     """Open the VM for reading. The same run gets the same answer again; another one is refused meanwhile."""
     async with cloud.working(vm_id, "exporting", act):
         guest = await power.settled(cloud, cloud.guest(vm_id))
@@ -35,12 +40,12 @@ async def export(cloud: Installation, act: Act, vm_id: str, point: ExportPoint) 
                 )
         key = f"{act.run} {vm_id}"
         opened = cloud.state.find(key, OpenExport)
-        if opened is not None and not _holds(opened, act, point, guest):
+        wanted = OpenExport(id=key, run=act.run, vm_id=vm_id, epoch=act.epoch, point=point, marks=marks)
+        if opened is not None and not _holds(opened, wanted, guest):
             await drop_export(cloud, opened)
             opened = None
         if opened is None:
-            opened = OpenExport(id=key, run=act.run, vm_id=vm_id, epoch=act.epoch, point=point)
-            opened = await _opened(cloud, opened, guest)
+            opened = await _opened(cloud, wanted, guest)
         return Export(vm=catalog.settled(cloud, guest), point=point, artifacts=opened.artifacts)
 
 
@@ -54,9 +59,10 @@ def _need_power(guest: Guest, point: ExportPoint) -> None:
         )
 
 
-def _holds(opened: OpenExport, act: Act, point: ExportPoint, guest: Guest) -> bool:
+def _holds(opened: OpenExport, wanted: OpenExport, guest: Guest) -> bool:
     """Whether what is open is what is asked for, and its servers live."""
-    if (opened.epoch, opened.point) != (act.epoch, point) or not opened.artifacts:
+    same = ("epoch", "point", "marks")
+    if any(getattr(opened, name) != getattr(wanted, name) for name in same) or not opened.artifacts:
         return False
     if opened.live:
         return guest.daemon is not None
@@ -74,19 +80,28 @@ async def _opened(cloud: Installation, opened: OpenExport, guest: Guest) -> Open
     if live:
         live_path = path.with_name("live")
         states = await asyncio.to_thread(_copied, cloud, guest, states)
-        await fleece.begin_fleecing(cloud, guest, [cloud.volume(d.id) for d in guest.vm.disks], live_path)
+        every = [cloud.volume(disk.id) for disk in guest.vm.disks]
+        bitmaps = await fleece.begin_fleecing(cloud, guest, opened, every, live_path)
+        await tracking.forget_others(cloud, opened, disks)
         server = await serving.open_volumes(cloud, opened.id, states, writable=False)
-        artifacts = [*_disk_artifacts(disks, live_path), *_state_artifacts(states, path)]
+        artifacts = [*_disk_artifacts(disks, live_path, bitmaps), *_state_artifacts(states, path)]
     else:
-        server = await serving.open_volumes(cloud, opened.id, [*disks, *states], writable=False)
-        artifacts = [*_disk_artifacts(disks, path), *_state_artifacts(states, path)]
+        bitmaps = (await tracking.stopped(cloud, opened, disks)).bitmaps
+        await tracking.forget_others(cloud, opened, disks)
+        server = await serving.open_volumes(
+            cloud, opened.id, [*disks, *states], writable=False, bitmaps=bitmaps
+        )
+        artifacts = [*_disk_artifacts(disks, path, bitmaps), *_state_artifacts(states, path)]
     opened = dataclasses.replace(opened, daemon=server, artifacts=tuple(artifacts))
     cloud.state.put(opened.id, opened)
     return opened
 
 
-def _disk_artifacts(disks: list[Volume], path: Path) -> list[Artifact]:
-    return [serving.artifact(disk, path, name=f"disk-{number}") for number, disk in enumerate(disks)]
+def _disk_artifacts(disks: list[Volume], path: Path, bitmaps: Mapping[str, str]) -> list[Artifact]:
+    return [
+        serving.artifact(disk, path, name=f"disk-{number}", bitmap=bitmaps.get(disk.id, ""))
+        for number, disk in enumerate(disks)
+    ]
 
 
 def _state_artifacts(states: list[Volume], path: Path) -> list[Artifact]:
@@ -118,6 +133,19 @@ async def end_export(cloud: Installation, act: Act, vm_id: str) -> None:
         opened = cloud.state.find(f"{act.run} {vm_id}", OpenExport)
         if opened is not None:
             await drop_export(cloud, opened)
+
+
+async def end_tracking(cloud: Installation, act: Act, vm_id: str) -> None:
+    """Forget all marks of the run. What it reads of a VM that is off is closed for that."""
+    cloud.state.admit(act)
+    async with cloud.working(vm_id, "ending the tracking of"):
+        guest = cloud.state.find(vm_id, Guest)
+        opened = cloud.state.find(f"{act.run} {vm_id}", OpenExport)
+        if guest is not None:
+            guest = await power.settled(cloud, guest)
+            if opened is not None and guest.daemon is None:
+                await drop_export(cloud, opened)
+        await tracking.forget_run(cloud, act.run, vm_id, guest)
 
 
 async def drop_export(cloud: Installation, opened: OpenExport) -> None:

@@ -121,7 +121,9 @@ def application(cloud: Installation, desk: Desk, *, nonce: Callable[[], str]) ->
         ("POST", "/vms/{vm}/fence", handlers.fence),
         ("POST", "/vms/{vm}/unfence", handlers.unfence),
         ("POST", "/vms/{vm}/export", handlers.export),
+        ("POST", "/vms/{vm}/export-changes", handlers.export_changes),
         ("POST", "/vms/{vm}/end-export", handlers.end_export),
+        ("POST", "/vms/{vm}/end-tracking", handlers.end_tracking),
         ("POST", "/vms/{vm}/open-network", handlers.open_network),
         ("POST", "/vms/{vm}/probe", handlers.probe),
         ("GET", "/vms/{vm}/console", handlers.console),
@@ -210,6 +212,13 @@ class _Handlers:
     async def export(self, request: Request) -> object:
         ask = await _body(request, wire.AskExport)
         return await outbound.export(self._cloud, ask.act, self._id(request), ask.point)
+
+    async def export_changes(self, request: Request) -> object:
+        ask = await _body(request, wire.AskChanges)
+        return await outbound.export(self._cloud, ask.act, self._id(request), ask.point, ask.marks)
+
+    async def end_tracking(self, request: Request) -> object:
+        return await outbound.end_tracking(self._cloud, await _act(request), request.path_params["vm"])
 
     async def end_export(self, request: Request) -> object:
         return await outbound.end_export(self._cloud, await _act(request), request.path_params["vm"])

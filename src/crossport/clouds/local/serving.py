@@ -8,8 +8,10 @@ import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import quote
 
 from crossport import errors
 from crossport.clouds.local.installation import Installation
@@ -19,6 +21,8 @@ from crossport.hypervisor.nbd_server import Served
 from crossport.model.artifact import Artifact, DiskRef
 
 __all__ = ["artifact", "close", "control_of", "ensure_runtime", "listening", "open_volumes", "socket_path"]
+
+NO_BITMAPS: Mapping[str, str] = MappingProxyType({})
 
 
 def ensure_runtime(cloud: Installation) -> None:
@@ -39,22 +43,36 @@ def socket_path(cloud: Installation, key: str) -> Path:
     return cloud.runtime / f"x-{hashlib.sha256(key.encode()).hexdigest()[:10]}" / "nbd"
 
 
-def artifact(volume: Volume, path: Path, *, name: str = "") -> Artifact:
-    """Return the reference by which a gateway opens ``volume`` at the socket ``path``."""
-    locator = f"unix:{path}?export={volume.id}"
+def artifact(volume: Volume, path: Path, *, name: str = "", bitmap: str = "") -> Artifact:
+    """Return the reference by which a gateway opens ``volume`` at the socket ``path``.
+
+    ``bitmap`` is the one that tells what changed.
+    """
+    locator = f"unix:{path}?export={volume.id}" + (f"&bitmap={quote(bitmap)}" if bitmap else "")
     ref = DiskRef(kind="nbd", locator=locator, size=volume.size, identity=volume.identity)
     return Artifact(role=volume.role, name=name or volume.name, ref=ref)
 
 
 async def open_volumes(
-    cloud: Installation, key: str, volumes: Sequence[Volume], *, writable: bool
+    cloud: Installation,
+    key: str,
+    volumes: Sequence[Volume],
+    *,
+    writable: bool,
+    bitmaps: Mapping[str, str] = NO_BITMAPS,
 ) -> daemon.Daemon | None:
     """Serve the volumes at the socket of ``key``; return the server, None when there is nothing to serve.
 
-    Empty files are not served: there is nothing in them.
+    ``bitmaps`` are served with the volumes of these ids. Empty files are not: there is nothing in them.
     """
     served = [
-        Served(name=volume.id, path=cloud.path(volume), format=volume.format, writable=writable)
+        Served(
+            name=volume.id,
+            path=cloud.path(volume),
+            format=volume.format,
+            writable=writable,
+            bitmap=bitmaps.get(volume.id, ""),
+        )
         for volume in volumes
         if volume.size
     ]

@@ -14,12 +14,12 @@ from crossport import errors
 from crossport.clouds.local.fabric import Forward
 from crossport.hypervisor.daemon import Daemon
 from crossport.model import codec
-from crossport.model.artifact import Artifact, ExportPoint, Role
+from crossport.model.artifact import Artifact, ExportPoint, Marks, Role
 from crossport.model.record import record
 from crossport.model.run import Act
 from crossport.model.vm import VM
 
-__all__ = ["Guest", "Image", "OpenExport", "OpenImport", "State", "Volume"]
+__all__ = ["Guest", "Image", "OpenExport", "OpenImport", "State", "Tracking", "Volume"]
 
 VERSION = 2
 
@@ -102,6 +102,17 @@ class OpenExport:
     daemon: Daemon | None = None
     live: bool = False
     overlays: int = 0
+    marks: Marks = Marks()
+
+
+@record()
+class Tracking:
+    """Which marks a run has set on a VM's disks, and not forgotten; whether or not they are still there."""
+
+    id: str
+    run: str
+    vm_id: str
+    marks: tuple[str, ...] = ()
 
 
 @record()

@@ -4,7 +4,7 @@ Bodies are JSON of our own models. Version 1; the path says so.
 """
 
 from crossport import errors
-from crossport.model.artifact import ExportPoint
+from crossport.model.artifact import ExportPoint, Marks
 from crossport.model.health import Probe
 from crossport.model.record import record
 from crossport.model.run import Act, Created
@@ -16,6 +16,7 @@ __all__ = [
     "VERSION",
     "AboutCloud",
     "Acted",
+    "AskChanges",
     "AskCreate",
     "AskExport",
     "AskInstantiate",
@@ -79,6 +80,15 @@ class AskExport:
 
     act: Act
     point: ExportPoint
+
+
+@record()
+class AskChanges:
+    """See ChangeTracker.export_changes."""
+
+    act: Act
+    point: ExportPoint
+    marks: Marks
 
 
 @record()

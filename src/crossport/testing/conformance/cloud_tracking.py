@@ -19,7 +19,7 @@ from crossport.testing.conformance.cloud import (
     refused_as_old,
 )
 
-__all__ = ["ChangeTrackerConformance", "TrackingStage"]
+__all__ = ["FIRST", "SECOND", "ChangeTrackerConformance", "TrackingStage", "changed_at"]
 
 FIRST, SECOND = 128 << 10, 640 << 10
 """Two places within the first MiB that lie in different parts of any bitmap."""
@@ -28,8 +28,8 @@ FIRST, SECOND = 128 << 10, 640 << 10
 class TrackingStage(CloudStage, Protocol):
     """A cloud under test whose disks can be written to, and looked at by extents."""
 
-    async def scribble(self, vm: VM, start: int, content: bytes) -> None:
-        """Write to the first disk of a running VM, as its guest would."""
+    async def scribble(self, vm: VM, start: int, filling: int) -> None:
+        """Fill 4 KiB of the first disk of a running VM with a byte, as its guest would."""
         ...
 
     async def extents(self, artifact: Artifact) -> list[Extent]:
@@ -70,12 +70,12 @@ class ChangeTrackerConformance(StagedConformance):
         self, stage: TrackingStage, run: str, running: VM
     ) -> None:
         await self.opened(stage, run, running, Marks(mark="a"))
-        await stage.scribble(running, FIRST, b"written since")
+        await stage.scribble(running, FIRST, 1)
         disk = await self.opened(stage, run, running, Marks(since="a", mark="b"))
         extents = await stage.extents(disk)
         assert changed_at(extents, FIRST)
         assert not changed_at(extents, SECOND)
-        assert (await stage.content(disk))[FIRST:].startswith(b"written since")
+        assert (await stage.content(disk))[FIRST:].startswith(bytes([1]) * 4096)
         await self.ended(stage, run, running)
 
     async def test_what_is_told_is_of_the_moment_of_the_export(
@@ -84,7 +84,7 @@ class ChangeTrackerConformance(StagedConformance):
         await self.opened(stage, run, running, Marks(mark="a"))
         disk = await self.opened(stage, run, running, Marks(since="a", mark="b"))
         before = await stage.content(disk)
-        await stage.scribble(running, FIRST, b"later")
+        await stage.scribble(running, FIRST, 2)
         assert await stage.content(disk) == before
         assert not changed_at(await stage.extents(disk), FIRST)
         again = await self.opened(stage, run, running, Marks(since="b", mark="c"))
@@ -95,23 +95,23 @@ class ChangeTrackerConformance(StagedConformance):
         self, stage: TrackingStage, run: str, running: VM
     ) -> None:
         await self.opened(stage, run, running, Marks(mark="a"))
-        await stage.scribble(running, FIRST, b"the last word")
+        await stage.scribble(running, FIRST, 3)
         await stage.cloud.end_export(act(run, "end"), running.id)
         await stage.cloud.power_off(act(run, "off"), running.id)
         disk = await self.opened(stage, run, running, Marks(since="a"))
         extents = await stage.extents(disk)
         assert changed_at(extents, FIRST)
         assert not changed_at(extents, SECOND)
-        assert (await stage.content(disk))[FIRST:].startswith(b"the last word")
+        assert (await stage.content(disk))[FIRST:].startswith(bytes([3]) * 4096)
         await self.ended(stage, run, running)
 
     async def test_a_mark_outlasts_a_power_cycle(self, stage: TrackingStage, run: str, running: VM) -> None:
         await self.opened(stage, run, running, Marks(mark="a"))
-        await stage.scribble(running, FIRST, b"before")
+        await stage.scribble(running, FIRST, 4)
         await stage.cloud.end_export(act(run, "end"), running.id)
         await stage.cloud.power_off(act(run, "off"), running.id)
         await stage.cloud.start(act(run, "on"), running.id)
-        await stage.scribble(running, SECOND, b"after")
+        await stage.scribble(running, SECOND, 5)
         disk = await self.opened(stage, run, running, Marks(since="a", mark="b"))
         extents = await stage.extents(disk)
         assert changed_at(extents, FIRST)
@@ -121,7 +121,7 @@ class ChangeTrackerConformance(StagedConformance):
     async def test_a_mark_stays_where_it_was_set(self, stage: TrackingStage, run: str, running: VM) -> None:
         for epoch in (2, 3):
             await self.opened(stage, run, running, Marks(mark="a"), epoch=epoch)
-            await stage.scribble(running, FIRST if epoch == 2 else SECOND, b"twice")
+            await stage.scribble(running, FIRST if epoch == 2 else SECOND, 6)
         disk = await self.opened(stage, run, running, Marks(since="a", mark="b"), epoch=4)
         extents = await stage.extents(disk)
         assert changed_at(extents, FIRST)
@@ -132,7 +132,7 @@ class ChangeTrackerConformance(StagedConformance):
         self, stage: TrackingStage, run: str, running: VM
     ) -> None:
         await self.opened(stage, run, running, Marks(mark="a"))
-        await stage.scribble(running, FIRST, b"between a and b")
+        await stage.scribble(running, FIRST, 7)
         await self.opened(stage, run, running, Marks(since="a", mark="b"))
         again = await self.opened(stage, run, running, Marks(since="a", mark="b"), epoch=3)
         assert changed_at(await stage.extents(again), FIRST)
