@@ -1,12 +1,12 @@
 """`crossport migrate`: move one VM, or say what moving it would do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from crossport import errors
-from crossport.cli.parameter import Many, hooks, pairs, probes
+from crossport.cli.parameter import Many, hooks, moment, pairs, probes
 from crossport.cli.report import finding_table, mapping_table, report_tables
 from crossport.cli.session import Here, Session
 from crossport.cli.text import Table, fields
@@ -16,7 +16,7 @@ from crossport.model.finding import Severity
 from crossport.model.health import HealthChecks
 from crossport.model.mapping import MappingRules
 from crossport.model.request import DryRun
-from crossport.model.run import CommitRule, MigrationRequest, Mode, RunState
+from crossport.model.run import CommitRule, Cutover, MigrationRequest, Mode, RunState, Verify, WarmRules
 from crossport.units import seconds_text, size_text
 
 __all__ = ["migrate"]
@@ -83,6 +83,23 @@ class Care:
     ] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """When a warm migration goes over, and how it is checked."""
+
+    max_outage: Annotated[float, Parameter(help="Seconds the VM may be away.")] = 120.0
+    cutover: Annotated[Cutover, Parameter(help="Who says when: the outage that is allowed, or you.")] = (
+        Cutover.AUTO
+    )
+    cutover_at: Annotated[
+        str, Parameter(help="When: HH:MM or YYYY-MM-DDTHH:MM, in your zone or +HH:MM.", show_default=False)
+    ] = ""
+    sync_interval: Annotated[float, Parameter(help="Seconds between two copies while it waits.")] = 300.0
+    verify: Annotated[Verify, Parameter(help="rest reads source and copy once more; stream does not.")] = (
+        Verify.REST
+    )
+
+
 def migrate(
     vm: str,
     /,
@@ -90,6 +107,7 @@ def migrate(
     route: Annotated[Route, Parameter(name="*")],
     rules: Annotated[Rules, Parameter(name="*")] = Rules(),
     care: Annotated[Care, Parameter(name="*")] = Care(),
+    warm: Annotated[Warm, Parameter(name="*")] = Warm(),
     session: Here,
 ) -> int:
     """Move a VM from one cloud to another.
@@ -107,12 +125,14 @@ def migrate(
 
       crossport migrate db --from alpha --to beta --mode suspend --commit manual --detach
 
+      crossport migrate db --from alpha --to beta --mode warm --max-outage 60
+
     Parameters
     ----------
     vm
         The VM's name or id.
     """
-    request = _request(vm, route, rules, care)
+    request = replace(_request(vm, route, rules, care), warm=_warm(warm, session))
     if route.dry_run:
         return _dry_run(session, request)
     run = session.begin(calls.migrate(request, session.machine.new_key()))
@@ -151,6 +171,18 @@ def _request(vm: str, route: Route, rules: Rules, care: Care) -> MigrationReques
         shutdown_s=care.shutdown,
         power_off=care.power_off,
         hooks=hooks(care.hook),
+    )
+
+
+def _warm(warm: Warm, session: Session) -> WarmRules:
+    return WarmRules(
+        max_outage_s=warm.max_outage,
+        cutover=warm.cutover,
+        cutover_at=moment(warm.cutover_at, session.machine.wall(), "--cutover-at")
+        if warm.cutover_at
+        else 0.0,
+        interval_s=warm.sync_interval,
+        verify=warm.verify,
     )
 
 

@@ -1,6 +1,7 @@
 """Kinds of option that several commands take, and how their texts are read."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,7 +10,7 @@ from crossport import errors
 from crossport.model.health import LONGEST_COMMAND, Probe, ProbeKind
 from crossport.model.run import PHASES, Hook
 
-__all__ = ["Many", "hooks", "pairs", "probes"]
+__all__ = ["Many", "hooks", "moment", "pairs", "probes"]
 
 Many = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
@@ -36,6 +37,22 @@ def probes(texts: Iterable[str]) -> tuple[Probe, ...]:
 def hooks(texts: Iterable[str]) -> tuple[Hook, ...]:
     """Return the hooks that texts like ``before:instantiation:snapshot-db`` describe."""
     return tuple(map(_hook, texts))
+
+
+def moment(text: str, now: float, option: str) -> float:
+    """Return the Unix seconds of a date and time, or of the next time of day; without a zone it is ours."""
+    here = datetime.fromtimestamp(now).astimezone()
+    try:
+        if "T" not in text and " " not in text:
+            day = datetime.fromisoformat(f"{here.date().isoformat()}T{text}")
+            at = (day if day.tzinfo else day.astimezone()).timestamp()
+            return at if at > now else at + timedelta(days=1).total_seconds()
+        at_date = datetime.fromisoformat(text)
+        return (at_date if at_date.tzinfo else at_date.astimezone()).timestamp()
+    except ValueError:
+        raise _invalid(
+            option, f"{text!r} is no time.", "Write 22:30, 2026-12-31T22:30 or 2026-12-31T22:30+01:00."
+        ) from None
 
 
 def _probe(text: str) -> Probe:

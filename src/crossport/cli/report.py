@@ -6,7 +6,7 @@ from typing import cast
 from crossport.cli.text import Table, aligned, fields
 from crossport.model.finding import Finding
 from crossport.model.mapping import Mapping
-from crossport.model.run import PHASES, Estimate, MigrationReport, Phase
+from crossport.model.run import PHASES, Estimate, MigrationReport, Phase, Sync
 from crossport.units import seconds_text, size_text
 
 __all__ = ["finding_table", "mapping_table", "report_tables", "report_text"]
@@ -17,6 +17,8 @@ def report_tables(report: MigrationReport) -> list[Table]:
     tables = [_summary(report), phase_times(report.phases, report.total_seconds)]
     if report.moved:
         tables.append(_bytes(report))
+    if report.syncs:
+        tables.append(_syncs(report.syncs))
     if report.estimate:
         tables.append(_estimate(report, report.estimate))
     if report.mapping.choices:
@@ -109,6 +111,21 @@ def _bytes(report: MigrationReport) -> Table:
     rows = [(name, *map(size_text, sizes)) for name, sizes in zip(names, figures, strict=True)]
     headers = ("ARTIFACT", "SIZE", "READ", "SENT", "WRITTEN")
     return Table(headers, tuple(rows), "Bytes", right=frozenset(headers[1:]))
+
+
+def _syncs(syncs: tuple[Sync, ...]) -> Table:
+    rows = tuple(
+        (
+            sync.what,
+            f"+{sync.started - syncs[0].started:.1f} s",
+            seconds_text(sync.seconds),
+            size_text(sync.changed),
+            size_text(sync.sent),
+        )
+        for sync in syncs
+    )
+    headers = ("SYNC", "BEGAN", "TOOK", "CHANGED", "SENT")
+    return Table(headers, rows, "Syncs", right=frozenset(headers[1:]))
 
 
 def _estimate(report: MigrationReport, estimate: Estimate) -> Table:

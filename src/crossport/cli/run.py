@@ -52,7 +52,7 @@ def show(run: RunName, /, *, session: Here) -> None:
     if record.state in (RunState.ATTENTION, RunState.WAITING):
         evidence = session.send(calls.evidence(run))
         session.out.result(evidence, *_evidence(evidence))
-        session.out.say(how_to_go_on(run, record.state))
+        session.out.say(how_to_go_on(run, record.state, record.labels))
     else:
         session.out.result(record, _one(record))
 
@@ -93,6 +93,19 @@ def resume(run: RunName, /, *, session: Here) -> None:
       crossport run resume run-0001
     """
     _tell(session, session.send(calls.resume(run)))
+
+
+@app.command
+def cutover(run: RunName, /, *, session: Here) -> None:
+    """Let a warm migration shut its source down, whatever outage it takes, and go over.
+
+    What changed is copied once more first.
+
+    For example:
+
+      crossport run cutover run-0001
+    """
+    _tell(session, session.send(calls.cut_over(run)))
 
 
 @app.command

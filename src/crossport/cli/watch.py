@@ -4,8 +4,9 @@ The first Ctrl-C asks whether to detach or to cancel; the run belongs to the sit
 until it is told to stop. Where nobody can be asked, Ctrl-C detaches.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from crossport import errors
@@ -13,11 +14,12 @@ from crossport.cli.output import rich_table
 from crossport.cli.session import Session
 from crossport.cli.story import Story, copy_text, phase_table
 from crossport.client import calls
-from crossport.model.run import Event, EventKind, RunState
+from crossport.model.run import Event, EventKind, Mode, RunState
 from crossport.units import seconds_text
 
 __all__ = ["exit_status", "how_to_go_on", "watch"]
 
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 DETACHED = 130
 DECISION_S = 2.0
 """How long the site may take to notice a decision."""
@@ -56,13 +58,19 @@ def watch(session: Session, run: str, *, stream: bool = False) -> int:
             if _detached(session, run):
                 return 0 if session.out.live else DETACHED
     if story.state in (RunState.WAITING, RunState.ATTENTION):
-        session.out.say(how_to_go_on(run, story.state))
+        session.out.say(how_to_go_on(run, story.state, session.send(calls.run(run)).labels))
     return exit_status(story.state)
 
 
-def how_to_go_on(run: str, state: RunState) -> str:
+def how_to_go_on(run: str, state: RunState, labels: Mapping[str, str] = NO_LABELS) -> str:
     """Return what a person can do with a run in ``state``."""
     match state:
+        case RunState.WAITING if labels.get("mode") == Mode.WARM:
+            return (
+                f"Run {run} waits: to order its cutover, `crossport run cutover {run}`; if it asks whether to"
+                f" commit, `crossport run commit {run}` or `crossport run rollback {run}`; to give up before,"
+                f" `crossport run cancel {run}`."
+            )
         case RunState.WAITING:
             return (
                 f"Run {run} waits for your decision: `crossport run commit {run}`"

@@ -33,6 +33,7 @@ __all__ = [
     "constructs",
     "create_token",
     "create_vm",
+    "cut_over",
     "decide",
     "dry_run",
     "evidence",
@@ -190,6 +191,11 @@ def resume(run: str) -> Call[RunRecord]:
 def decide(run: str, *, commit: bool) -> Call[RunRecord]:
     """Commit or roll back a run that waits for it."""
     return _on_run("POST", run, "commit" if commit else "rollback", RunRecord)
+
+
+def cut_over(run: str) -> Call[RunRecord]:
+    """Let a warm migration shut its source down."""
+    return _on_run("POST", run, "cutover", RunRecord)
 
 
 def resolve(run: str, outcome: ResolveAs) -> Call[RunRecord]:

@@ -15,7 +15,8 @@ from crossport.engine.settings import Limits
 from crossport.migration.end import Ends
 from crossport.migration.estimate import HistoryEstimator
 from crossport.migration.finding import standing
-from crossport.migration.judge import assess, dry_run
+from crossport.migration.following import CUTOVER
+from crossport.migration.judge import assess, dry_run, in_order
 from crossport.migration.link import Links
 from crossport.migration.local_site import LocalSite, SiteParts, able
 from crossport.migration.new_vm import described
@@ -25,7 +26,7 @@ from crossport.migration.plans import MIGRATE, Plans, labels
 from crossport.migration.registry import CloudRegistry
 from crossport.migration.resolve import Resolution, advice, resolved, said
 from crossport.migration.warm import migration_of
-from crossport.migration.warm_finding import check_rules
+from crossport.migration.warm_finding import check_order
 from crossport.model.artifact import Place, Way
 from crossport.model.construct import Constructs
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
@@ -232,7 +233,7 @@ class SiteControl:
 
     async def dry_run(self, tenant: str, request: MigrationRequest) -> DryRun:
         """Say what the migration would do."""
-        return await dry_run(_in_order(replace(request, tenant=tenant)), self._parts(tenant))
+        return await dry_run(in_order(replace(request, tenant=tenant)), self._parts(tenant))
 
     async def migrate(self, tenant: str, request: MigrationRequest, key: str) -> RunRecord:
         """Check, then start the run."""
@@ -350,6 +351,13 @@ class SiteControl:
             raise errors.Conflict(
                 "run.not-waiting", f"Run {run} does not wait for a decision.", **of_run(run)
             ) from error
+        return await self.run(tenant, run)
+
+    async def cut_over(self, tenant: str, run: str) -> RunRecord:
+        """Let a warm migration shut its source down."""
+        found = await self.run(tenant, run)
+        check_order(found, await self._request(run) if found.kind == MIGRATE else None)
+        await self._engine.decide(run, CUTOVER, CUTOVER, early=True)
         return await self.run(tenant, run)
 
     async def evidence(self, tenant: str, run: str) -> Evidence:
@@ -479,18 +487,6 @@ class SiteControl:
         """The id that follows from an idempotency key, or a fresh one."""
         text = f"{tenant}\0{key}" if key else self._means.token()
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _in_order(request: MigrationRequest) -> MigrationRequest:
-    if request.source == request.target:
-        raise errors.Invalid(
-            "migrate.same-cloud",
-            f"Source and target are both {request.source}.",
-            field="target",
-            remedy="Choose two clouds.",
-        )
-    check_rules(request.warm)
-    return request
 
 
 def _act(run: str, step: str) -> Act:

@@ -8,7 +8,7 @@ from crossport.migration.finding import export_point, source_findings, standing,
 from crossport.migration.mapping import propose
 from crossport.migration.parts import Parts
 from crossport.migration.step import Proposed
-from crossport.migration.warm_finding import warm_findings
+from crossport.migration.warm_finding import check_rules, warm_findings
 from crossport.model.artifact import ExportPoint
 from crossport.model.finding import Finding, Severity
 from crossport.model.request import Assessment, DryRun, Verdict, VmAssessment
@@ -16,7 +16,7 @@ from crossport.model.run import MigrationRequest
 from crossport.model.vm import VM, PowerState
 from crossport.spi.site import Description
 
-__all__ = ["assess", "dry_run", "judged", "verdict"]
+__all__ = ["assess", "dry_run", "in_order", "judged", "verdict"]
 
 BASELINE_S = 10.0
 """How long the source's guest may take to show that it is well before anything is touched."""
@@ -104,6 +104,19 @@ def verdict(findings: tuple[Finding, ...], accept: tuple[str, ...] = ()) -> Verd
         finding.severity is Severity.BLOCKER and finding.code.endswith(".ability.none") for finding in stop
     )
     return Verdict.REFUSE if hopeless else Verdict.FIX
+
+
+def in_order(request: MigrationRequest) -> MigrationRequest:
+    """Return the request; raise Invalid, with the field, when it contradicts itself."""
+    if request.source == request.target:
+        raise errors.Invalid(
+            "migrate.same-cloud",
+            f"Source and target are both {request.source}.",
+            field="target",
+            remedy="Choose two clouds.",
+        )
+    check_rules(request.warm)
+    return request
 
 
 async def dry_run(request: MigrationRequest, parts: Parts) -> DryRun:

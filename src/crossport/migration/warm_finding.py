@@ -3,12 +3,12 @@
 from crossport import errors
 from crossport.model.artifact import ExportPoint
 from crossport.model.finding import Finding, Severity
-from crossport.model.run import Cutover, Estimate, MigrationRequest, Mode, Verify, WarmRules
+from crossport.model.run import Cutover, Estimate, MigrationRequest, Mode, RunRecord, Verify, WarmRules
 from crossport.model.vm import VM, PowerState
 from crossport.spi.site import Description
 from crossport.units import seconds_text
 
-__all__ = ["check_rules", "warm_findings"]
+__all__ = ["check_order", "check_rules", "warm_findings"]
 
 
 def check_rules(rules: WarmRules) -> None:
@@ -21,6 +21,20 @@ def check_rules(rules: WarmRules) -> None:
                 field=f"warm.{field}",
                 remedy="Give seconds, or leave it out.",
             )
+
+
+def check_order(run: RunRecord, request: MigrationRequest | None) -> None:
+    """Raise Conflict when nobody can order the cutover of ``run``; ``request`` is that of a migration."""
+    if request is None or request.mode is not Mode.WARM or request.test:
+        raise errors.Conflict(
+            "run.not-warm",
+            f"Run {run.id} follows no running VM: there is no cutover to order.",
+            remedy="Only a migration with --mode warm has one.",
+        )
+    if run.state.final:
+        raise errors.Conflict(
+            "run.ended", f"Run {run.id} has ended: {run.state}.", remedy="Look at its report."
+        )
 
 
 def warm_findings(

@@ -118,6 +118,13 @@ class Control(Protocol):
         """Commit or roll back a run that waits for it. Conflict (``run.not-waiting``) otherwise."""
         ...
 
+    async def cut_over(self, tenant: str, run: str) -> RunRecord:
+        """Let a warm migration shut its source down as soon as its next copy has ended.
+
+        Conflict ``run.not-warm`` for another one, ``run.ended`` when it is final. May be called twice.
+        """
+        ...
+
     async def evidence(self, tenant: str, run: str) -> Evidence:
         """Return all that is known about a run in doubt."""
         ...

@@ -42,6 +42,7 @@ from crossport.units import GIB, MIB
 __all__ = ["MemoryControl", "sample_vm"]
 
 T = TypeVar("T")
+LABELS = ("source", "target", "mode")
 
 
 def sample_vm(name: str, *, id: str = "", **tags: str) -> VM:  # noqa: A002 - the model's own word
@@ -279,15 +280,10 @@ class MemoryControl:
         return mine.record
 
     async def decide(self, tenant: str, run: str, *, commit: bool) -> RunRecord:
-        mine = self._run(tenant, run)
-        if mine.record.state is not RunState.WAITING:
-            raise errors.Conflict(
-                "run.not-waiting",
-                f"Run {run} is {mine.record.state}.",
-                remedy="Only a waiting run is decided.",
-            )
-        await mine.ask(decision=commit)
-        return mine.record
+        return await self._run(tenant, run).decide(commit=commit)
+
+    async def cut_over(self, tenant: str, run: str) -> RunRecord:
+        return await self._run(tenant, run).cut_over()
 
     async def evidence(self, tenant: str, run: str) -> Evidence:
         mine = self._run(tenant, run)
@@ -481,7 +477,7 @@ class MemoryControl:
             started=now,
             epoch=1,
             node="memory",
-            labels={"source": request.source, "target": request.target} if request else {},
+            labels={name: str(getattr(request, name)) for name in LABELS if request},
         )
         run = self._of(tenant).runs[record.id] = MemoryRun(record, request, self._clock, self._pace_s)
         return run

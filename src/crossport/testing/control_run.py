@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from crossport import errors
 from crossport.model.artifact import Counters, Moved, Progress
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health, ProbeResult
@@ -11,11 +12,13 @@ from crossport.model.mapping import Choice, Construct, Mapping
 from crossport.model.run import (
     PHASES,
     CommitRule,
+    Cutover,
     Estimate,
     Event,
     EventKind,
     MigrationReport,
     MigrationRequest,
+    Mode,
     Phase,
     RunRecord,
     RunState,
@@ -45,6 +48,7 @@ class MemoryRun:
         self._changed = asyncio.Condition()
         self._cancelled = False
         self._decision: bool | None = None
+        self._ordered = False
 
     async def play(self, end: RunState) -> RunState:
         """Tell the eight phases and end as ``end``, unless somebody cancels or rolls back."""
@@ -53,6 +57,8 @@ class MemoryRun:
             if self._cancelled:
                 break
             await self._phase(name)
+            if name == "image_upload":
+                await self._cutover_ordered()
         commit = await self._decided()
         if self._cancelled:
             await self.turn(RunState.CANCELLED, "cancelled; the source is as it was")
@@ -75,6 +81,24 @@ class MemoryRun:
             self._cancelled = self._cancelled or cancel
             self._decision = decision if decision is not None else self._decision
             self._changed.notify_all()
+
+    async def decide(self, *, commit: bool) -> RunRecord:
+        """Commit or roll back; Conflict when nobody is asked."""
+        if self.record.state is not RunState.WAITING:
+            text, remedy = f"Run {self.record.id} is {self.record.state}.", "Only a waiting run is decided."
+            raise errors.Conflict("run.not-waiting", text, remedy=remedy)
+        await self.ask(decision=commit)
+        return self.record
+
+    async def cut_over(self) -> RunRecord:
+        """Go over, if this is a warm migration; Conflict otherwise."""
+        if self.request is None or self.request.mode is not Mode.WARM or self.request.test:
+            text = f"Run {self.record.id} follows no running VM."
+            raise errors.Conflict("run.not-warm", text, remedy="Only --mode warm has a cutover.")
+        async with self._changed:
+            self._ordered = True
+            self._changed.notify_all()
+        return self.record
 
     async def told(self, *, after: int, follow: bool) -> AsyncIterator[Event]:
         """Yield the events behind number ``after``; with ``follow`` until the run is final."""
@@ -151,6 +175,17 @@ class MemoryRun:
         phase = replace(phase, seconds=self._clock.monotonic() - begun)
         self._phases.append(phase)
         await self._tell(Event(kind=EventKind.PHASE_FINISHED, phase=phase))
+
+    async def _cutover_ordered(self) -> None:
+        """Wait for a person to order the cutover, when the request wants it."""
+        if self.request is None or self.request.mode is not Mode.WARM or self._ordered:
+            return
+        if self.request.warm.cutover is Cutover.MANUAL and not self.request.test:
+            await self.turn(RunState.WAITING, "follows the guest until somebody orders the cutover")
+            async with self._changed:
+                while not self._ordered and not self._cancelled:
+                    await self._changed.wait()
+            await self.turn(RunState.RUNNING, "")
 
     async def _decided(self) -> bool:
         """Return whether to commit, asking when the request wants it."""

@@ -20,6 +20,7 @@ from crossport import errors
 from crossport.hypervisor import confine, nbd_wire
 from crossport.hypervisor.file_access import lent
 from crossport.model.artifact import DiskRef, Place
+from crossport.model.locator import file_of
 from crossport.transfer import credential
 from crossport.transfer.host import Way, Worker
 from crossport.transfer.job import MAX_LINE
@@ -135,7 +136,9 @@ async def piped(way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[LocalPip
     line = [*_entered(place, as_root=as_root), *confine.command(argv, confinement, as_root=as_root)]
     with contextlib.ExitStack() as loans:
         if as_root and ref.kind == "file":
-            loans.enter_context(lent([Path(ref.locator)], uid=confinement.uid, writable=way == "receive"))
+            loans.enter_context(
+                lent([Path(file_of(ref.locator)[0])], uid=confinement.uid, writable=way == "receive")
+            )
         try:
             process = await asyncio.create_subprocess_exec(
                 *line,
@@ -186,7 +189,7 @@ def _path(ref: DiskRef) -> Path | None:
     """Return the file or socket that is bound into the worker's view, None when there is none."""
     text = nbd_wire.address_of(ref.locator).path if ref.kind == "nbd" else ""
     if ref.kind == "file":
-        text = ref.locator
+        text = file_of(ref.locator)[0]
     path = Path(text)
     if text and (not path.is_absolute() or ".." in path.parts or len(path.parts) < 2):
         raise errors.Invalid("transfer.disk.kind", f"{text} is not an absolute path.", field="ref.locator")

@@ -1,4 +1,7 @@
-"""A plain file or block device of this machine as a disk: ``DiskRef(kind="file", locator="/path")``."""
+"""A plain file or block device of this machine as a disk: ``DiskRef(kind="file", locator="/path")``.
+
+What a locator says of changes (see `crossport.model.locator`) is told with the extents.
+"""
 
 import errno
 import os
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from crossport import errors
 from crossport.model.artifact import DiskRef, Extent
+from crossport.model.locator import changes_laid_over, file_of
 
 __all__ = ["FileDisk"]
 
@@ -24,11 +28,12 @@ class FileDisk:
     def __init__(self, ref: DiskRef, *, writable: bool) -> None:
         """Open it; raise Unavailable when it cannot be opened, Invalid when it is no disk."""
         flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        path, self._changed = file_of(ref.locator)
         try:
-            self._descriptor = os.open(ref.locator, flags)
+            self._descriptor = os.open(path, flags)
         except OSError as error:
             raise errors.Unavailable(
-                "transfer.disk.closed", f"{ref.locator} cannot be opened ({error.strerror})."
+                "transfer.disk.closed", f"{path} cannot be opened ({error.strerror})."
             ) from error
         self._closed = False
         self._seeking = threading.Lock()
@@ -40,7 +45,11 @@ class FileDisk:
             raise
 
     def extents(self, start: int, size: int) -> Iterator[Extent]:
-        """Cover the range: the file system's holes are zero (lseek(2), SEEK_DATA)."""
+        """Cover the range: the file system's holes are zero, the locator tells what changed."""
+        return changes_laid_over(self._allocated(start, size), self._changed)
+
+    def _allocated(self, start: int, size: int) -> Iterator[Extent]:
+        """Return data and holes (lseek(2), SEEK_DATA)."""
         self._check(start, size)
         end = start + size
         while start < end:

@@ -1,4 +1,4 @@
-"""What QEMU's dirty bitmaps cannot tell is told as changed: after a crash of QEMU, and for raw disks that are off."""
+"""What dirty bitmaps cannot tell is told as changed: after a crash of QEMU, and of raw disks that are off."""
 
 import asyncio
 import dataclasses

@@ -105,6 +105,24 @@ def test_a_waiting_run_is_committed_by_a_person(desk: Desk, served: Served):
     assert "kept" in desk.type("run", "ledger", run)
 
 
+def test_a_warm_migration_waits_for_the_order_of_a_person(desk: Desk, served: Served):
+    told = move(desk, served, "m7", "--mode", "warm", "--cutover", "manual")
+    run = next(word for word in told.split() if word.startswith("run-")).rstrip(":")
+    assert f"crossport run cutover {run}" in told
+    assert f"crossport run cutover {run}" in desk.type("run", "show", run)
+    desk.type("run", "cutover", run)
+    assert desk.code == 0
+    desk.type("run", "watch", run)
+    assert desk.json("run", "show", run)["state"] == "done"
+
+
+def test_only_a_warm_migration_has_a_cutover(desk: Desk, served: Served):
+    run = move(desk, served, "m8").split()[1].rstrip(":")
+    desk.type("run", "cutover", run)
+    assert desk.code == 2
+    assert "run.not-warm" in desk.stderr.getvalue()
+
+
 def test_a_test_migration_is_listed_and_finished(desk: Desk, served: Served):
     told = move(desk, served, "m4", "--test")
     run = told.rpartition("crossport test finish ")[2].split("`")[0]

@@ -82,6 +82,7 @@ class Runs:
         return (
             Route("POST", one + "/cancel", "run.cancel", operate, self.cancel, run, 202, raises=fails),
             Route("POST", one + "/resume", "run.resume", operate, self.resume, run, 202, raises=fails),
+            Route("POST", one + "/cutover", "run.cut-over", operate, self.cut_over, run, 202, raises=fails),
             Route("POST", one + "/commit", "run.commit", operate, self.commit, run, 202, raises=fails),
             Route(
                 "POST", one + "/rollback", "run.roll-back", operate, self.roll_back, run, 202, raises=fails
@@ -182,6 +183,10 @@ class Runs:
     async def resume(self, who: Who, run: RunId) -> RunRecord:
         """Try a run that needs attention again, from the step that failed."""
         return await self._control.resume(who.tenant, run)
+
+    async def cut_over(self, who: Who, run: RunId) -> RunRecord:
+        """Let a warm migration shut its source down, as soon as its next copy has ended."""
+        return await self._control.cut_over(who.tenant, run)
 
     async def commit(self, who: Who, run: RunId) -> RunRecord:
         """Commit a run that waits for it: the point of no return."""
