@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ from crossport.api import openapi, problem
 from crossport.api.access import admit
 from crossport.api.guard import Figures, Guard, Limits, RateLimit
 from crossport.api.resource.cloud import Clouds
+from crossport.api.resource.gateway import GatewayRoutes
 from crossport.api.resource.migration import Migrations
 from crossport.api.resource.plan import Plans
 from crossport.api.resource.run import Runs
@@ -25,10 +27,20 @@ from crossport.api.route import Route
 from crossport.api.token import Tokens
 from crossport.spi.clock import Clock
 from crossport.spi.control import Control
+from crossport.spi.gateway import Gateways
 
-__all__ = ["Application"]
+__all__ = ["Application", "Services"]
 
 LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the API makes reachable."""
+
+    control: Control
+    gateways: Gateways
+    tokens: Tokens
 
 
 class Application:
@@ -36,8 +48,7 @@ class Application:
 
     def __init__(
         self,
-        control: Control,
-        tokens: Tokens,
+        services: Services,
         *,
         clock: Clock,
         new_id: Callable[[], str],
@@ -54,11 +65,11 @@ class Application:
             separate_input_output_schemas=False,
             redirect_slashes=False,
         )
-        self.routes = _table(control, tokens, registry, self.description)
+        self.routes = _table(services, registry, self.description)
         self._description: dict[str, Any] | None = None
         limit = RateLimit(limits, clock)
         for route in self.routes:
-            _serve(self.asgi, route, admit(route, tokens, limit))
+            _serve(self.asgi, route, admit(route, services.tokens, limit))
         problem.install(self.asgi, self.methods)
         self.asgi.add_middleware(Guard, limits=limits, clock=clock, figures=self._figures, new_id=new_id)
 
@@ -84,8 +95,9 @@ class Application:
 
 
 def _table(
-    control: Control, tokens: Tokens, registry: CollectorRegistry, description: Callable[[], dict[str, Any]]
+    services: Services, registry: CollectorRegistry, description: Callable[[], dict[str, Any]]
 ) -> tuple[Route, ...]:
+    control = services.control
     return (
         *SiteRoutes(registry, description).routes(),
         *Clouds(control).routes(),
@@ -93,7 +105,8 @@ def _table(
         *Migrations(control).routes(),
         *Runs(control).routes(),
         *Plans(control).routes(),
-        *TokenRoutes(tokens).routes(),
+        *GatewayRoutes(services.gateways).routes(),
+        *TokenRoutes(services.tokens).routes(),
     )
 
 

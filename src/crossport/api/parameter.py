@@ -12,6 +12,7 @@ from crossport.model.name import NAME
 __all__ = [
     "After",
     "CloudName",
+    "GatewayId",
     "Key",
     "Limit",
     "Page",
@@ -56,6 +57,7 @@ VmName = Annotated[
     str, Path(pattern=r"^[^/.][^/]*$", max_length=255, description="The VM's id, or its unambiguous name.")
 ]
 RunId = Annotated[str, Path(pattern=ID, max_length=128, description="The run's id.")]
+GatewayId = Annotated[str, Path(pattern=NAME, max_length=63, description="The gateway's id.")]
 TokenId = Annotated[str, Path(pattern=r"^[0-9a-f]+$", max_length=64, description="The token's id.")]
 After = Annotated[
     str, Query(max_length=255, description="Begin behind this place: the ``next`` of the page before.")

@@ -13,9 +13,11 @@ from crossport.model.run import RunState
 from crossport.spi.clock import Clock
 from crossport.spi.control import Control
 from crossport.spi.document import Documents
+from crossport.spi.gateway import Gateways
 from crossport.spi.secret import Secret
 from crossport.testing.control import MemoryControl
 from crossport.testing.document import MemoryDocuments
+from crossport.testing.gateway import MemoryGateways
 
 __all__ = ["Parts", "composed"]
 
@@ -24,11 +26,16 @@ UNDER_WAY = (RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """A running site below its API. ``active`` says whether a run is under way that must not be ended."""
+    """A running site below its API. ``active`` says whether a run is under way that must not be ended.
+
+    ``site`` is None for one that forgets everything.
+    """
 
     control: Control
     documents: Documents
     active: Callable[[], Awaitable[bool]]
+    gateways: Gateways
+    site: OpenSite | None = None
     entropy: Callable[[int], bytes] = secrets.token_bytes
 
 
@@ -40,7 +47,13 @@ async def composed(settings: Settings, clock: Clock) -> AsyncGenerator[Parts]:
             yield parts
         return
     async with open_site(site_settings(settings), clock) as site:
-        yield Parts(control=site.control, documents=site.engine.documents, active=lambda: _under_way(site))
+        yield Parts(
+            control=site.control,
+            documents=site.engine.documents,
+            active=lambda: _under_way(site),
+            gateways=site.hub,
+            site=site,
+        )
 
 
 def site_settings(settings: Settings) -> SiteSettings:
@@ -74,6 +87,11 @@ async def in_memory(clock: Clock) -> AsyncGenerator[Parts]:
     """Run a site that forgets everything: for tests of clients."""
     control = MemoryControl(clock, pace_s=0.2)
     try:
-        yield Parts(control=control, documents=MemoryDocuments(), active=control.active)
+        yield Parts(
+            control=control,
+            documents=MemoryDocuments(),
+            active=control.active,
+            gateways=MemoryGateways(clock),
+        )
     finally:
         await control.close()

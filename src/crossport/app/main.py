@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from crossport.cli.main import run
-from crossport.cli.surroundings import Place, ServeOptions
+from crossport.cli.surroundings import GatewayOptions, Place, ServeOptions
 
 if TYPE_CHECKING:
     from crossport.client.embedded import Starter
@@ -54,6 +54,12 @@ class Machine:
         from crossport.app.serving import serve_with  # noqa: PLC0415
 
         serve_with(self.environment, options)
+
+    def run_gateway(self, options: GatewayOptions) -> None:
+        """Run a gateway until told to stop."""
+        from crossport.app.gateway import run_gateway  # noqa: PLC0415
+
+        run_gateway(self.environment, options)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App
 
-from crossport.api import Application, Tokens
+from crossport.api import Application, Services, Tokens
 from crossport.app import settings as of_settings
 from crossport.app.clock import SystemClock
 from crossport.app.settings import PREFIX, HookSetting, Settings
@@ -26,6 +26,7 @@ from crossport.cli.plan_file import schema
 from crossport.cli.table import overview
 from crossport.testing.control import MemoryControl
 from crossport.testing.document import MemoryDocuments
+from crossport.testing.gateway import MemoryGateways
 
 __all__ = ["cli", "main", "openapi", "plan", "settings"]
 
@@ -36,7 +37,8 @@ def openapi() -> str:
     """Return the API's description."""
     clock = SystemClock()
     tokens = Tokens(MemoryDocuments(), clock, bytes)
-    description = Application(MemoryControl(clock), tokens, clock=clock, new_id=str).description()
+    services = Services(MemoryControl(clock), MemoryGateways(clock), tokens)
+    description = Application(services, clock=clock, new_id=str).description()
     return json.dumps(description, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -19,10 +19,11 @@ import structlog
 import uvicorn
 
 from crossport import errors
-from crossport.api import Application, Limits, Tokens
+from crossport.api import Application, Limits, Services, Tokens
 from crossport.app.certificate import Certificate, served_names
 from crossport.app.compose import Parts, composed
 from crossport.app.first_token import ensure_first_token
+from crossport.app.gateway import gateways_served
 from crossport.app.settings import Settings
 from crossport.client.state_dir import StateDir
 from crossport.spi.clock import Clock
@@ -43,13 +44,16 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool) -> None:
     state = StateDir(settings.home)
     state.prepare()
     patience_s = OWNER_PATIENCE_S if embedded else 0.0
-    async with _owned(state, clock, patience_s), composed(settings, clock) as parts:
+    async with (
+        _owned(state, clock, patience_s),
+        composed(settings, clock) as parts,
+        gateways_served(parts.site, settings, state, clock, embedded=embedded),
+    ):
         tokens = Tokens(parts.documents, clock, parts.entropy)
         await ensure_first_token(tokens, state.token_file)
         limits = Limits(body_size=settings.body_size, rate=settings.rate, burst=settings.burst)
-        application = Application(
-            parts.control, tokens, clock=clock, new_id=lambda: secrets.token_hex(8), limits=limits
-        )
+        services = Services(parts.control, parts.gateways, tokens)
+        application = Application(services, clock=clock, new_id=lambda: secrets.token_hex(8), limits=limits)
         node = _Node(settings, state, application, parts, clock)
         await node.run(idle_s=settings.idle_s if embedded else None)
 

@@ -48,6 +48,7 @@ class Settings:
 
     ``database_url`` is empty for SQLite; it may come from the file that ``database_url_file`` names.
     ``site_name`` and ``hosts`` go into certificates. ``idle_s`` is when an embedded server ends.
+    ``gateway_listen`` (``HOST:PORT``) is where gateways of other machines dial; one nearby needs none.
     ``hooks`` are what migrations may name. ``store`` is ``durable``, or ``memory`` for a site that forgets
     everything (tests of clients).
     """
@@ -58,6 +59,7 @@ class Settings:
     ca: str = ""
     token_file: str = ""
     listen: str = ""
+    gateway_listen: str = ""
     hosts: tuple[str, ...] = ()
     database_url: str = field(default="", repr=False)
     node: str = ""

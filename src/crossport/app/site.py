@@ -13,6 +13,8 @@ import httpx
 from crossport import errors
 from crossport.app.sealed import SealedDocuments
 from crossport.engine import Engine, EngineSettings
+from crossport.gateway.hub import Hub
+from crossport.gateway.office import Means, Office
 from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.hook import Command, OperatorHooks, Webhook
@@ -50,6 +52,7 @@ class OpenSite:
     control: SiteControl
     engine: Engine
     identity: SiteIdentity
+    hub: Hub
 
 
 def drivers() -> dict[str, Connect]:
@@ -96,22 +99,23 @@ async def open_site(
     store = SealedDocuments(engine) if settings.database_url else SealedFiles(folder / "secrets")
     sealed = SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
-    host = LocalHost()
+    office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
+    hub = Hub(office, clock, LocalHost(), boot=secrets.token_hex(8))
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
             engine=engine,
             registry=registry,
-            mover=mover or SimpleMover(host, clock),
+            mover=mover or SimpleMover(hub, clock),
             hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
             clock=clock,
             token=lambda: secrets.token_hex(16),
-            probe=probe if mover else probe or WorkerRateProbe(host, clock),
+            probe=probe if mover else probe or WorkerRateProbe(hub, clock),
         )
     )
     async with engine:
         try:
-            yield OpenSite(control, engine, identity)
+            yield OpenSite(control, engine, identity, hub)
         finally:
             await registry.close()
 

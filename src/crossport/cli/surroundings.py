@@ -1,7 +1,7 @@
 """What the command line gets from the machine it runs on; ``app`` implements it, tests bring their own."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     # Only for types: importing it costs more than `crossport --help` may.
     from crossport.client.embedded import Starter
 
-__all__ = ["Place", "ServeOptions", "Surroundings"]
+__all__ = ["GatewayOptions", "Place", "ServeOptions", "Surroundings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,20 @@ class ServeOptions:
     hosts: tuple[str, ...] = ()
     database_url_file: str = ""
     idle_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """Which gateway to run: that of the text ``join``, else ``gateway``, else the only one of ``home``.
+
+    ``authority`` is the expected fingerprint in ``join``; workers enter the network namespace ``namespace``.
+    """
+
+    home: Path
+    join: str = field(default="", repr=False)
+    authority: str = ""
+    gateway: str = ""
+    namespace: str = ""
 
 
 class Surroundings(Protocol):
@@ -71,6 +85,10 @@ class Surroundings(Protocol):
 
     def serve(self, options: ServeOptions) -> None:
         """Serve until told to stop. Raise Conflict when the state directory has an owner."""
+        ...
+
+    def run_gateway(self, options: GatewayOptions) -> None:
+        """Run a gateway until told to stop. Raise Refused when its site does not take it (any more)."""
         ...
 
     def sleep(self, seconds: float) -> None:

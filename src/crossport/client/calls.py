@@ -6,6 +6,7 @@ from crossport.client.call import Call, Page, path
 from crossport.model.access import Greeting, NewToken, ShownToken, TokenRequest
 from crossport.model.construct import Constructs
 from crossport.model.exchange import AssessmentRequest, Console, ResolveRequest, Retirement, StopRequest
+from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.request import (
     Assessment,
@@ -35,9 +36,13 @@ __all__ = [
     "create_vm",
     "cut_over",
     "decide",
+    "drain_gateway",
     "dry_run",
+    "enroll_gateway",
     "evidence",
     "finish_test",
+    "gateway",
+    "gateways",
     "ledger",
     "migrate",
     "plan",
@@ -46,6 +51,7 @@ __all__ = [
     "put_plan",
     "remove_cloud",
     "remove_plan",
+    "remove_gateway",
     "report",
     "resolve",
     "resume",
@@ -271,6 +277,31 @@ def create_token(request: TokenRequest) -> Call[NewToken]:
 def revoke_token(token: str) -> Call[None]:
     """Make a token worthless."""
     return Call("DELETE", path("tokens", token), None)
+
+
+def enroll_gateway(request: EnrollRequest) -> Call[Enrolment]:
+    """Let one new gateway join."""
+    return Call("POST", path("gateways"), Enrolment, request)
+
+
+def gateways(after: str = "") -> Call[Page[Gateway]]:
+    """List gateways."""
+    return Call("GET", path("gateways"), Page[Gateway], query=_page(after))
+
+
+def gateway(gateway: str) -> Call[Gateway]:
+    """Show one gateway."""
+    return Call("GET", path("gateways", gateway), Gateway)
+
+
+def drain_gateway(gateway: str) -> Call[Gateway]:
+    """Let a gateway begin no new copy."""
+    return Call("POST", path("gateways", gateway, "drain"), Gateway)
+
+
+def remove_gateway(gateway: str) -> Call[None]:
+    """Trust a gateway no longer."""
+    return Call("DELETE", path("gateways", gateway), None)
 
 
 def _on_run(method: str, run: str, action: str, kind: Any) -> Call[Any]:

@@ -2,7 +2,8 @@
 
 Made on first use, kept in one private file. It is name-constrained: it can vouch for URI names of this site
 and for the hosts that were named to it, and for nothing else, wherever it is trusted. The
-certificates it issues live for a day at most, so that nothing has to be revoked.
+certificates it issues live for a day at most, so that nothing has to be revoked. Those for keys that were
+made elsewhere live longer; whoever accepts one has to ask whether its owner still belongs to the site.
 """
 
 import datetime
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -22,9 +24,10 @@ from crossport.identity import private_file
 from crossport.spi.clock import Clock
 from crossport.spi.secret import Secret
 
-__all__ = ["Leaf", "SiteIdentity"]
+__all__ = ["Certified", "Leaf", "SiteIdentity"]
 
 MAX_LIFETIME_S = 24 * 3600
+MAX_CERTIFIED_S = 31 * MAX_LIFETIME_S
 _AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
 _CLOCK_SKEW = datetime.timedelta(minutes=5)
 _FILE = "authority.pem"
@@ -44,6 +47,14 @@ class Leaf:
     certificate_pem: str
     key_pem: Secret
     fingerprint: str
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A certificate for a key that its owner keeps. ``expires`` is in Unix seconds."""
+
+    certificate_pem: str
     expires: float
 
 
@@ -104,14 +115,6 @@ class SiteIdentity:
         Raise Invalid for a lifetime over a day, for what is no host, and for one that the authority cannot
         vouch for.
         """
-        for word in (role, name):
-            if not _WORD.fullmatch(word):
-                raise errors.Invalid(
-                    "identity.name.invalid",
-                    f"{word!r} cannot be part of a certificate's name.",
-                    remedy="Use letters, digits, dots, dashes and underscores, at most 128.",
-                    field="name",
-                )
         if not 0 < lifetime_s <= MAX_LIFETIME_S:
             raise errors.Invalid(
                 "identity.lifetime.long",
@@ -119,7 +122,7 @@ class SiteIdentity:
                 remedy=f"Ask for at most {MAX_LIFETIME_S} seconds, and for a new one in time.",
                 field="lifetime_s",
             )
-        uri = f"crossport://{self.site}/{role}/{name}"
+        uri = self._uri(role, name)
         names = [x509.UniformResourceIdentifier(uri), *(self._host(host) for host in hosts)]
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._signed(names, key.public_key(), datetime.timedelta(seconds=lifetime_s))
@@ -130,6 +133,40 @@ class SiteIdentity:
             fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
             expires=certificate.not_valid_after_utc.timestamp(),
         )
+
+    def certify(self, request_pem: str, role: str, name: str, *, lifetime_s: float) -> Certified:
+        """Return a certificate for ``crossport://<site>/<role>/<name>`` and the key of a request (CSR).
+
+        What the request says besides its key counts nothing. Raise Invalid for a lifetime over a month, and
+        for a request that is none, or whose signature does not prove its key.
+        """
+        uri = self._uri(role, name)
+        if not 0 < lifetime_s <= MAX_CERTIFIED_S:
+            raise errors.Invalid(
+                "identity.lifetime.long",
+                "This certificate lives for a month at most.",
+                remedy=f"Ask for at most {MAX_CERTIFIED_S} seconds, and for a new one in time.",
+                field="lifetime_s",
+            )
+        key = _requested_key(request_pem)
+        certificate = self._signed(
+            [x509.UniformResourceIdentifier(uri)], key, datetime.timedelta(seconds=lifetime_s)
+        )
+        return Certified(
+            certificate_pem=certificate.public_bytes(serialization.Encoding.PEM).decode(),
+            expires=certificate.not_valid_after_utc.timestamp(),
+        )
+
+    def _uri(self, role: str, name: str) -> str:
+        for word in (role, name):
+            if not _WORD.fullmatch(word):
+                raise errors.Invalid(
+                    "identity.name.invalid",
+                    f"{word!r} cannot be part of a certificate's name.",
+                    remedy="Use letters, digits, dots, dashes and underscores, at most 128.",
+                    field="name",
+                )
+        return f"crossport://{self.site}/{role}/{name}"
 
     def _signed(
         self, names: list[x509.GeneralName], key: ec.EllipticCurvePublicKey, lifetime: datetime.timedelta
@@ -167,6 +204,30 @@ class SiteIdentity:
                 field="hosts",
             )
         return name
+
+
+def _requested_key(request_pem: str) -> ec.EllipticCurvePublicKey:
+    try:
+        request = x509.load_pem_x509_csr(request_pem.encode())
+        key, proven = request.public_key(), request.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _no_request() from error
+    if (
+        not proven
+        or not isinstance(key, ec.EllipticCurvePublicKey)
+        or not isinstance(key.curve, ec.SECP256R1)
+    ):
+        raise _no_request()
+    return key
+
+
+def _no_request() -> errors.Invalid:
+    return errors.Invalid(
+        "identity.request.invalid",
+        "This is no request for a certificate of a P-256 key that its sender has.",
+        remedy="Use the request that the program itself makes.",
+        field="request",
+    )
 
 
 def _made(

@@ -18,7 +18,7 @@ from crossport.migration.finding import standing
 from crossport.migration.following import CUTOVER
 from crossport.migration.judge import assess, dry_run, in_order
 from crossport.migration.link import Links
-from crossport.migration.local_site import LocalSite, SiteParts, able
+from crossport.migration.local_site import LocalSite, SiteParts, able, seat
 from crossport.migration.new_vm import described
 from crossport.migration.outcome import blocked, of_run
 from crossport.migration.parts import Hooks, Parts, RateProbe
@@ -51,7 +51,7 @@ from crossport.model.run import (
 )
 from crossport.model.vm import VM
 from crossport.spi.clock import Clock
-from crossport.spi.cloud import Console, GatewayHost, Inventory, Power, Provisioner
+from crossport.spi.cloud import Console, Inventory, Power, Provisioner
 from crossport.spi.mover import Mover
 from crossport.spi.run import RunContext
 from crossport.spi.site import Cleaned, Site
@@ -134,7 +134,7 @@ class SiteControl:
         return HistoryEstimator(self._engine.documents, tenant, self._links)
 
     async def _place(self, tenant: str, cloud: str, way: Way) -> Place:
-        return await able(await self._registry.cloud(tenant, cloud), GatewayHost).place(way)
+        return await seat(await self._registry.cloud(tenant, cloud), tenant, cloud, way)
 
     async def run_migration(self, context: RunContext, request: MigrationRequest) -> MigrationReport:
         """Execute one run of the kind migrate, and learn from it. The engine calls this."""

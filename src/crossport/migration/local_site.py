@@ -5,13 +5,13 @@ is written down before it is acted on.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from crossport import errors
 from crossport.migration.end import Ends, Hold, Landing
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent
-from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Ticket, Way
+from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
 from crossport.model.permit import Fence, Statement, StatementKind
 from crossport.model.record import record
@@ -38,7 +38,7 @@ from crossport.spi.mover import Mover
 from crossport.spi.run import Ledger
 from crossport.spi.site import Cleaned, Description, StopRule
 
-__all__ = ["LocalSite", "SiteParts", "able"]
+__all__ = ["LocalSite", "SiteParts", "able", "seat"]
 
 T = TypeVar("T")
 
@@ -53,6 +53,12 @@ TICKET_SLACK = 64 << 20  # bytes beyond the artifact's size that may cross: fram
 @record()
 class _Reservation:
     run: str
+
+
+async def seat(driver: Cloud, tenant: str, cloud: str, way: Way) -> Place:
+    """Return the gateway's seat at the tenant's cloud, by the cloud's own name here."""
+    place = await able(driver, GatewayHost).place(way)
+    return replace(place, tenant=tenant, cloud=cloud)
 
 
 def able(cloud: Cloud, ability: type[T]) -> T:
@@ -194,7 +200,7 @@ class LocalSite:
 
     async def ticket(self, act: Act, cloud: str, artifact: Artifact, way: Way) -> Ticket:
         """Give the right to read or write one artifact."""
-        place = await able(await self._connect(cloud), GatewayHost).place(way)
+        place = await seat(await self._connect(cloud), self._tenant, cloud, way)
         return Ticket(
             id=self._token(),
             tenant=self._tenant,
@@ -215,7 +221,7 @@ class LocalSite:
         """Read at rest what was written, and compare every root with the source's."""
         driver = await self._connect(cloud)
         sealed = await able(driver, Importer).seal_import(act)
-        place = await able(driver, GatewayHost).place(Way.WRITE)
+        place = await seat(driver, self._tenant, cloud, Way.WRITE)
         by_name = {artifact.name: artifact for artifact in sealed}
         for one in moved:
             artifact = by_name.get(one.artifact)

@@ -108,13 +108,15 @@ class Place:
     """Where a data-plane process of a cloud runs: the gateway's seat in one of the reserved subnets.
 
     ``namespace`` is a network namespace of this machine to enter, empty where there is none. ``address``
-    is what the peer dials.
+    is what the peer dials. ``tenant`` and ``cloud`` say whose cloud it is and what that is called there; a
+    driver knows neither, and gives its own word for the cloud.
     """
 
     cloud: str
     subnet: str
     address: str
     namespace: str = ""
+    tenant: str = ""
 
 
 class Way(StrEnum):

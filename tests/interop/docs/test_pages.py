@@ -36,6 +36,8 @@ ELSEWHERE = {
     "crossport cloud list --server https://192.0.2.7:8443 --ca ca.pem --token-file token.txt": (
         "tests/lab/serve/test_life.py"
     ),
+    "crossport gateway drain GATEWAY --wait": "tests/unit/cli/test_gateway.py",
+    "crossport gateway remove GATEWAY": "tests/unit/cli/test_gateway.py",
     "crossport vm list alpha": "tests/lab/demo/test_demo.py",
     "crossport run list": "tests/lab/demo/test_demo.py",
     "crossport source retire RUN": "tests/lab/demo/test_demo.py",

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import httpx
 
-from crossport.api import Application, Limits, Tokens
+from crossport.api import Application, Limits, Services, Tokens
 from crossport.app.clock import SystemClock
 from crossport.model.access import Right, Role, TokenRequest
 from crossport.model.request import CloudEntry
 from crossport.testing.control import MemoryControl, sample_vm
 from crossport.testing.document import MemoryDocuments
+from crossport.testing.gateway import MemoryGateways
 
 GENEROUS = Limits(rate=10_000, burst=100_000)
 
@@ -52,6 +53,7 @@ class Site:
     control: MemoryControl
     tokens: Tokens
     store: MemoryDocuments
+    gateways: MemoryGateways
     clock: MovableClock
     secret: str
 
@@ -79,8 +81,10 @@ async def site(*, limits: Limits = GENEROUS, pace_s: float = 0.0) -> AsyncGenera
     tokens = Tokens(store, clock, counter.bytes)
     request = TokenRequest(name="first", role=Role.ADMIN, rights=(Right.RETIRE, Right.SITE), days=0)
     _, secret = await tokens.create(request, tenant="default")
-    application = Application(control, tokens, clock=clock, new_id=counter.id, limits=limits)
+    gateways = MemoryGateways(clock)
+    services = Services(control, gateways, tokens)
+    application = Application(services, clock=clock, new_id=counter.id, limits=limits)
     try:
-        yield Site(application, control, tokens, store, clock, secret.reveal())
+        yield Site(application, control, tokens, store, gateways, clock, secret.reveal())
     finally:
         await control.close()

@@ -16,7 +16,7 @@ import uvicorn
 from tests.unit.api.site import Site, site
 
 from crossport.cli.main import run
-from crossport.cli.surroundings import Place, ServeOptions
+from crossport.cli.surroundings import GatewayOptions, Place, ServeOptions
 from crossport.client.embedded import Starter
 
 
@@ -41,6 +41,7 @@ class Desk:
     stdout: Screen = field(default_factory=Screen)
     stderr: Screen = field(default_factory=Screen)
     served: list[ServeOptions] = field(default_factory=list[ServeOptions])
+    gateways: list[GatewayOptions] = field(default_factory=list[GatewayOptions])
     code: int = 0
 
     def place(self) -> Place:
@@ -51,6 +52,9 @@ class Desk:
 
     def serve(self, options: ServeOptions) -> None:
         self.served.append(options)
+
+    def run_gateway(self, options: GatewayOptions) -> None:
+        self.gateways.append(options)
 
     def sleep(self, seconds: float) -> None:
         del seconds

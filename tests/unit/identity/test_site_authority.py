@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from crossport import errors
 from crossport.identity import Leaf, SiteIdentity
@@ -236,3 +239,42 @@ def test_a_bad_site_name_is_refused(tmp_path: Path, site: str) -> None:
 
 def test_a_leaf_does_not_show_its_key(tmp_path: Path) -> None:
     assert "PRIVATE" not in repr(opened(tmp_path / "a").issue("worker", "w"))
+
+
+def request_of(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "crossport://north/control/api")])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(name)
+    asked = asked.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return asked.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_a_key_made_elsewhere_is_certified_under_the_name_that_the_site_chose(tmp_path: Path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    signed = opened(tmp_path).certify(request_of(key), "gateway", "gw-1", lifetime_s=86400.0 * 30)
+    certificate = x509.load_pem_x509_certificate(signed.certificate_pem.encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [name.value for name in names] == ["crossport://north/gateway/gw-1"]
+    assert certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+    assert certificate.subject.rfc4514_string() == ""
+    assert certificate.public_key() == key.public_key()
+    assert signed.expires == certificate.not_valid_after_utc.timestamp()
+
+
+@pytest.mark.parametrize("request_pem", ["", "nonsense", "other key", "spoiled"])
+def test_a_request_that_proves_no_key_is_refused(tmp_path: Path, request_pem: str):
+    if request_pem == "other key":
+        request_pem = request_of(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    if request_pem == "spoiled":
+        lines = request_of(ec.generate_private_key(ec.SECP256R1())).splitlines()
+        lines[-2] = lines[-2][:8] + ("A" if lines[-2][8] != "A" else "B") + lines[-2][9:]
+        request_pem = "\n".join(lines)
+    with pytest.raises(errors.Invalid) as caught:
+        opened(tmp_path).certify(request_pem, "gateway", "gw-1", lifetime_s=60)
+    assert (caught.value.code, caught.value.field) == ("identity.request.invalid", "request")
+
+
+@pytest.mark.parametrize("lifetime_s", [0, 32 * 86400.0])
+def test_no_certificate_lives_for_longer_than_a_month(tmp_path: Path, lifetime_s: float):
+    key = ec.generate_private_key(ec.SECP256R1())
+    with pytest.raises(errors.Invalid, match="a month"):
+        opened(tmp_path).certify(request_of(key), "gateway", "gw-1", lifetime_s=lifetime_s)

@@ -1,0 +1,203 @@
+"""One gateway as its site sees it: the connection, while there is one, and the workers that run there.
+
+A desk outlives its connection. What was said meanwhile is said again on the next one, unless the gateway
+was started anew in between: then its workers are gone.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from crossport import errors
+from crossport.gateway.mail import Inbox, Outbox
+from crossport.gateway.wire import Line, integer, text
+from crossport.model.artifact import DiskRef, Place
+from crossport.spi.clock import Clock
+from crossport.transfer.host import Way, Worker
+from crossport.transfer.job import failure_line
+
+__all__ = ["AWAY_S", "Desk", "RemotePipe"]
+
+AWAY_S = 6 * 3600.0
+"""How long a gateway may be away before its copies are given up; their tickets end them there before."""
+_LOOK_S = 5.0
+_START_S = 30.0
+_END_S = 45.0  # the gateway itself gives a worker 30 s
+_TOLD_MAX = 4096
+
+
+class RemotePipe:
+    """The way to a worker that runs at a gateway, as `crossport.transfer.host.Pipe`."""
+
+    def __init__(self, desk: "Desk", job: str, name: str) -> None:
+        self.name = name
+        self.certificate = ""
+        self.job = job
+        self.outbox = Outbox()
+        self.inbox = Inbox()
+        self.ended = asyncio.Event()
+        self._desk = desk
+        self._told: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_TOLD_MAX)
+
+    async def give(self, line: bytes) -> None:
+        """Hand the worker a line, now or when its gateway is there again."""
+        await self.send({"do": "give", "job": self.job, "line": line.decode()})
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send and keep a message about this job."""
+        await self._desk.send(self.outbox.add(message))
+
+    async def said(self) -> dict[str, Any]:
+        """Return what the worker says next; raise Unavailable when its gateway is away for too long."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    return await self._told.get()
+            self._desk.check_presence()
+
+    async def begun(self) -> None:
+        """Return when the worker runs; raise what stood in its way."""
+        async with asyncio.timeout(_START_S):
+            started = await Worker(self).event("started")
+        self.certificate = text(started, "certificate", most=1 << 14)
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Take what the gateway told."""
+        if event.get("event") == "ended":
+            self.ended.set()
+        try:
+            self._told.put_nowait(event)
+        except asyncio.QueueFull as error:
+            raise errors.Broken("gateway.told.much", f"{self.name} says more than anybody reads.") from error
+
+
+class Desk:
+    """The site's end of one gateway. ``jobs`` are its workers by id."""
+
+    def __init__(self, gateway: str, clock: Clock) -> None:
+        self.gateway = gateway
+        self.boot = ""
+        self.release = ""
+        self.pipes: dict[str, RemotePipe] = {}
+        self.reported = 0
+        self._clock = clock
+        self._line: Line | None = None
+        self._seen = clock.monotonic()
+        self._number = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._line is not None
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a message, if somebody is there to hear it."""
+        if self._line is not None:
+            with contextlib.suppress(errors.Unavailable):  # what is kept is sent again on the next one
+                await self._line.send(message)
+
+    async def attach(self, line: Line, boot: str, heard: Mapping[str, Any]) -> None:
+        """Take a new connection; ``heard`` says how far the gateway heard of each of its jobs.
+
+        Raise Conflict (``gateway.id.taken``) when another process of this gateway is connected.
+        """
+        former = self._line
+        if former is not None and boot != self.boot:
+            raise errors.Conflict(
+                "gateway.id.taken",
+                f"Gateway {self.gateway} is connected already, from another process.",
+                remedy="One gateway is one process on one machine. Enroll another one for the other machine.",
+            )
+        if boot != self.boot:
+            self._lose(tuple(self.pipes))
+        self.boot, self._line = boot, line
+        if former is not None:
+            await former.close()
+        self._lose(tuple(job for job in self.pipes if job not in heard and self.pipes[job].certificate))
+        for job, pipe in self.pipes.items():
+            pipe.outbox.heard(integer(dict(heard), job) if job in heard else 0)
+
+    async def replay(self) -> None:
+        """Say again what the gateway did not hear."""
+        for pipe in tuple(self.pipes.values()):
+            for message in pipe.outbox.rest():
+                await self.send(message)
+
+    def detach(self, line: Line) -> None:
+        """Forget a connection that ended, unless there is a newer one."""
+        if self._line is line:
+            self._line = None
+            self._seen = self._clock.monotonic()
+
+    async def cut(self) -> None:
+        """End the connection, if there is one."""
+        if self._line is not None:
+            await self._line.close()
+
+    def check_presence(self) -> None:
+        """Raise Unavailable (``gateway.away``) when the gateway has been away for too long."""
+        if not self.connected and self._clock.monotonic() - self._seen > AWAY_S:
+            raise away(self.gateway)
+
+    async def open(self, way: Way, ref: DiskRef, place: Place) -> RemotePipe:
+        """Order a worker."""
+        self._number += 1
+        job = f"{self._number}"
+        pipe = self.pipes[job] = RemotePipe(self, job, f"the {way} worker at gateway {self.gateway}")
+        await pipe.send({"do": "start", "job": job, "way": way, "ref": asdict(ref), "place": asdict(place)})
+        return pipe
+
+    async def end(self, pipe: RemotePipe) -> None:
+        """End a worker; return when it is gone, or when its gateway cannot say so now."""
+        await self.send({"do": "end", "job": pipe.job})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                while self.connected and not pipe.ended.is_set():
+                    await _first(pipe.ended, _LOOK_S)
+        self.pipes.pop(pipe.job, None)
+
+    async def take(self, message: dict[str, Any]) -> None:
+        """Take what the gateway says of a job."""
+        job = text(message, "job", most=64)
+        pipe = self.pipes.get(job)
+        match message.get("do"):
+            case "told":
+                number, event = integer(message, "number"), message.get("event")
+                if not isinstance(event, dict):
+                    raise errors.Broken("gateway.message.malformed", "A gateway told no event.")
+                await self.send({"do": "heard", "job": job, "number": number})
+                if pipe is not None and pipe.inbox.take(number):
+                    pipe.tell(event)  # pyright: ignore[reportUnknownArgumentType]
+            case "heard" if pipe is not None:
+                pipe.outbox.heard(integer(message, "number"))
+            case _:
+                return  # of a newer release, or of a job that is over
+
+    def _lose(self, jobs: tuple[str, ...]) -> None:
+        gone = failure_line(
+            errors.Unavailable(
+                "transfer.worker.died",
+                f"Gateway {self.gateway} was started anew in the middle of the copy.",
+                remedy="The copy goes on when it is tried again.",
+            )
+        )
+        for job in jobs:
+            self.pipes[job].tell(gone)
+            self.pipes[job].tell({"event": "ended"})
+
+
+def away(gateway: str) -> errors.Unavailable:
+    """Return the error for a gateway that is not there."""
+    return errors.Unavailable(
+        "gateway.away",
+        f"Gateway {gateway} is not connected to this site.",
+        remedy="See that `crossport gateway run` runs on its machine; its log says what it cannot reach.",
+    )
+
+
+async def _first(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -1,0 +1,184 @@
+"""The site's end: who is connected, and starting workers at the gateway that sits where the disk is.
+
+Where no gateway was enrolled for a seat, workers start on this machine. Where one was and is away, nothing
+takes its place: bytes never pass through the control plane.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import structlog
+
+from crossport import errors
+from crossport.gateway.desk import Desk, away
+from crossport.gateway.office import Entry, Office, shown
+from crossport.gateway.wire import Line, agreed, integer, table, text
+from crossport.model.artifact import DiskRef, Place
+from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
+from crossport.spi.clock import Clock
+from crossport.transfer.host import Way, Worker, WorkerHost
+
+__all__ = ["PING_S", "Hub"]
+
+PATIENCE_S = 20.0
+"""How long a copy waits for a gateway that is just reconnecting."""
+PING_S = 10.0
+"""How often a gateway is asked whether it is there, and the book whether it is still trusted."""
+SILENCE_S = 3 * PING_S
+
+
+class Hub:
+    """Implements `crossport.transfer.host.WorkerHost` and `crossport.spi.gateway.Gateways`."""
+
+    def __init__(self, office: Office, clock: Clock, local: WorkerHost, *, boot: str) -> None:
+        self.office = office
+        self.boot = boot
+        self.node = ""
+        self._clock = clock
+        self._local = local
+        self.desks: dict[str, Desk] = {}
+        self._came = asyncio.Condition()
+        self._log: Any = structlog.get_logger("crossport.gateway")
+
+    @contextlib.asynccontextmanager
+    async def started(self, way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[Worker]:
+        """Start a worker as the Protocol says; Unavailable (``gateway.away``) without its gateway."""
+        desk = await self._desk(place)
+        if desk is None:
+            async with self._local.started(way, ref, place) as worker:
+                yield worker
+            return
+        pipe = await desk.open(way, ref, place)
+        try:
+            await pipe.begun()
+            yield Worker(pipe)
+        finally:
+            await asyncio.shield(asyncio.ensure_future(desk.end(pipe)))
+
+    async def enroll(self, tenant: str, request: EnrollRequest) -> Enrolment:
+        """Let one new gateway join."""
+        return await self.office.invite(tenant, request)
+
+    async def gateways(self, tenant: str) -> tuple[Gateway, ...]:
+        """Return those that joined, by id."""
+        return tuple(self._shown(entry) for entry in await self.office.entries(tenant))
+
+    async def gateway(self, tenant: str, id: str) -> Gateway:  # noqa: A002 - the record's own word
+        """Return one."""
+        return self._shown(await self.office.entry(tenant, id))
+
+    async def drain(self, tenant: str, id: str) -> Gateway:  # noqa: A002
+        """Let it begin no new copy."""
+        return self._shown(await self.office.drain(tenant, id))
+
+    async def remove(self, tenant: str, id: str) -> None:  # noqa: A002
+        """Trust it no longer and end its connection, here at once and at other nodes within `PING_S`."""
+        await self.office.remove(tenant, id)
+        desk = self.desks.get(id)
+        if desk is not None:
+            await desk.send({"do": "removed"})
+            await desk.cut()
+
+    async def serve(self, line: Line, hello: dict[str, Any], entry: Entry, fingerprint: str) -> None:
+        """Serve one connection of a gateway that was admitted, until it ends."""
+        version, boot = agreed(hello.get("versions")), text(hello, "boot", most=64)
+        heard = table(table(hello, "jobs"), self.boot)
+        desk = self.desks.setdefault(entry.id, Desk(entry.id, self._clock))
+        desk.release = text(hello, "release", most=64)
+        await desk.attach(line, boot, heard)
+        try:
+            await line.send(await self._welcome(entry, desk, version))
+            await desk.replay()
+            async with self._came:
+                self._came.notify_all()
+            self._log.info("gateway connected", gateway=entry.id, release=desk.release, version=version)
+            await self._until_it_ends(line, desk, fingerprint)
+        finally:
+            desk.detach(line)
+            self._log.info("gateway gone", gateway=entry.id)
+
+    async def _welcome(self, entry: Entry, desk: Desk, version: int) -> dict[str, Any]:
+        return {
+            "do": "welcome",
+            "version": version,
+            "node": self.node,
+            "boot": self.boot,
+            "nodes": await self.office.nodes(),
+            "seat": {"tenant": entry.tenant, "cloud": entry.cloud, "subnet": entry.subnet},
+            "jobs": {job: pipe.inbox.heard for job, pipe in desk.pipes.items()},
+        }
+
+    async def _until_it_ends(self, line: Line, desk: Desk, fingerprint: str) -> None:
+        pinging = asyncio.create_task(self._ping(line, desk, fingerprint))
+        try:
+            while True:
+                async with asyncio.timeout(SILENCE_S):
+                    message = await line.receive()
+                await self._take(line, desk, message)
+        except TimeoutError as error:
+            raise errors.Unavailable("gateway.line.silent", f"Gateway {desk.gateway} is silent.") from error
+        finally:
+            pinging.cancel()
+            with contextlib.suppress(asyncio.CancelledError, errors.Error):
+                await pinging
+
+    async def _take(self, line: Line, desk: Desk, message: dict[str, Any]) -> None:
+        match message.get("do"):
+            case "pong":
+                desk.reported = integer(message, "jobs")
+            case "renew":
+                signed = await self.office.renewed(
+                    desk.gateway, text(message, "request", most=1 << 14), desk.release
+                )
+                await line.send({"do": "certificate", "certificate": signed.certificate_pem})
+            case "told" | "heard":
+                await desk.take(message)
+            case _:
+                return  # of a newer release
+
+    async def _ping(self, line: Line, desk: Desk, fingerprint: str) -> None:
+        while True:
+            await self._clock.sleep(PING_S)
+            try:
+                await self.office.admitted(desk.gateway, fingerprint)
+                await line.send({"do": "ping", "nodes": await self.office.nodes()})
+            except errors.Refused:
+                await line.send({"do": "removed"})
+                await line.close()
+                return
+            except errors.Unavailable as error:
+                self._log.warning("gateway not asked", gateway=desk.gateway, code=error.code)
+
+    async def _desk(self, place: Place) -> Desk | None:
+        """Return the desk of a gateway that can take a job at this seat, None where none was enrolled."""
+        seated = await self._seated(place)
+        if not seated:
+            return None
+        able = [entry for entry in seated if not entry.draining]
+        if not able:
+            raise errors.Unavailable(
+                "gateway.draining",
+                f"Gateway {seated[0].id} in {place.subnet} of {place.cloud} begins nothing new.",
+                remedy="Enroll another one for this subnet, or remove this one.",
+            )
+
+        def there() -> list[Desk]:
+            return [desk for one in able if (desk := self.desks.get(one.id)) is not None and desk.connected]
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S), self._came:
+                await self._came.wait_for(lambda: bool(there()))
+        if found := there():
+            return min(found, key=lambda desk: len(desk.pipes))
+        raise away(able[0].id)
+
+    async def _seated(self, place: Place) -> list[Entry]:
+        entries = await self.office.entries(place.tenant)
+        return [entry for entry in entries if entry.sits(place.tenant, place.cloud, place.subnet)]
+
+    def _shown(self, entry: Entry) -> Gateway:
+        desk = self.desks.get(entry.id)
+        here = desk is not None and desk.connected
+        return shown(entry, connected=here, jobs=desk.reported if here and desk else 0)

@@ -1,0 +1,216 @@
+"""The workers that run at a gateway, for whom, and what they said that their site has not heard yet.
+
+A worker belongs to the process of the site that ordered it, its *owner*. While that is not connected the
+worker goes on; it ends by itself, by its ticket, or when the same copy is begun again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from crossport import errors
+from crossport.gateway.mail import Inbox, Outbox
+from crossport.gateway.seat import Copy, Seat, Tickets
+from crossport.gateway.wire import Line, integer, text
+from crossport.model import codec
+from crossport.model.artifact import DiskRef, Place
+from crossport.spi.clock import Clock
+from crossport.transfer.host import Pipe, Way
+from crossport.transfer.job import failure_line
+
+__all__ = ["JOBS_MAX", "Jobs", "StartPipe"]
+
+JOBS_MAX = 256
+"""Workers that one gateway runs at once."""
+_WAYS: tuple[Way, ...] = ("send", "receive", "digest")
+
+StartPipe = Callable[[Way, DiskRef, Place], AbstractAsyncContextManager[Pipe]]
+"""Starts a worker on this machine: ``transfer.confined.piped``."""
+
+
+@dataclass(slots=True)
+class _Job:
+    owner: str
+    id: str
+    way: Way
+    outbox: Outbox = field(default_factory=Outbox)
+    inbox: Inbox = field(default_factory=Inbox)
+    copy: Copy | None = None
+    pipe: Pipe | None = None
+    task: asyncio.Task[None] | None = None
+    leaving: bool = False
+    over: bool = False
+
+
+class Jobs:
+    """All workers of one gateway. ``seat`` is where it sits, None until its site said so."""
+
+    def __init__(self, start: StartPipe, clock: Clock, namespace: str = "") -> None:
+        self.seat: Seat | None = None
+        self._start = start
+        self._clock = clock
+        self._namespace = namespace
+        self._tickets = Tickets()
+        self._jobs: dict[tuple[str, str], _Job] = {}
+        self._lines: dict[str, Line] = {}
+        self._owners: dict[str, str] = {}
+
+    @property
+    def running(self) -> int:
+        """How many workers run now."""
+        return sum(not job.over for job in self._jobs.values())
+
+    def heard(self) -> dict[str, dict[str, int]]:
+        """Return for each owner how far it was heard, by job."""
+        found: dict[str, dict[str, int]] = {}
+        for job in self._jobs.values():
+            found.setdefault(job.owner, {})[job.id] = job.inbox.heard
+        return found
+
+    async def connected(self, node: str, owner: str, line: Line, known: dict[str, Any]) -> None:
+        """Speak with ``owner``, a process of ``node``, over ``line`` from now on.
+
+        ``known`` says how far it heard of each job; what it does not know any more is ended. What is over and
+        was ordered by an earlier process of that node interests nobody.
+        """
+        self._lines[owner], self._owners[owner] = line, node
+        former = {each for each, place in self._owners.items() if place == node and each != owner}
+        self._jobs = {key: job for key, job in self._jobs.items() if not (job.over and job.owner in former)}
+        for job in self._of(owner):
+            if job.id in known:
+                job.outbox.heard(integer(known, job.id))
+                for message in job.outbox.rest():
+                    await self._send(owner, message)
+            else:
+                await self._end(job)
+
+    def gone(self, owner: str, line: Line) -> None:
+        """Keep what is said for ``owner``: its line ended."""
+        if self._lines.get(owner) is line:
+            del self._lines[owner]
+
+    async def take(self, owner: str, message: dict[str, Any]) -> None:
+        """Do what ``owner`` says about a job."""
+        name = text(message, "job", most=64)
+        job = self._jobs.get((owner, name))
+        match message.get("do"):
+            case "start" | "give" as order:
+                number = integer(message, "number")
+                await self._send(owner, {"do": "heard", "job": name, "number": number})
+                if order == "start" and job is None:
+                    job = self._begin(owner, name, message)
+                    job.inbox.take(number)
+                elif job is not None and job.inbox.take(number) and order == "give":
+                    await self._give(job, text(message, "line").encode())
+            case "heard" if job is not None:
+                job.outbox.heard(integer(message, "number"))
+                self._forget_told(job)
+            case "end" if job is not None:
+                await self._end(job)
+            case _:
+                return  # of a newer release, or of a job that is over
+
+    async def close(self) -> None:
+        """End all workers."""
+        await asyncio.gather(*(self._end(job) for job in tuple(self._jobs.values())))
+
+    def _of(self, owner: str) -> list[_Job]:
+        return [job for job in self._jobs.values() if job.owner == owner]
+
+    def _begin(self, owner: str, name: str, message: dict[str, Any]) -> _Job:
+        way = text(message, "way", most=16)
+        if way not in _WAYS:
+            raise errors.Broken("gateway.message.malformed", f"{way} is nothing that a worker does.")
+        job = _Job(owner, name, way)
+        self._jobs[owner, name] = job
+        ref = codec.from_plain(message.get("ref"), DiskRef)
+        place = codec.from_plain(message.get("place"), Place)
+        # The site's word for a namespace is of another machine than this one.
+        job.task = asyncio.create_task(self._run(job, ref, replace(place, namespace=self._namespace)))
+        return job
+
+    async def _run(self, job: _Job, ref: DiskRef, place: Place) -> None:
+        try:
+            if self.running > JOBS_MAX:
+                raise errors.Unavailable("gateway.jobs.full", f"This gateway runs {JOBS_MAX} workers.")
+            async with self._start(job.way, ref, place) as pipe:
+                job.pipe = pipe
+                try:
+                    await self._tell(job, {"event": "started", "certificate": pipe.certificate})
+                    await self._relay(job, pipe)
+                finally:
+                    job.leaving = True
+        except errors.Error as error:
+            await self._tell(job, failure_line(error))
+        finally:
+            job.pipe, job.over = None, True
+            await asyncio.shield(self._tell(job, {"event": "ended"}))
+            self._forget_told(job)
+
+    async def _relay(self, job: _Job, pipe: Pipe) -> None:
+        while True:
+            event = await pipe.said()
+            await self._tell(job, event)
+            if event.get("event") in {"done", "failed"}:
+                return
+
+    async def _give(self, job: _Job, line: bytes) -> None:
+        if job.pipe is None or self.seat is None:
+            return
+        if job.copy is None:
+            try:
+                job.copy = self._tickets.admit(job.way, line, self.seat, now=self._clock.wall())
+            except errors.Error as error:
+                await self._tell(job, failure_line(error))
+                await self._end(job)
+                return
+            await self._supersede(job)
+        await self._pass_on(job, line)
+
+    async def _pass_on(self, job: _Job, line: bytes) -> None:
+        if job.pipe is not None:
+            await job.pipe.give(line)
+
+    async def _supersede(self, newer: _Job) -> None:
+        """End the workers of the same copy that were begun before: they would write beside it."""
+        former = [
+            job
+            for job in self._jobs.values()
+            if job is not newer and newer.copy is not None and job.copy == newer.copy and not job.over
+        ]
+        error = errors.Refused(
+            "transfer.ticket.superseded", "The same copy was begun again, with this or a higher epoch."
+        )
+        for job in former:
+            await self._tell(job, failure_line(error))
+            await self._end(job)
+
+    async def _end(self, job: _Job) -> None:
+        if job.task is not None:
+            # A worker that is just ending must not be disturbed: it is gone only when its task is.
+            if not job.leaving:
+                job.leaving = True
+                job.task.cancel()
+            await asyncio.wait({job.task})
+        if not job.over:  # it was ended before it began
+            job.over = True
+            await self._tell(job, {"event": "ended"})
+        self._forget_told(job)
+
+    def _forget_told(self, job: _Job) -> None:
+        if job.over and not job.outbox.rest():
+            self._jobs.pop((job.owner, job.id), None)
+
+    async def _tell(self, job: _Job, event: dict[str, Any]) -> None:
+        message = {"do": "told", "job": job.id, "event": event}
+        progress = event.get("event") == "progress"
+        await self._send(job.owner, job.outbox.add(message, instead=progress))
+
+    async def _send(self, owner: str, message: dict[str, Any]) -> None:
+        line = self._lines.get(owner)
+        if line is not None:
+            with contextlib.suppress(errors.Unavailable):  # what is kept is sent again on the next line
+                await line.send(message)

@@ -1,0 +1,128 @@
+"""The control connection between a gateway and its site: JSON objects, one a line, over mutual TLS 1.3.
+
+Both ends know versions: the gateway says all it speaks, the site picks the highest it speaks too. Within a
+version, fields and kinds of messages that an end does not know are left alone, so that a release more or less
+on one side does no harm.
+"""
+
+import asyncio
+import contextlib
+import json
+import ssl
+from typing import Any, cast
+
+from crossport import errors
+
+__all__ = ["MAX_LINE", "SPOKEN", "Line", "agreed", "integer", "table", "text"]
+
+SPOKEN = (1,)
+"""The versions of the control connection that this release speaks."""
+MAX_LINE = 512 << 10
+"""Bytes of a message at most: a worker's line of 256 KiB fits, with every letter of it escaped once."""
+_CLOSE_S = 2.0
+
+
+class Line:
+    """One connection. It is no longer usable once a call raised Unavailable."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS session, for asking who the peer is."""
+        return self._writer.get_extra_info("ssl_object")
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a message; raise Unavailable (``gateway.line.cut``) when the connection is gone.
+
+        Refused (``gateway.certificate.refused``) when the other end says that it does not trust this one.
+        """
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        if len(data) > MAX_LINE:
+            raise errors.Broken("gateway.message.large", f"A message has {len(data)} bytes.")
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError as error:
+            raise _cut(error) from error
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next message.
+
+        Raise Unavailable (``gateway.line.cut``) when the connection ended, Refused
+        (``gateway.certificate.refused``) when it ended for that, Broken for what is no message.
+        """
+        try:
+            data = await self._reader.readline()
+        except OSError as error:
+            raise _cut(error) from error
+        except ValueError as error:
+            raise errors.Broken("gateway.message.large", f"A message has over {MAX_LINE} bytes.") from error
+        if not data.endswith(b"\n"):
+            raise _cut(None)
+        try:
+            message = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise errors.Broken("gateway.message.malformed", "The other end did not speak JSON.") from error
+        if not isinstance(message, dict):
+            raise errors.Broken("gateway.message.malformed", "The other end sent no message.")
+        return message  # pyright: ignore[reportUnknownVariableType]
+
+    async def close(self) -> None:
+        """End the connection. May be called again."""
+        self._writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._writer.wait_closed()
+        self._writer.transport.abort()
+
+
+def agreed(spoken: object) -> int:
+    """Return the highest version that both ends speak; raise Refused (``gateway.version.unknown``)."""
+    offered = cast("list[Any]", spoken) if isinstance(spoken, list) else []
+    common = [version for version in SPOKEN if version in offered]
+    if not common:
+        ours = " and ".join(map(str, SPOKEN))
+        raise errors.Refused(
+            "gateway.version.unknown",
+            f"The gateway speaks the control connection in versions {offered}, the site in {ours}.",
+            remedy="Update the older of the two: releases that follow one another understand each other.",
+        )
+    return max(common)
+
+
+def text(message: dict[str, Any], name: str, *, most: int = MAX_LINE) -> str:
+    """Return a text of a message; raise Broken where there is none, or one longer than ``most``."""
+    value = message.get(name)
+    if not isinstance(value, str) or len(value) > most:
+        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+    return value
+
+
+def table(message: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a table of a message, empty where it is not named; raise Broken for what is none."""
+    value = message.get(name, {})
+    if not isinstance(value, dict):
+        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+    return cast("dict[str, Any]", value)
+
+
+def integer(message: dict[str, Any], name: str) -> int:
+    """Return a count of a message; raise Broken where there is none."""
+    value = message.get(name)
+    if type(value) is not int or not 0 <= value < 1 << 53:
+        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+    return value
+
+
+def _cut(error: OSError | None) -> errors.Error:
+    if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+        return errors.Refused(
+            "gateway.certificate.refused",
+            f"The other end does not accept this end's certificate ({error.reason}).",
+            remedy="It expired, or is of another site. Enroll the gateway again.",
+        )
+    said = error.strerror if error is not None and error.strerror else "it ended"
+    return errors.Unavailable("gateway.line.cut", f"The control connection is gone: {said}.")
