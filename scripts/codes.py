@@ -25,7 +25,7 @@ ERRORS = {
     "RolledBack",
     "Unavailable",
 }
-LEFT_OUT = ("testing/",)
+LEFT_OUT = ("testing/", "api/example.py")
 HEAD = """# Codes of errors and findings
 
 Every deliberate error and every finding has a code that stays: it is never reused and never re-worded, so
@@ -88,6 +88,8 @@ def _code(call: ast.Call, place: str) -> Code | None:
     if name in ERRORS and len(call.args) >= 2:
         code, text = _text(call.args[0]), _text(call.args[1])
         return Code(code, name, text, place) if "." in code else None
+    if name == "_blocker" and len(call.args) >= 3:
+        return Code(_text(call.args[0]), "blocker", _text(call.args[2]), place)
     if name == "Finding" and len(call.args) >= 4:
         severity = call.args[1]
         kind = severity.attr.lower() if isinstance(severity, ast.Attribute) else "finding"

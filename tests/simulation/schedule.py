@@ -174,9 +174,11 @@ class Schedule:
         resolution = Resolution(
             run=run,
             request=ending.request,
-            vm=self.home[ending.request.vm],
+            source_id=self.home[ending.request.vm].id,
             target_id=target,
             outcome=ResolveAs.TARGET if forward else ResolveAs.SOURCE,
+            committed=forward,
+            verified=(await Ends(self.world.documents).landing(run)).verified,
         )
         context = DirectRun(f"{run}-resolve", clock=self.world.clock)
         ending.report = await resolved(context, resolution, self.world.parts)

@@ -63,6 +63,8 @@ def site_settings(settings: Settings) -> SiteSettings:
         state_dir=settings.home / "control",
         database_url=settings.database_url,
         node=settings.node or settings.site_name,
+        keep_days=settings.keep_days,
+        keep_runs=settings.keep_runs,
         commands={
             name: Command(argv=hook.command, timeout_s=hook.timeout_s)
             for name, hook in settings.hooks.items()

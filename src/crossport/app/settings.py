@@ -23,6 +23,8 @@ __all__ = ["HookSetting", "Settings", "checked_hosts", "load", "secret_text"]
 
 Above = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(gt=0)]
+Limit = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
 
 PREFIX = "CROSSPORT_"
 HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -49,8 +51,9 @@ class Settings:
     ``database_url`` is empty for SQLite; it may come from the file that ``database_url_file`` names.
     ``site_name`` and ``hosts`` go into certificates. ``idle_s`` is when an embedded server ends.
     ``gateway_listen`` (``HOST:PORT``) is where gateways of other machines dial; one nearby needs none.
-    ``hooks`` are what migrations may name. ``store`` is ``durable``, or ``memory`` for a site that forgets
-    everything (tests of clients).
+    Ended runs are kept for ``keep_days``, at most ``keep_runs`` of them (0: no limit), and longer as long as
+    something of them is left in a cloud or retained. ``hooks`` are what migrations may name. ``store`` is
+    ``durable``, or ``memory`` for a site that forgets everything (tests of clients).
     """
 
     home: Path
@@ -68,6 +71,8 @@ class Settings:
     log_level: str = "info"
     body_size: Whole = 4 * 1024 * 1024
     hooks: Mapping[str, HookSetting] = field(default_factory=dict[str, HookSetting])
+    keep_days: Limit = 90.0
+    keep_runs: Count = 10_000
     rate: Above = 50.0
     burst: Whole = 200
 

@@ -12,6 +12,7 @@ import httpx
 
 from crossport import errors
 from crossport.app.sealed import SealedDocuments
+from crossport.app.shared_identity import share_identity, shared_documents
 from crossport.engine import Engine, EngineSettings
 from crossport.gateway.hub import Hub
 from crossport.gateway.office import Means, Office
@@ -41,6 +42,8 @@ class SiteSettings:
     state_dir: Path
     database_url: str = field(default="", repr=False)
     node: str = "node"
+    keep_days: float = 90.0
+    keep_runs: int = 10_000
     commands: Mapping[str, Command] = field(default_factory=dict[str, Command])
     webhooks: Mapping[str, Webhook] = field(default_factory=dict[str, Webhook])
 
@@ -90,10 +93,20 @@ async def open_site(
     ``connects`` replaces the installed drivers.
     """
     folder = settings.state_dir
+    if settings.database_url:
+        async with shared_documents(folder, settings.database_url) as documents:
+            await share_identity(folder / "identity", settings.name, documents, clock)
     identity = SiteIdentity.open(folder / "identity", settings.name, clock=clock)
     master = MasterKeys.open(folder / "identity" / "master.key", entropy=os.urandom)
     engine = Engine(
-        EngineSettings(state_dir=folder, node=settings.node, database_url=settings.database_url), clock
+        EngineSettings(
+            state_dir=folder,
+            node=settings.node,
+            database_url=settings.database_url,
+            keep_days=settings.keep_days,
+            keep_count=settings.keep_runs,
+        ),
+        clock,
     )
     # Nodes that share a database share the secrets, so that each can take over the runs of another.
     store = SealedDocuments(engine) if settings.database_url else SealedFiles(folder / "secrets")

@@ -65,17 +65,16 @@ def _document(row: sa.Row[Any], type_: type[T]) -> Document[T]:
     return Document(key=row.key, value=codec.decoded(row.json, type_), generation=row.generation)
 
 
-def _there(connection: sa.Connection, place: tuple[str, str], generation: int | None) -> int:
-    """Return the generation that is there, 0 for none; refuse one that was not expected."""
+def _there(connection: sa.Connection, place: tuple[str, str]) -> int:
+    """Return the generation that is there, 0 for none."""
     query = sa.select(table.c.generation).where(table.c.kind == place[0], table.c.key == place[1])
-    there = connection.execute(query.with_for_update()).scalar() or 0
-    if generation is not None and there != generation:
-        raise _changed(place)
-    return there
+    return connection.execute(query.with_for_update()).scalar() or 0
 
 
 def _put(connection: sa.Connection, place: tuple[str, str], text: str, generation: int | None) -> int:
-    there = _there(connection, place, generation)
+    there = _there(connection, place)
+    if generation is not None and there != generation:
+        raise _changed(place)
     values = {"kind": place[0], "key": place[1], "generation": there + 1, "json": text}
     if there:
         where = (table.c.kind == place[0], table.c.key == place[1])
@@ -89,8 +88,11 @@ def _put(connection: sa.Connection, place: tuple[str, str], text: str, generatio
 
 
 def _delete(connection: sa.Connection, place: tuple[str, str], generation: int | None) -> bool:
-    if not _there(connection, place, generation):
+    there = _there(connection, place)
+    if not there:
         return False
+    if generation is not None and there != generation:
+        raise _changed(place)
     connection.execute(sa.delete(table).where(table.c.kind == place[0], table.c.key == place[1]))
     return True
 

@@ -7,6 +7,7 @@ event loop that called ``open``; workflows run on it too.
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
@@ -42,6 +43,7 @@ Report = TypeVar("Report")
 STEPS_FILE_NAME = "steps.sqlite"
 LOOK_S = 1.0
 """How often those who wait look for what other nodes wrote."""
+CONCLUDABLE = (RunState.ATTENTION.value, RunState.CANCELLED.value)
 
 log = structlog.get_logger("crossport.engine")
 
@@ -85,6 +87,13 @@ class Engine:
         self._kinds[kind] = Kind(
             name=kind, workflow=workflow, request=request, report=report, limits=limits, partition=partition
         )
+
+    def keep(self, kind: str, forget: Callable[[RunRecord], Awaitable[bool]]) -> None:
+        """Ask ``forget`` before an ended run of ``kind`` is forgotten: it returns False to keep the run.
+
+        When it returns True it has forgotten what it knew of the run. Before ``open`` only.
+        """
+        self._kinds[kind] = replace(self._kinds[kind], forget=forget)
 
     async def open(self) -> Self:
         """Take the state directory, bring the tables up to date, continue what was interrupted.
@@ -218,7 +227,9 @@ class Engine:
 
         Raise NotFound ``run.unknown``, Conflict ``decision.not_asked`` or ``decision.answered``.
         """
-        await self._database.run(lambda it: run_rows.answer(it, run_id, topic, answer, early=early))
+        now = self._clock.wall()
+        given = (topic, answer)
+        await self._database.run(lambda it: run_rows.answer(it, run_id, given, now, early=early))
         self._bells.ring(run_id)
 
     async def report(self, run_id: str) -> Any:
@@ -253,9 +264,10 @@ class Engine:
         return run_rows.record_of(row)
 
     async def conclude(self, run_id: str, report: Any, state: RunState, text: str) -> RunRecord:
-        """Give a run that needs attention the end that a person decided. May be called twice.
+        """Give a run that needs attention, or was given up, the end that a person decided.
 
-        Raise NotFound ``run.unknown``, Conflict ``run.not_resumable`` when it needs none.
+        May be called twice. Raise NotFound ``run.unknown``, Conflict ``run.not_resumable`` when it ended
+        otherwise, or goes on.
         """
         known = await self.runs.fetch(run_id)
         kept = codec.encoded(report, self._kinds[known.kind].report)
@@ -263,6 +275,10 @@ class Engine:
         row = await self._database.run(lambda it: _concluded(it, run_id, kept, (state, text, now)))
         self._bells.ring(run_id)
         return run_rows.record_of(row)
+
+    async def forget_ended(self) -> None:
+        """Forget ended runs that the settings keep no longer; every hour this happens by itself."""
+        await self._executor.retention.sweep()
 
     async def wait(self, run_id: str, timeout_s: float) -> RunRecord:
         """Return the run when its state is final, or as it is after ``timeout_s``.
@@ -347,7 +363,7 @@ def _concluded(
     state, text, now = end
     if row.state == state.value and row.report == report:
         return row
-    if row.state != RunState.ATTENTION.value:
+    if row.state not in CONCLUDABLE:
         raise errors.Conflict(
             "run.not_resumable",
             f"Run {run} is {row.state}; only a run that needs attention is resolved.",

@@ -18,6 +18,7 @@ from crossport.engine.admission import admitted
 from crossport.engine.bell import rung
 from crossport.engine.context import Execution, Place
 from crossport.engine.lease import Lease
+from crossport.engine.retention import Retention
 from crossport.engine.run_rows import GOING_ON, Ending, Hold
 from crossport.engine.schema import runs
 from crossport.engine.settings import EngineSettings, Kind
@@ -37,6 +38,8 @@ FINISHED = frozenset({"SUCCESS", "ERROR"})
 """The library's words for a workflow that it will not execute again."""
 AT_REST = FINISHED | {"ENQUEUED"}
 """There is nothing to resume: some node will take it by itself, or none ever."""
+FORGET_S = 3600.0
+"""How often ended runs are looked at that may be forgotten."""
 SHORTEST_SWEEP_S = 5.0
 """What is resumed waits up to a second for a node to take it."""
 
@@ -58,6 +61,7 @@ class Executor:
         self._kicked = asyncio.Event()
         self._adrift: frozenset[str] = frozenset()
         self._in_hand: Counter[str] = Counter()
+        self.retention = Retention(place, kinds, settings)
 
     async def begin(self, inherited: Iterable[str]) -> None:
         """Go on with ``inherited`` runs and begin to do everything by itself."""
@@ -76,6 +80,8 @@ class Executor:
                 self._for_ever(self._sweep, max(SHORTEST_SWEEP_S, self._settings.lease_s), kicked=False)
             )
         )
+
+        self._loops.append(asyncio.create_task(self._for_ever(self.retention.sweep, FORGET_S, kicked=False)))
 
     async def end(self) -> None:
         """Stop everything; runs stay as they are in the database."""

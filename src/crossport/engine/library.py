@@ -115,6 +115,10 @@ class Library:
             for one in found
         )
 
+    async def forget(self, run: str) -> None:
+        """Forget the run and its steps. Not an error when they are gone."""
+        await _outside(DBOS.delete_workflow_async(run))
+
     async def rewind(self, run: str, number: int, *, halt: bool) -> None:
         """Forget the steps from ``number`` on of a run that has ended, and execute it again.
 

@@ -150,10 +150,15 @@ def begin(connection: sa.Connection, run: str, node: tuple[str, int], now: float
 
 
 def move(connection: sa.Connection, hold: Hold, state: RunState, now: float) -> None:
-    """Go over to ``state`` and tell so."""
+    """Go over to ``state`` and tell so, unless the run is in it already."""
     must_hold(connection, hold)
-    connection.execute(sa.update(runs).where(runs.c.id == hold.run).values(state=state.value))
-    tell(connection, hold.run, Event(kind=EventKind.STATE, state=state, time=now))
+    _move(connection, hold.run, state, now)
+
+
+def _move(connection: sa.Connection, run: str, state: RunState, now: float) -> None:
+    changed = sa.update(runs).where(runs.c.id == run, runs.c.state != state.value).values(state=state.value)
+    if connection.execute(changed).rowcount:
+        tell(connection, run, Event(kind=EventKind.STATE, state=state, time=now))
 
 
 @record()
@@ -225,18 +230,21 @@ def waited(
     return answer, state.cancelling
 
 
-def answer(connection: sa.Connection, run: str, topic: str, text: str, *, early: bool = False) -> None:
+def answer(
+    connection: sa.Connection, run: str, given: tuple[str, str], now: float, *, early: bool = False
+) -> None:
     """Answer an open decision, or with ``early`` one that may be asked later, while the run goes on.
 
-    The same answer again is nothing new.
+    ``given`` is topic and answer. Afterwards nobody is waited for. The same answer again is nothing new.
     """
-    state = fetched(connection, run, locked=True).state
+    topic, text = given
+    ended = fetched(connection, run, locked=True).state in ENDED
     where = (decisions.c.run == run, decisions.c.topic == topic)
     row = connection.execute(sa.select(decisions).where(*where)).one_or_none()
-    if row is None and early and state not in ENDED:
+    if row is None and early and not ended:
         connection.execute(sa.insert(decisions).values(run=run, topic=topic, answer=text, open=False))
         return
-    if row is None:
+    if row is None or (ended and row.answer is None):
         raise errors.Conflict(
             "decision.not_asked", f"Run {run} does not wait for {topic}.", remedy="Look at the run's state."
         )
@@ -246,3 +254,4 @@ def answer(connection: sa.Connection, run: str, topic: str, text: str, *, early:
         was = f"{topic} is {row.answer} already." if row.answer else f"The time for {topic} is over."
         raise errors.Conflict("decision.answered", was, remedy="Look at the run's state.")
     connection.execute(sa.update(decisions).where(*where).values(answer=text, open=False))
+    _move(connection, run, RunState.RUNNING, now)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from crossport.model.record import record
+from crossport.model.run import RunRecord
 from crossport.spi.run import RunContext
 
 __all__ = ["NO_LIMITS", "EngineSettings", "Kind", "Limits"]
@@ -29,6 +30,10 @@ class EngineSettings:
     """How many runs this node executes at once, of all kinds."""
     poll_s: float = 1.0
     """How soon a run that another node queued is found. One's own are started at once."""
+    keep_days: float = 90.0
+    """How long ended runs are kept; 0 is for ever."""
+    keep_count: int = 10_000
+    """How many ended runs are kept, the newest; 0 is all."""
 
 
 @record()
@@ -46,7 +51,8 @@ NO_LIMITS = Limits()
 class Kind:
     """A kind of run: its workflow, the types of its request and report, and its limits.
 
-    ``partition`` names the partition of a request, for instance its target cloud.
+    ``partition`` names the partition of a request, for instance its target cloud. ``forget`` is called
+    before an ended run is forgotten: it returns False to keep it, or forgets what the kind knows of it.
     """
 
     name: str
@@ -55,3 +61,4 @@ class Kind:
     report: type[Any]
     limits: Limits = NO_LIMITS
     partition: Callable[[Any], str] | None = None
+    forget: Callable[[RunRecord], Awaitable[bool]] | None = None

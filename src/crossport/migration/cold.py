@@ -17,16 +17,16 @@ from crossport import errors
 from crossport.migration.copying import Copying, Pair, Rooms
 from crossport.migration.finding import standing
 from crossport.migration.judge import judged
-from crossport.migration.leg import CERTAIN, PATIENT, How, Leg
+from crossport.migration.leg import PATIENT, How, Leg
 from crossport.migration.outcome import attention, blocked, ended
 from crossport.migration.parts import Parts
 from crossport.migration.step import Exported, Moment, Proposed, Room, Timed, between
 from crossport.migration.target_vm import landed, rooms_for, target_vm
 from crossport.migration.way_back import bring_back, clean_up, end_reading
+from crossport.migration.way_on import open_up, permitted
 from crossport.model.artifact import Artifact, ExportPoint, Moved, Role
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health
-from crossport.model.permit import Statement
 from crossport.model.run import (
     Act,
     CommitRule,
@@ -279,24 +279,11 @@ class ColdMigration:
         await self._leg.tell("answered", "A person asked for commit.")
 
     async def _commit(self, source_vm: VM, vm: VM) -> Timed[bool]:
-        request = self._request
-
-        async def permit(act: Act) -> Statement:
-            site = await self._leg.source()
-            return await site.commit(act, request.source, source_vm.id, permit=None)
-
         await self._leg.hooks("network_setup", after=False, vm=source_vm)
-        permitted = (await self._leg.timed("commit-source", permit, Statement, How(retry=PATIENT))).value
+        permit = await permitted(self._leg, source_vm.id, vm.id)
         self._committed = True
         self._context.protect()
-
-        async def open_network(act: Act) -> Statement:
-            site = await self._leg.target()
-            return await site.commit(act, request.target, vm.id, permit=permitted)
-
-        opened = await self._leg.timed(
-            "commit-target", open_network, Statement, How(phase="network_setup", retry=CERTAIN)
-        )
+        opened = await open_up(self._leg, vm.id, permit)
         self._phase(opened.phase("network_setup"))
         self._set(outage_s=between(self._stopped, opened.ended) if self._stopped else 0.0)
         self._set(left_behind=await clean_up(self._leg, keep_vm=True))
@@ -331,7 +318,8 @@ class ColdMigration:
         await self._leg.tell("undo", f"{error.text} The source is being brought back.")
         try:
             if not self._request.test:
-                released = await bring_back(self._leg, proposed.vm)
+                # A verified copy may be the last one: it is discarded only when the source shows its VM.
+                released = await bring_back(self._leg, proposed.vm.id, sure=not self._report.verified)
                 self._set(outage_s=between(self._stopped, released.ended) if self._stopped else 0.0)
             left = await clean_up(self._leg, keep_vm=False)
         except errors.Error as second:

@@ -12,7 +12,6 @@ from crossport import errors
 from crossport.engine.engine import Engine
 from crossport.engine.runs import RunFilter
 from crossport.engine.settings import Limits
-from crossport.migration.end import Ends
 from crossport.migration.estimate import HistoryEstimator
 from crossport.migration.finding import standing
 from crossport.migration.following import CUTOVER
@@ -24,7 +23,8 @@ from crossport.migration.outcome import blocked, of_run
 from crossport.migration.parts import Hooks, Parts, RateProbe
 from crossport.migration.plans import MIGRATE, Plans, labels
 from crossport.migration.registry import CloudRegistry
-from crossport.migration.resolve import Resolution, advice, resolved, said
+from crossport.migration.resolve import Resolution
+from crossport.migration.settlement import RESOLVE, Settlement, SettlementParts
 from crossport.migration.warm import migration_of
 from crossport.migration.warm_finding import check_order
 from crossport.model.artifact import Place, Way
@@ -58,7 +58,6 @@ from crossport.spi.site import Cleaned, Site
 
 __all__ = ["MeansOfControl", "SiteControl"]
 
-RESOLVE = "resolve"
 TEST = "test"
 AT_ONCE = Limits(at_once=8, per_partition=4)
 """Migrations at once in all, and to one cloud: each keeps two worker processes busy."""
@@ -96,7 +95,16 @@ class SiteControl:
             limits=AT_ONCE,
             partition=lambda request: request.target,
         )
-        engine.register(RESOLVE, self._run_resolution, request=Resolution, report=MigrationReport)
+        self._settlement = Settlement(
+            SettlementParts(
+                engine=engine,
+                cloud=means.registry.cloud,
+                site=self._site,
+                parts=self._parts,
+                token=means.token,
+            )
+        )
+        engine.keep(MIGRATE, self._forget)
         self._plans = Plans(engine, means.clock, self.dry_run)
 
     # What runs do.
@@ -142,15 +150,12 @@ class SiteControl:
         await self._estimator(request.tenant).learn(report)
         return report
 
-    async def _run_resolution(self, context: RunContext, request: Resolution) -> MigrationReport:
-        report = await resolved(context, request, self._parts(request.request.tenant))
-
-        async def conclude() -> bool:
-            await self._engine.conclude(request.run, report, report.outcome, report.text)
-            return True
-
-        await context.step("conclude", conclude, result=bool)
-        return report
+    async def _forget(self, found: RunRecord) -> bool:
+        """Say whether nothing depends on a migration any more: its ends, its source, its plan."""
+        plan = found.id.rpartition("-")[0]
+        if plan and await self._find(plan) is not None:
+            return False  # the plan's own run tells how far its VMs are
+        return await self._settlement.forget(found.id)
 
     # Clouds
     async def add_cloud(self, tenant: str, entry: CloudEntry) -> CloudStatus:
@@ -252,13 +257,22 @@ class SiteControl:
 
     async def _not_migrating(self, tenant: str, request: MigrationRequest, vm: VM) -> None:
         holder = await self._site(tenant).holder(request.source, vm.id)
-        if holder:
+        if not holder:
+            return
+        found = await self._find(holder)
+        if found and found.state.final:
             raise errors.Conflict(
-                "vm.migrating",
-                f"{vm.name} is already being migrated by run {holder}.",
+                "vm.undecided",
+                f"{vm.name} still belongs to run {holder}, which is {found.state}.",
                 field="vm",
-                remedy=f"Look at it with: crossport run show {holder}",
+                remedy=f"See both ends with: crossport run show {holder}, then resume or resolve it.",
             )
+        raise errors.Conflict(
+            "vm.migrating",
+            f"{vm.name} is already being migrated by run {holder}.",
+            field="vm",
+            remedy=f"Look at it with: crossport run show {holder}",
+        )
 
     # Runs
     async def runs(
@@ -288,6 +302,13 @@ class SiteControl:
             )
         return found
 
+    async def _migration(self, tenant: str, run: str) -> RunRecord:
+        """Return one run that is a migration: only these have two ends."""
+        found = await self.run(tenant, run)
+        if found.kind != MIGRATE:
+            raise _wrong_kind(found)
+        return found
+
     async def _find(self, run: str) -> RunRecord | None:
         try:
             return await self._engine.runs.fetch(run)
@@ -309,6 +330,8 @@ class SiteControl:
     async def report(self, tenant: str, run: str) -> MigrationReport:
         """Return the report of a migration."""
         found = await self.run(tenant, run)
+        if found.kind not in {MIGRATE, RESOLVE}:
+            raise _wrong_kind(found)
         if not found.state.final:
             raise errors.Conflict("run.unfinished", f"Run {run} is {found.state}.", **of_run(run))
         report = await self._engine.report(run)
@@ -318,7 +341,7 @@ class SiteControl:
         told = [event async for event in self.events(tenant, run, after=0, follow=False)]
         return MigrationReport(
             run=run,
-            request=await self._request(run),
+            request=await self._asked(found),
             outcome=found.state,
             phases=tuple(one.phase for one in told if one.kind is EventKind.PHASE_FINISHED and one.phase),
             findings=tuple(one.finding for one in told if one.finding),
@@ -327,8 +350,10 @@ class SiteControl:
             code=failure.code if failure else "",
         )
 
-    async def _request(self, run: str) -> MigrationRequest:
-        return await self._engine.runs.request(run, MigrationRequest)
+    async def _asked(self, found: RunRecord) -> MigrationRequest:
+        if found.kind == RESOLVE:
+            return (await self._engine.runs.request(found.id, Resolution)).request
+        return await self._engine.runs.request(found.id, MigrationRequest)
 
     async def cancel(self, tenant: str, run: str) -> RunRecord:
         """Ask the run to stop."""
@@ -338,6 +363,7 @@ class SiteControl:
     async def resume(self, tenant: str, run: str) -> RunRecord:
         """Try again from the step that failed."""
         await self.run(tenant, run)
+        await self._settlement.none_under_way(tenant, run)
         return await self._engine.resume(run)
 
     async def decide(self, tenant: str, run: str, *, commit: bool) -> RunRecord:
@@ -356,56 +382,17 @@ class SiteControl:
     async def cut_over(self, tenant: str, run: str) -> RunRecord:
         """Let a warm migration shut its source down."""
         found = await self.run(tenant, run)
-        check_order(found, await self._request(run) if found.kind == MIGRATE else None)
+        check_order(found, await self._asked(found) if found.kind == MIGRATE else None)
         await self._engine.decide(run, CUTOVER, CUTOVER, early=True)
         return await self.run(tenant, run)
 
     async def evidence(self, tenant: str, run: str) -> Evidence:
         """Return all that is known about a run."""
-        found = await self.run(tenant, run)
-        request = await self._request(run)
-        ledger = await self._engine.ledger.entries(run)
-        hold = await Ends(self._engine.documents).hold(run)
-        copy = next((one.id for one in ledger if one.kind == "vm" and one.id), "")
-        statements = await said(Ends(self._engine.documents), run)
-        return Evidence(
-            run=found,
-            statements=statements,
-            ledger=ledger,
-            source_vm=await self._now(tenant, request.source, hold.vm if hold else request.vm),
-            target_vm=await self._now(tenant, request.target, copy),
-            advice=advice(statements),
-        )
-
-    async def _now(self, tenant: str, cloud: str, vm: str) -> VM | None:
-        if not vm:
-            return None
-        try:
-            return await self.vm(tenant, cloud, vm)
-        except (errors.NotFound, errors.Unavailable):
-            return None
+        return await self._settlement.evidence(tenant, await self._migration(tenant, run))
 
     async def resolve(self, tenant: str, run: str, outcome: ResolveAs) -> RunRecord:
         """End a run that needs attention as a person says."""
-        found = await self.run(tenant, run)
-        if found.state is not RunState.ATTENTION:
-            raise errors.Conflict(
-                "run.settled", f"Run {run} is {found.state}; nothing is to be resolved.", **of_run(run)
-            )
-        evidence = await self.evidence(tenant, run)
-        if evidence.source_vm is None:
-            raise errors.Unavailable("vm.unreachable", "The source does not show its VM now.")
-        resolution = Resolution(
-            run=run,
-            request=await self._request(run),
-            vm=evidence.source_vm,
-            target_id=evidence.target_vm.id if evidence.target_vm else "",
-            outcome=outcome,
-        )
-        number = self._means.token()[:6]
-        return await self._engine.submit(
-            RESOLVE, resolution, run_id=f"{run}-{outcome}-{number}", tenant=tenant, subject=found.subject
-        )
+        return await self._settlement.resolve(tenant, await self._migration(tenant, run), outcome)
 
     async def ledger(self, tenant: str, run: str) -> tuple[Created, ...]:
         """Return what the run created."""
@@ -414,49 +401,17 @@ class SiteControl:
 
     async def clean(self, tenant: str, run: str) -> Cleaned:
         """Remove what the run left behind."""
-        found = await self.run(tenant, run)
-        if not found.state.final or found.state is RunState.ATTENTION:
-            raise errors.Conflict(
-                "run.unfinished",
-                f"Run {run} is {found.state}; it cleans up by itself.",
-                remedy=f"If it is stuck, see both ends: crossport run show {run}",
-            )
-        keep = found.state is RunState.DONE
-        return await self._clean_both(tenant, found, keep_vm=keep)
+        return await self._settlement.clean(tenant, await self._migration(tenant, run))
 
     async def finish_test(self, tenant: str, run: str) -> Cleaned:
         """Remove the isolated copy."""
-        found = await self.run(tenant, run)
-        if not (await self._request(run)).test:
-            raise errors.Conflict(
-                "run.no-test", f"Run {run} is no test migration; its VM is in use.", **of_run(run)
-            )
-        if not found.state.final:
-            raise errors.Conflict("run.unfinished", f"Run {run} is {found.state}.", **of_run(run))
-        return await self._clean_both(tenant, found, keep_vm=False)
-
-    async def _clean_both(self, tenant: str, found: RunRecord, *, keep_vm: bool) -> Cleaned:
-        request, site = await self._request(found.id), self._site(tenant)
-        act = Act(run=found.id, step="clean-by-hand", epoch=found.epoch)
-        there = await site.clean(act, request.target, keep_vm=keep_vm)
-        here = await site.clean(act, request.source, keep_vm=keep_vm)
-        return Cleaned(removed=(*there.removed, *here.removed), left=(*there.left, *here.left))
+        return await self._settlement.finish_test(tenant, await self._migration(tenant, run))
 
     async def retire(self, tenant: str, run: str, *, confirmed: bool) -> tuple[str, ...]:
         """Delete the retained source of a committed run."""
-        found = await self.run(tenant, run)
+        found = await self._migration(tenant, run)
         report = await self.report(tenant, run)
-        if found.state is not RunState.DONE or report.request.test:
-            text = f"Run {run} is {found.state}; only a committed run has a retained source."
-            raise errors.Conflict("run.not-committed", text, **of_run(run))
-        driver = able(await self._registry.cloud(tenant, report.request.source), Provisioner)
-        try:
-            vm = await self.vm(tenant, report.request.source, report.source_id)
-        except errors.NotFound:  # retired already; one that does not answer is not gone
-            return ()
-        if not confirmed:
-            return driver.deletes(vm)
-        return await driver.delete_vm(Act(run=run, step="retire", epoch=found.epoch), vm.id)
+        return await self._settlement.retire(tenant, found, report, confirmed=confirmed)
 
     # Plans
     async def put_plan(self, tenant: str, plan: Plan) -> Plan:
@@ -487,6 +442,15 @@ class SiteControl:
         """The id that follows from an idempotency key, or a fresh one."""
         text = f"{tenant}\0{key}" if key else self._means.token()
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _wrong_kind(found: RunRecord) -> errors.Conflict:
+    return errors.Conflict(
+        "run.kind.wrong",
+        f"Run {found.id} is no migration but of the kind {found.kind}.",
+        field="run",
+        remedy=f"List the migrations with: crossport run list --kind {MIGRATE}",
+    )
 
 
 def _act(run: str, step: str) -> Act:

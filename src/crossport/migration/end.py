@@ -11,7 +11,7 @@ from crossport.model.record import record
 from crossport.model.vm import PowerState
 from crossport.spi.document import Documents
 
-__all__ = ["Ends", "Hold", "Landing"]
+__all__ = ["Ends", "Hold", "Landing", "settled"]
 
 T = TypeVar("T")
 _ATTEMPTS = 10
@@ -19,22 +19,40 @@ _ATTEMPTS = 10
 
 @record()
 class Hold:
-    """The source's end of a run: which VM, what it was before, and how far the permit is."""
+    """The source's end of a run: which VM, what it was before, and how far the permit is.
+
+    ``returned``: it was brought back as it was. ``retired``: it was deleted after the commit.
+    """
 
     cloud: str = ""
     vm: str = ""
     was: PowerState = PowerState.STOPPED
     state: SourceState = SourceState.FREE
     fence: Fence = Fence()
+    returned: bool = False
+    retired: bool = False
 
 
 @record()
 class Landing:
-    """The target's end of a run: how far the permit is, and whether what was written is verified."""
+    """The target's end of a run: how far the permit is, and whether what was written is verified.
+
+    ``opened``: the copy was opened to its networks, as its state allows.
+    """
 
     cloud: str = ""
     state: TargetState = TargetState.EMPTY
     verified: bool = False
+    opened: bool = False
+
+
+def settled(hold: Hold | None, landing: Landing) -> bool:
+    """Say whether one of both ends is the VM now, with nothing left to be decided or undone."""
+    if hold is None or not hold.vm:
+        return True  # no VM was ever taken from its source
+    if hold.state is SourceState.COMMITTED:
+        return landing.opened
+    return hold.state is SourceState.RELEASED and hold.returned
 
 
 class Ends:
@@ -72,6 +90,27 @@ class Ends:
         await self._change(
             "target-end", run, Landing, lambda known: replace(known or Landing(), verified=True)
         )
+
+    async def opened(self, run: str) -> None:
+        """Note that the copy is open to its networks."""
+        await self._change("target-end", run, Landing, lambda known: replace(known or Landing(), opened=True))
+
+    async def returned(self, run: str) -> None:
+        """Note that the source's VM is as it was before."""
+        await self._change("source-end", run, Hold, lambda known: replace(known or Hold(), returned=True))
+
+    async def retired(self, run: str) -> None:
+        """Note that the retained source was deleted."""
+        await self._change("source-end", run, Hold, lambda known: replace(known or Hold(), retired=True))
+
+    async def settled(self, run: str) -> bool:
+        """Say whether one of both ends is the VM now, with nothing left to be decided or undone."""
+        return settled(await self.hold(run), await self.landing(run))
+
+    async def forget(self, run: str) -> None:
+        """Forget both ends."""
+        for kind in ("source-end", "target-end"):
+            await self._documents.delete(kind, run)
 
     async def source(self, run: str, event: SourceEvent, *, fence: Fence | None = None) -> StatementKind:
         """Move the source's end by ``event`` and return what it states; raise Refused."""

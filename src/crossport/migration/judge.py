@@ -84,7 +84,7 @@ async def _baseline(
             "check.baseline",
             Severity.DECISION,
             f"check {result.probe.kind} {result.probe.port or result.probe.expect}",
-            f"It fails at the source already: {result.text}",
+            f"It fails at the source already: {result.text.rstrip('.')}.",
             "Correct the check or the guest, or accept it with --accept check.baseline.",
         )
         for result in health.results

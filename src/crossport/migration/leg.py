@@ -11,7 +11,7 @@ from crossport.model.vm import VM
 from crossport.spi.run import NO_RETRY, Retry, RunContext
 from crossport.spi.site import Site
 
-__all__ = ["CERTAIN", "PATIENT", "SURE", "How", "Leg"]
+__all__ = ["BRIEF", "CERTAIN", "PATIENT", "SURE", "How", "Leg"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ class How:
 
 PLAIN = How()
 SURE = How(retry=CERTAIN)
+BRIEF = How(retry=PATIENT)
 
 
 class Leg:

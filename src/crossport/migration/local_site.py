@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from crossport import errors
 from crossport.migration.end import Ends, Hold, Landing
-from crossport.migration.permit import SourceEvent, SourceState, TargetEvent
+from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
 from crossport.model.permit import Fence, Statement, StatementKind
@@ -140,7 +140,7 @@ class LocalSite:
                     "vm.migrating",
                     f"{vm} of {cloud} is already being migrated by run {holder}.",
                     field="vm",
-                    remedy=f"Wait for it, or look at it with: crossport run show {holder}",
+                    remedy=f"See how far it is with: crossport run show {holder}",
                 ) from None
 
     async def export(
@@ -275,23 +275,87 @@ class LocalSite:
                 return Health(good=good, results=tuple(results), seconds=seconds)
             await self._clock.sleep(checks.interval_s)
 
-    async def commit(self, act: Act, cloud: str, vm_id: str, *, permit: Statement | None) -> Statement:
+    async def prepare_commit(self, act: Act, cloud: str, vm_id: str) -> Statement:
+        """State that the verified copy stands here."""
+        landing = await self._ends.landing(act.run)
+        if not landing.verified or not await self._seen(cloud, vm_id):
+            raise errors.Refused(
+                "permit.copy.none",
+                f"{cloud} holds no verified copy of run {act.run}: a commit would lose both sides.",
+                remedy=f"Go back instead: crossport run resolve {act.run} --as source",
+            )
+        kind = await self._ends.target(act.run, TargetEvent.PREPARE)
+        return self._statement(act, kind or StatementKind.PREPARED, vm_id)
+
+    async def commit(self, act: Act, cloud: str, vm_id: str, *, other: Statement) -> Statement:
         """Source end: record the decision. Target end: open the network on the permit."""
-        if permit is None:
+        if other.kind is StatementKind.PREPARED:
+            _expect(other, act, (StatementKind.PREPARED,))
+            await self._still_off(cloud, vm_id)
             kind = await self._ends.source(act.run, SourceEvent.COMMIT)
             return self._statement(act, kind, vm_id)
-        _expect(permit, act, (StatementKind.START_PERMITTED,))
-        kind = await self._ends.target(act.run, TargetEvent.PERMIT)
+        _expect(other, act, (StatementKind.START_PERMITTED,))
+        opened = await self._ends.target(act.run, TargetEvent.PERMIT)
         await able(await self._connect(cloud), Importer).open_network(act, vm_id)
+        await self._ends.opened(act.run)
         for thing in await self._ledger.entries(act.run, cloud):
             if thing.kind in {"vm", "volume"}:
                 await self._settle(act, cloud, thing.kind, thing.name, LedgerState.KEPT, thing)
-        return self._statement(act, kind or StatementKind.OPENED, vm_id)
+        return self._statement(act, opened or StatementKind.OPENED, vm_id)
 
-    async def withdraw(self, act: Act, cloud: str, vm_id: str) -> Statement:
-        """Record that this run will never get a permit."""
-        del cloud
+    async def _still_off(self, cloud: str, vm_id: str) -> None:
+        """Refuse when somebody started the source. One that cannot be asked has stated that it is fenced."""
+        try:
+            vm = await self._seen(cloud, vm_id)
+        except errors.Unavailable:
+            return
+        if vm is not None and vm.power is PowerState.RUNNING:
+            raise errors.Refused(
+                "permit.source.runs",
+                f"{vm.name} runs at {cloud}, although this migration had stopped it: somebody started it.",
+                remedy="What it did since is not in the copy. Migrate it again.",
+            )
+
+    async def _seen(self, cloud: str, vm_id: str) -> VM | None:
+        """Return the VM as it is now, None when the cloud says that it has none."""
+        if not vm_id:
+            return None
+        driver = able(await self._connect(cloud), Inventory)
+        try:
+            return await driver.vm(vm_id)
+        except errors.NotFound:
+            return None
+
+    async def withdraw(self, act: Act, cloud: str, vm_id: str, *, sure: bool = False) -> Statement:
+        """Record that this run will never get a permit, as long as the source has its VM."""
+        hold = await self._ends.hold(act.run)
+        open_ = hold is not None and hold.vm and hold.state is SourceState.HELD
+        if open_ and not sure and await self._seen(cloud, vm_id) is None:
+            raise errors.Refused(
+                "permit.source.gone",
+                f"{cloud} has its VM {vm_id} no more: the copy at the target is the last one and was kept.",
+                remedy=f"Go on with it: crossport run resolve {act.run} --as target",
+            )
         return self._statement(act, await self._ends.source(act.run, SourceEvent.WITHDRAW), vm_id)
+
+    async def give_up(self, act: Act, cloud: str, vm_id: str, *, sure: bool = False) -> Statement:
+        """State that the copy will never run because it is lost."""
+        used = (await self._ends.landing(act.run)).state is TargetState.OPEN
+        try:
+            tagged = await able(await self._connect(cloud), Importer).tagged(act.run)
+        except errors.Error:
+            if not sure or used:
+                raise
+            tagged = ()
+        if copies := [thing.name for thing in tagged if thing.kind == "vm"]:
+            raise errors.Refused(
+                "permit.copy.stands",
+                f"{cloud} still has the copy {copies[0]} of run {act.run}.",
+                remedy=f"It is the truth when the commit was recorded: crossport run resolve {act.run} "
+                "--as target",
+            )
+        kind = await self._ends.target(act.run, TargetEvent.LOST)
+        return self._statement(act, kind or StatementKind.NEVER_STARTED, vm_id)
 
     async def roll_back(self, act: Act, cloud: str, vm_id: str, *, other: Statement) -> Statement:
         """Target end: discard. Source end: bring the VM back as it was."""
@@ -305,6 +369,7 @@ class LocalSite:
         kind = await self._ends.source(act.run, SourceEvent.TARGET_GONE)
         if hold is not None and hold.vm:
             await self._bring_back(act, await self._connect(cloud), hold)
+            await self._ends.returned(act.run)
         return self._statement(act, kind, vm_id)
 
     async def _bring_back(self, act: Act, driver: Cloud, hold: Hold) -> None:
@@ -315,11 +380,11 @@ class LocalSite:
             await able(driver, Power).start(act, hold.vm)
 
     async def clean(self, act: Act, cloud: str, *, keep_vm: bool) -> Cleaned:
-        """Remove what the run made here and does not keep."""
-        cleaned = await self._remove_all(act, cloud, must=False, keep_vm=keep_vm)
+        """Remove what the run made here and does not keep. Its reservations end also when that fails."""
         for document in await self._documents.list("reservation", _Reservation, prefix=self._key(cloud, "")):
             if document.value.run == act.run:
                 await self._documents.delete("reservation", document.key)
+        cleaned = await self._remove_all(act, cloud, must=False, keep_vm=keep_vm)
         if (await self._ends.landing(act.run)).cloud == cloud:
             await self._mover.forget(act.run)
         return cleaned

@@ -1,10 +1,11 @@
 """Decide who may run: the start permit as two pure state tables, one for each end.
 
 The source is the authority until its site has recorded the decision to commit. The target starts in
-quarantine only on the source's statement that it is stopped and fenced, and leaves quarantine only on the
+quarantine only on the source's statement that it is stopped and fenced. The source decides to commit only on
+the target's statement that its verified copy stands there, and the target leaves quarantine only on the
 permit. The source starts again only on the target's statement that its copy will never run, and the target
-makes that statement only once the source has said that no permit will come. Statements may be lost,
-repeated and late; an end that has not heard waits, and never acts alone.
+makes that statement only once the source has said that no permit will come, or when its cloud has lost the
+copy. Statements may be lost, repeated and late; an end that has not heard waits, and never acts alone.
 
 The tables are checked exhaustively, for every order of commands and statements, against two invariants:
 never both running, and never both lost.
@@ -60,8 +61,11 @@ class TargetEvent(StrEnum):
     """What the target's end is asked, or hears."""
 
     SOURCE_STOPPED = "source-stopped"
+    PREPARE = "prepare"
     PERMIT = "permit"
     NO_PERMIT = "no-permit"
+    LOST = "lost"
+    """The cloud has no copy any more, or is gone for good itself before the permit was used."""
 
 
 SOURCE: dict[tuple[SourceState, SourceEvent], tuple[SourceState, StatementKind]] = {
@@ -74,6 +78,7 @@ SOURCE: dict[tuple[SourceState, SourceEvent], tuple[SourceState, StatementKind]]
     (SourceState.WITHDRAWN, SourceEvent.WITHDRAW): (SourceState.WITHDRAWN, StatementKind.NO_PERMIT),
     (SourceState.RELEASED, SourceEvent.WITHDRAW): (SourceState.RELEASED, StatementKind.NO_PERMIT),
     (SourceState.WITHDRAWN, SourceEvent.TARGET_GONE): (SourceState.RELEASED, StatementKind.RELEASED),
+    (SourceState.COMMITTED, SourceEvent.TARGET_GONE): (SourceState.RELEASED, StatementKind.RELEASED),
     (SourceState.RELEASED, SourceEvent.TARGET_GONE): (SourceState.RELEASED, StatementKind.RELEASED),
 }
 """What the source's end does: its next state, and what it states. What is not here is refused."""
@@ -81,11 +86,17 @@ SOURCE: dict[tuple[SourceState, SourceEvent], tuple[SourceState, StatementKind]]
 TARGET: dict[tuple[TargetState, TargetEvent], tuple[TargetState, StatementKind | None]] = {
     (TargetState.EMPTY, TargetEvent.SOURCE_STOPPED): (TargetState.QUARANTINED, None),
     (TargetState.QUARANTINED, TargetEvent.SOURCE_STOPPED): (TargetState.QUARANTINED, None),
+    (TargetState.QUARANTINED, TargetEvent.PREPARE): (TargetState.QUARANTINED, StatementKind.PREPARED),
+    (TargetState.OPEN, TargetEvent.PREPARE): (TargetState.OPEN, StatementKind.PREPARED),
     (TargetState.QUARANTINED, TargetEvent.PERMIT): (TargetState.OPEN, StatementKind.OPENED),
     (TargetState.OPEN, TargetEvent.PERMIT): (TargetState.OPEN, StatementKind.OPENED),
     (TargetState.EMPTY, TargetEvent.NO_PERMIT): (TargetState.GONE, StatementKind.NEVER_STARTED),
     (TargetState.QUARANTINED, TargetEvent.NO_PERMIT): (TargetState.GONE, StatementKind.STOPPED_AND_FENCED),
     (TargetState.GONE, TargetEvent.NO_PERMIT): (TargetState.GONE, StatementKind.STOPPED_AND_FENCED),
+    (TargetState.EMPTY, TargetEvent.LOST): (TargetState.GONE, StatementKind.NEVER_STARTED),
+    (TargetState.QUARANTINED, TargetEvent.LOST): (TargetState.GONE, StatementKind.STOPPED_AND_FENCED),
+    (TargetState.OPEN, TargetEvent.LOST): (TargetState.GONE, StatementKind.STOPPED_AND_FENCED),
+    (TargetState.GONE, TargetEvent.LOST): (TargetState.GONE, StatementKind.STOPPED_AND_FENCED),
 }
 """What the target's end does: its next state, and what it states. What is not here is refused."""
 

@@ -8,7 +8,7 @@ otherwise.
 import datetime
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from crossport import errors
 from crossport.model.mapping import MappingRules
@@ -18,7 +18,17 @@ from crossport.model.run import CommitRule, Event, EventKind, MigrationRequest, 
 from crossport.spi.clock import Clock
 from crossport.spi.run import RunContext
 
-__all__ = ["PlanReport", "PlanRun", "Submit", "checked", "open_at", "ready", "request_of", "waves"]
+__all__ = [
+    "PlanMeans",
+    "PlanReport",
+    "PlanRun",
+    "Submit",
+    "checked",
+    "open_at",
+    "ready",
+    "request_of",
+    "waves",
+]
 
 LOOK_AGAIN_S = 1.0
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -35,6 +45,7 @@ class PlanReport:
     outcome: RunState
     vms: tuple[VmStatus, ...]
     text: str = ""
+    code: str = ""
 
 
 def checked(plan: Plan) -> Plan:
@@ -185,35 +196,85 @@ def _settled(plan: Plan, one: PlannedVM, states: Mapping[str, RunState | None]) 
     )
 
 
-class PlanRun:
-    """One execution of a plan. ``submit`` starts a VM's run under a name, ``look`` returns that run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanMeans:
+    """What a plan's run works with: ``submit`` starts a VM's run under a name, ``look`` returns that run,
+    ``cancel`` asks it to stop and is content when it cannot be stopped any more."""
 
-    def __init__(self, plan: Plan, tenant: str, *, submit: Submit, look: Look, clock: Clock) -> None:
+    submit: Submit
+    look: Look
+    cancel: Callable[[str], Awaitable[None]]
+    clock: Clock
+
+
+class PlanRun:
+    """One execution of a plan. ``moved`` has the VMs that earlier runs of it moved, with their runs."""
+
+    def __init__(self, plan: Plan, tenant: str, means: PlanMeans, moved: Mapping[str, str]) -> None:
         self._plan = checked(plan)
         self._tenant = tenant
-        self._submit = submit
-        self._look = look
-        self._clock = clock
+        self._means = means
+        self._moved = moved
 
     async def run(self, context: RunContext) -> PlanReport:
-        """Start the VMs in their order and wait for all of them."""
+        """Start the VMs in their order and wait for all of them; cancelled, cancel those that move."""
 
         async def oversee() -> PlanReport:
             told: dict[str, RunState | None] = {}
-            while True:
-                records = {one.vm: await self._look(child(context.run, one)) for one in self._plan.vms}
-                states = {vm: found.state if found else None for vm, found in records.items()}
-                await self._tell(context, told, states)
-                if self._nothing_left(states):
-                    return self._report(context.run, records)
-                if open_at(self._plan.window, self._clock.wall()):
-                    for one in ready(self._plan, states):
-                        await self._submit(
-                            one, request_of(self._plan, one, self._tenant), child(context.run, one)
-                        )
-                await self._clock.sleep(LOOK_AGAIN_S)
+            return await self._until(lambda: self._advance(context, told))
 
-        return await context.step("oversee", oversee, result=PlanReport, cancellable=True)
+        async def stop() -> PlanReport:
+            return await self._until(lambda: self._stop(context))
+
+        try:
+            return await context.step("oversee", oversee, result=PlanReport, cancellable=True)
+        except errors.Cancelled:
+            context.protect()
+            report = await context.step("cancel-vms", stop, result=PlanReport)
+            text = f"Cancelled. {report.text}"
+            return replace(report, outcome=RunState.CANCELLED, text=text, code="run.cancelled")
+
+    async def _until(self, look: Callable[[], Awaitable[PlanReport | None]]) -> PlanReport:
+        """Look again and again until there is a report. A database that is away is waited for."""
+        while True:
+            try:
+                report = await look()
+            except errors.Unavailable:
+                report = None
+            if report is not None:
+                return report
+            await self._means.clock.sleep(LOOK_AGAIN_S)
+
+    async def _advance(self, context: RunContext, told: dict[str, RunState | None]) -> PlanReport | None:
+        """Start what may start now; return the report when nothing is left to do."""
+        records = await self._records(context.run)
+        states = self._states(records)
+        await self._tell(context, told, states)
+        if self._nothing_left(states):
+            return self._report(context.run, records)
+        if open_at(self._plan.window, self._means.clock.wall()):
+            for one in ready(self._plan, states):
+                request = request_of(self._plan, one, self._tenant)
+                await self._means.submit(one, request, child(context.run, one))
+        return None
+
+    async def _stop(self, context: RunContext) -> PlanReport | None:
+        """Cancel what goes on; return the report when nothing does."""
+        records = await self._records(context.run)
+        going = [found.id for found in records.values() if found is not None and not found.state.final]
+        for run in going:
+            await self._means.cancel(run)
+        return None if going else self._report(context.run, records)
+
+    async def _records(self, run: str) -> dict[str, RunRecord | None]:
+        return {
+            one.vm: await self._means.look(self._moved.get(one.vm) or child(run, one))
+            for one in self._plan.vms
+        }
+
+    def _states(self, records: Mapping[str, RunRecord | None]) -> dict[str, RunState | None]:
+        states = {vm: found.state if found else None for vm, found in records.items()}
+        return states | {vm: RunState.DONE for vm in self._moved if vm in states}
 
     async def _tell(
         self, context: RunContext, told: dict[str, RunState | None], states: Mapping[str, RunState | None]
@@ -229,12 +290,11 @@ class PlanRun:
         return not going and (over or all(_settled(self._plan, one, states) for one in self._plan.vms))
 
     def _report(self, run: str, records: Mapping[str, RunRecord | None]) -> PlanReport:
-        vms = vm_states(self._plan, run, records)
+        vms = vm_states(self._plan, run, records, self._moved)
         done = sum(one.state is RunState.DONE for one in vms)
-        whole = done == len(vms)
         return PlanReport(
             plan=self._plan.name,
-            outcome=RunState.DONE if whole else RunState.ATTENTION,
+            outcome=RunState.DONE if done == len(vms) else RunState.ATTENTION,
             vms=vms,
             text=f"{done} of {len(vms)} VMs moved.",
         )
@@ -245,16 +305,16 @@ def child(plan_run: str, one: PlannedVM) -> str:
     return f"{plan_run}-{hashlib.sha256(one.vm.encode()).hexdigest()[:8]}"
 
 
-def vm_states(plan: Plan, run: str, records: Mapping[str, RunRecord | None]) -> tuple[VmStatus, ...]:
-    """Return how far each VM of the plan is."""
-    return tuple(
-        VmStatus(
-            vm=one.vm,
-            wave=one.wave,
-            state=found.state if found else RunState.QUEUED,
-            run=child(run, one) if found else "",
-            text=found.attention if found else "not started",
-        )
-        for one in plan.vms
-        for found in (records.get(one.vm),)
-    )
+def vm_states(
+    plan: Plan, run: str, records: Mapping[str, RunRecord | None], moved: Mapping[str, str]
+) -> tuple[VmStatus, ...]:
+    """Return how far each VM of the plan is. ``moved`` has those that an earlier run of it moved."""
+    return tuple(_vm_state(one, run, records.get(one.vm), moved.get(one.vm, "")) for one in plan.vms)
+
+
+def _vm_state(one: PlannedVM, run: str, found: RunRecord | None, moved: str) -> VmStatus:
+    if moved:
+        return VmStatus(vm=one.vm, wave=one.wave, state=RunState.DONE, run=moved, text="moved earlier")
+    if found is None:
+        return VmStatus(vm=one.vm, wave=one.wave, state=RunState.QUEUED, text="not started")
+    return VmStatus(vm=one.vm, wave=one.wave, state=found.state, run=child(run, one), text=found.attention)

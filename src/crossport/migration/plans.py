@@ -1,29 +1,57 @@
 """The plans of each tenant: kept, checked, started, and told how far they are."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import field
+
+import structlog
 
 from crossport import errors
 from crossport.engine.engine import Engine
 from crossport.engine.runs import RunFilter
 from crossport.migration.finding import standing
 from crossport.migration.outcome import blocked
-from crossport.migration.plan import PlanReport, PlanRun, checked, child, request_of, vm_states, waves
+from crossport.migration.plan import (
+    PlanMeans,
+    PlanReport,
+    PlanRun,
+    checked,
+    child,
+    request_of,
+    vm_states,
+    waves,
+)
+from crossport.model.finding import Finding, Severity
 from crossport.model.plan import Plan, PlanCheck, PlannedVM, PlanStatus
 from crossport.model.record import record
 from crossport.model.request import DryRun
-from crossport.model.run import MigrationRequest, RunRecord, RunState
+from crossport.model.run import Estimate, MigrationRequest, RunRecord, RunState
 from crossport.spi.clock import Clock
 from crossport.spi.run import RunContext
 
 __all__ = ["MIGRATE", "PLAN", "Plans", "labels"]
 
 MIGRATE, PLAN = "migrate", "plan"
+EARLIER = 100
+"""How many runs of a plan are looked at for VMs that moved already."""
+NOTHING = Estimate(seconds=0.0, outage_s=0.0, size=0)
+
+log = structlog.get_logger("crossport.migration")
 
 
 @record()
 class _PlanRequest:
     plan: Plan
     tenant: str
+    moved: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@record()
+class _Judged:
+    """What a dry run of every VM of a plan found; ``moved`` has the runs that moved VMs already."""
+
+    findings: Mapping[str, tuple[Finding, ...]]
+    estimates: Mapping[str, Estimate]
+    moved: Mapping[str, str]
 
 
 def labels(request: MigrationRequest) -> dict[str, str]:
@@ -34,6 +62,15 @@ def labels(request: MigrationRequest) -> dict[str, str]:
         "mode": request.mode.value,
         "test": "yes" if request.test else "no",
     }
+
+
+def _moved(vm: str, run: str) -> Finding:
+    return Finding(
+        "plan.vm.moved",
+        Severity.INFO,
+        f"vm {vm}",
+        f"{vm} was moved by run {run} of this plan, and stays as it is.",
+    )
 
 
 class Plans:
@@ -55,8 +92,14 @@ class Plans:
                 MIGRATE, migration, run_id=run, tenant=tenant, subject=one.vm, labels=labels(migration)
             )
 
-        plan = PlanRun(request.plan, tenant, submit=submit, look=self._find, clock=self._clock)
-        return await plan.run(context)
+        means = PlanMeans(submit=submit, look=self._find, cancel=self._cancel, clock=self._clock)
+        return await PlanRun(request.plan, tenant, means, request.moved).run(context)
+
+    async def _cancel(self, run: str) -> None:
+        try:
+            await self._engine.cancel(run)
+        except errors.Conflict as error:  # it ended meanwhile, or it is past its commit and will end
+            log.info("plan.vm.not_cancelled", run=run, code=error.code)
 
     async def _find(self, run: str) -> RunRecord | None:
         try:
@@ -83,7 +126,7 @@ class Plans:
                 "plan.running",
                 f"The plan {name} runs, as run {last.id}.",
                 field="plan",
-                remedy=f"Wait, or cancel it: crossport run cancel {last.id}",
+                remedy=f"Wait, or stop it with all its VMs: crossport run cancel {last.id}",
             )
 
     async def every(self, tenant: str) -> tuple[Plan, ...]:
@@ -105,25 +148,55 @@ class Plans:
     async def check(self, tenant: str, name: str) -> PlanCheck:
         """Dry-run every VM of the plan."""
         plan = await self._kept(tenant, name)
-        found = {one.vm: await self._dry_run(tenant, request_of(plan, one, tenant)) for one in plan.vms}
-        return PlanCheck(
-            plan=name,
-            findings={vm: result.findings for vm, result in found.items()},
-            estimates={vm: result.estimate for vm, result in found.items()},
-            waves=waves(plan),
-        )
+        judged = await self._judged(tenant, plan)
+        return PlanCheck(plan=name, findings=judged.findings, estimates=judged.estimates, waves=waves(plan))
+
+    async def _judged(self, tenant: str, plan: Plan) -> _Judged:
+        earlier = await self._earlier(tenant, plan)
+        findings: dict[str, tuple[Finding, ...]] = {}
+        estimates: dict[str, Estimate] = {}
+        moved: dict[str, str] = {}
+        for one in plan.vms:
+            run = earlier.get(one.vm, "")
+            try:
+                result = await self._dry_run(tenant, request_of(plan, one, tenant))
+            except errors.NotFound as error:
+                if not run or error.code != "vm.unknown":
+                    raise
+                result = None  # its source is retired
+            if run and (result is None or any(found.code == "vm.fenced" for found in result.findings)):
+                moved[one.vm] = run
+                findings[one.vm], estimates[one.vm] = (_moved(one.vm, run),), NOTHING
+            elif result is not None:
+                findings[one.vm], estimates[one.vm] = result.findings, result.estimate
+        return _Judged(findings=findings, estimates=estimates, moved=moved)
+
+    async def _earlier(self, tenant: str, plan: Plan) -> dict[str, str]:
+        """Return the runs with which earlier runs of the plan moved VMs between its clouds."""
+        which = RunFilter(tenant=tenant, kind=PLAN, subject=plan.name)
+        found: dict[str, str] = {}
+        for run in (await self._engine.runs.list(which, limit=EARLIER)).runs:
+            for one in plan.vms:
+                past = await self._find(child(run.id, one)) if one.vm not in found else None
+                ends = (past.labels.get("source"), past.labels.get("target")) if past else ()
+                if past and past.state is RunState.DONE and ends == (plan.source, plan.target):
+                    found[one.vm] = past.id
+        return found
 
     async def start(self, tenant: str, name: str, run_id: str) -> RunRecord:
-        """Start the plan when nothing stands in the way of any of its VMs."""
+        """Start the plan when nothing stands in the way of any of its VMs that did not move yet."""
+        known = await self._find(run_id)
+        if known is not None and known.kind == PLAN and known.tenant == tenant and known.subject == name:
+            return known
         plan = await self._kept(tenant, name)
-        if await self._find(run_id) is None:
-            accepted = {one.vm: (*plan.accept, *one.accept) for one in plan.vms}
-            check = await self.check(tenant, name)
-            stop = [one for vm, found in check.findings.items() for one in standing(found, accepted[vm])]
-            if stop:
-                raise blocked(tuple(stop))
-            await self._tested(tenant, plan)
-        request = _PlanRequest(plan=plan, tenant=tenant)
+        await self._refuse_while_it_runs(tenant, name)
+        accepted = {one.vm: (*plan.accept, *one.accept) for one in plan.vms}
+        judged = await self._judged(tenant, plan)
+        stop = [one for vm, found in judged.findings.items() for one in standing(found, accepted[vm])]
+        if stop:
+            raise blocked(tuple(stop))
+        await self._tested(tenant, plan)
+        request = _PlanRequest(plan=plan, tenant=tenant, moved=judged.moved)
         return await self._engine.submit(PLAN, request, run_id=run_id, tenant=tenant, subject=name)
 
     async def _tested(self, tenant: str, plan: Plan) -> None:
@@ -149,12 +222,13 @@ class Plans:
         plan = await self._kept(tenant, name)
         found = await self._last_run(tenant, name)
         run = found.id if found else ""
+        moved = (await self._engine.runs.request(run, _PlanRequest)).moved if run else dict[str, str]()
         records = {one.vm: await self._find(child(run, one)) if run else None for one in plan.vms}
         return PlanStatus(
             plan=plan,
             run=run,
             state=found.state if found else RunState.QUEUED,
-            vms=vm_states(plan, run, records),
+            vms=vm_states(plan, run, records, moved),
         )
 
     async def _last_run(self, tenant: str, name: str) -> RunRecord | None:

@@ -23,6 +23,8 @@ class StatementKind(StrEnum):
 
     STOPPED_AND_FENCED = "stopped-and-fenced"
     """By the source: it is off and stays off. By the target: its copy is off and will not start again."""
+    PREPARED = "prepared"
+    """By the target: its verified copy stands in quarantine, and only the permit is missing."""
     START_PERMITTED = "start-permitted"
     """By the source: the decision to commit is recorded; the target may open its copy."""
     NO_PERMIT = "no-permit"

@@ -113,8 +113,10 @@ class ResolveAs(StrEnum):
     """The source is the truth: discard the target's part, release the source."""
     TARGET = "target"
     """The target is the truth: commit."""
+    SOURCE_ALONE = "source-alone"
+    """Like source, on a person's word that the target's cloud is gone for good."""
     ABANDON = "abandon"
-    """Touch nothing any more; what the run left behind is removed by ``run clean``."""
+    """Touch nothing any more. The run can be resolved later; ``run clean`` leaves its VM and disks alone."""
 
 
 @record()

@@ -112,23 +112,42 @@ class Site(Protocol):
         """Probe until all succeed in a row or time is over."""
         ...
 
-    async def commit(self, act: Act, cloud: str, vm_id: str, *, permit: Statement | None) -> Statement:
-        """Source end (``permit`` None): record the decision durably and return the start permit.
+    async def prepare_commit(self, act: Act, cloud: str, vm_id: str) -> Statement:
+        """Target end: state that the verified copy stands here and waits for the permit.
 
-        Target end: with the permit, open the network and return the statement that it is opened. A permit
-        is good once, for its run, VM and epoch; anything else is Refused.
+        Raise Refused (``permit.copy.none``) when it does not: then a commit would lose both sides.
         """
         ...
 
-    async def withdraw(self, act: Act, cloud: str, vm_id: str) -> Statement:
-        """Source end: record durably that this run will never get a permit. Refused after commit."""
+    async def commit(self, act: Act, cloud: str, vm_id: str, *, other: Statement) -> Statement:
+        """Source end (``other`` says prepared): record the decision durably; return the start permit.
+
+        Refused (``permit.source.runs``) when the source was started in the meantime. Target end (``other``
+        is the permit): open the network and return the statement that it is opened. A permit is good once,
+        for its run, VM and epoch; anything else is Refused.
+        """
+        ...
+
+    async def withdraw(self, act: Act, cloud: str, vm_id: str, *, sure: bool = False) -> Statement:
+        """Source end: record durably that this run will never get a permit. Refused after commit.
+
+        Raise Refused (``permit.source.gone``) when the cloud has the VM no more, and Unavailable when it
+        cannot say so, because the target's copy may be the last one; with ``sure`` it is not asked.
+        """
+        ...
+
+    async def give_up(self, act: Act, cloud: str, vm_id: str, *, sure: bool = False) -> Statement:
+        """Target end: state that its copy will never run because its cloud has lost it.
+
+        Refused (``permit.copy.stands``) when the copy is there. ``sure`` is a person's word that a cloud
+        that does not answer is gone for good; it is not taken once the permit was used.
+        """
         ...
 
     async def roll_back(self, act: Act, cloud: str, vm_id: str, *, other: Statement) -> Statement:
         """Target end (``other`` says no permit): stop and discard; state that it will never run.
 
-        Source end (``other`` is that statement): unfence, and start it again if it ran before. Refused
-        after commit.
+        Source end (``other`` is that statement): unfence, and start it again if it ran before.
         """
         ...
 

@@ -174,6 +174,37 @@ async def test_a_resumed_run_asks_again_what_nobody_answered(theatre: Theatre) -
     assert await engine.report(run.id) == Told(text="yes")
 
 
+async def test_a_run_whose_decision_was_given_waits_for_nobody(theatre: Theatre) -> None:
+    async def play(run: RunContext, _wish: Wish) -> Told:
+        return Told(text=await run.decision("commit", SOON_S) or "")
+
+    theatre.play = play
+    engine = await theatre.engine().open()
+    run = await engine.submit("tale", Wish())
+    await state_reached(engine, run.id, RunState.WAITING, 0)
+    await engine.decide(run.id, "commit", "yes")
+    assert (await engine.runs.fetch(run.id)).state is not RunState.WAITING
+    assert await ended_state(engine, run.id) is RunState.DONE
+    told = [event.state for event in await engine.runs.events(run.id) if event.state]
+    assert told == [RunState.QUEUED, RunState.RUNNING, RunState.WAITING, RunState.RUNNING, RunState.DONE]
+
+
+async def test_a_run_that_ended_while_it_waited_takes_no_decision(theatre: Theatre) -> None:
+    async def play(run: RunContext, _wish: Wish) -> Told:
+        return Told(text=await run.decision("commit", SOON_S) or "")
+
+    theatre.play = play
+    engine = await theatre.engine().open()
+    run = await engine.submit("tale", Wish())
+    await state_reached(engine, run.id, RunState.WAITING, 0)
+    await engine.cancel(run.id)
+    assert await ended_state(engine, run.id) is RunState.CANCELLED
+    with pytest.raises(errors.Conflict) as caught:
+        await engine.decide(run.id, "commit", "yes")
+    assert caught.value.code == "decision.not_asked"
+    assert await ended_state(engine, run.id) is RunState.CANCELLED
+
+
 async def state_reached(engine: Engine, run: str, state: RunState, after: int) -> None:
     async with asyncio.timeout(SOON_S):
         async for event in engine.runs.follow(run, after=after):

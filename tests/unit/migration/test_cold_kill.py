@@ -26,6 +26,7 @@ STEPS = (
     "verify",
     "instantiate",
     "check",
+    "prepare-commit",
     "commit-source",
     "commit-target",
     "clean-target",

@@ -21,6 +21,8 @@ from crossport.model.permit import StatementKind
 
 World = tuple[SourceState, TargetState, frozenset[tuple[str, StatementKind]]]
 START: World = (SourceState.FREE, TargetState.EMPTY, frozenset())
+LOSS = ("cloud", StatementKind.NEVER_STARTED)
+"""In what was said: the target's cloud has lost the copy, which it does only once and for good."""
 
 HEARD_BY_TARGET = {
     StatementKind.STOPPED_AND_FENCED: TargetEvent.SOURCE_STOPPED,
@@ -30,8 +32,9 @@ HEARD_BY_TARGET = {
 HEARD_BY_SOURCE = {
     StatementKind.NEVER_STARTED: SourceEvent.TARGET_GONE,
     StatementKind.STOPPED_AND_FENCED: SourceEvent.TARGET_GONE,
+    StatementKind.PREPARED: SourceEvent.COMMIT,
 }
-COMMANDS = (SourceEvent.HOLD, SourceEvent.COMMIT, SourceEvent.WITHDRAW)
+COMMANDS = (SourceEvent.HOLD, SourceEvent.WITHDRAW)
 
 
 def next_worlds(world: World) -> list[World]:
@@ -41,6 +44,7 @@ def next_worlds(world: World) -> list[World]:
         *(HEARD_BY_SOURCE[k] for by, k in said if by == "target" and k in HEARD_BY_SOURCE),
     }
     target_events = {HEARD_BY_TARGET[k] for by, k in said if by == "source" and k in HEARD_BY_TARGET}
+    target_events.add(TargetEvent.PREPARE)
     worlds: list[World] = []
     for event in source_events:
         row = SOURCE.get((source, event))
@@ -51,6 +55,9 @@ def next_worlds(world: World) -> list[World]:
         if found:
             stated = {("target", found[1])} if found[1] else set[tuple[str, StatementKind]]()
             worlds.append((source, found[0], said | stated))
+    lost = TARGET.get((target, TargetEvent.LOST))
+    if lost and lost[1]:
+        worlds.append((source, lost[0], said | {("target", lost[1]), LOSS}))
     return worlds
 
 
@@ -75,9 +82,16 @@ def test_source_and_target_never_both_may_run():
 
 
 def test_never_are_both_lost():
-    for source, target, _ in reachable(START):
-        assert not (source is SourceState.COMMITTED and target is TargetState.GONE)
+    for source, target, said in reachable(START):
+        gone = target is TargetState.GONE and LOSS not in said
+        assert not (source is SourceState.COMMITTED and gone)
         assert not (source is SourceState.RELEASED and target is TargetState.OPEN)
+
+
+def test_a_commit_finds_a_copy_at_the_target():
+    for source, target, said in reachable(START):
+        if source is SourceState.COMMITTED and LOSS not in said:
+            assert target in {TargetState.QUARANTINED, TargetState.OPEN}
 
 
 def test_from_every_state_one_of_them_can_still_come_to_run_for_good():
@@ -90,10 +104,11 @@ def test_from_every_state_one_of_them_can_still_come_to_run_for_good():
         assert ends, world
 
 
-def test_the_decision_to_commit_is_final():
+def test_the_decision_to_commit_is_final_unless_the_copy_is_lost():
     for world in reachable(START):
         if world[0] is SourceState.COMMITTED:
-            assert {source for source, _, _ in reachable(world)} == {SourceState.COMMITTED}
+            later = {source for source, _, said in reachable(world) if LOSS not in said}
+            assert later <= {SourceState.COMMITTED}
 
 
 def test_what_the_table_does_not_know_is_refused():

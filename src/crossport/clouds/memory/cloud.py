@@ -90,6 +90,7 @@ class MemoryCloud:
     async def vms(self, project: str = "") -> tuple[VM, ...]:
         """Return all VMs."""
         del project
+        self._constructs()
         return tuple(sorted(map(_shown, self._store.every("vms", VM)), key=lambda vm: (vm.name, vm.id)))
 
     async def vm(self, reference: str) -> VM:
@@ -378,6 +379,7 @@ class MemoryCloud:
 
     async def tagged(self, run: str) -> tuple[Created, ...]:
         """Return the run's VMs and volumes."""
+        self._constructs()  # a cloud that is gone has lost nothing
         vms = [vm for vm in self._store.every("vms", VM) if vm.tags.get(RUN_TAG) == run]
         volumes = [volume for volume in self._store.every("volumes", _Volume) if volume.run == run]
         return (

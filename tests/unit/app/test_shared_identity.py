@@ -1,0 +1,105 @@
+"""The identity of a site with several nodes: one authority, sealed in the database that they share."""
+
+import os
+from pathlib import Path
+from time import monotonic, time
+
+import pytest
+
+from crossport import errors
+from crossport.app.shared_identity import AUTHORITY_FILE, KEY_FILE, share_identity
+from crossport.identity import MasterKeys, SiteIdentity
+from crossport.testing.document import MemoryDocuments
+
+
+class RealClock:
+    def monotonic(self) -> float:
+        return monotonic()
+
+    def wall(self) -> float:
+        return time()
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError(f"nothing waits here, not even {seconds} s")
+
+
+CLOCK = RealClock()
+
+
+@pytest.fixture
+def database() -> MemoryDocuments:
+    """What all nodes share."""
+    return MemoryDocuments()
+
+
+@pytest.fixture
+def place(tmp_path: Path, database: MemoryDocuments) -> "Place":
+    return Place(tmp_path, database)
+
+
+class Place:
+    """Where nodes start."""
+
+    def __init__(self, root: Path, database: MemoryDocuments) -> None:
+        self.root = root
+        self.database = database
+
+    async def node(self, name: str, *, key_of: Path | None = None) -> Path:
+        """Start a node; it gets a copy of another one's master key, as an operator would bring it."""
+        directory = self.root / name / "identity"
+        directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+        if key_of is not None:
+            key = directory / KEY_FILE
+            key.touch(mode=0o600)
+            key.write_bytes((key_of / KEY_FILE).read_bytes())
+        await share_identity(directory, "north", self.database, CLOCK)
+        return directory
+
+
+async def test_a_node_with_the_master_key_has_the_site_s_authority(place: Place):
+    first = await place.node("first")
+    second = await place.node("second", key_of=first)
+    one, other = (SiteIdentity.open(each, "north", clock=CLOCK) for each in (first, second))
+    assert one.authority_pem == other.authority_pem
+    assert (second / AUTHORITY_FILE).stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_node_starts_again_with_the_same_identity(place: Place):
+    first = await place.node("first")
+    before = (first / AUTHORITY_FILE).read_bytes()
+    await place.node("first")
+    assert (first / AUTHORITY_FILE).read_bytes() == before
+
+
+async def test_nothing_in_the_database_opens_without_the_key(place: Place, database: MemoryDocuments):
+    await place.node("first")
+    assert "PRIVATE" not in repr(vars(database))
+
+
+async def test_a_node_without_the_master_key_is_told_where_to_put_it(place: Place):
+    await place.node("first")
+    with pytest.raises(errors.Refused) as refusal:
+        await place.node("second")
+    assert (refusal.value.code, refusal.value.field) == ("identity.key.missing", "database_url")
+    assert str(place.root / "second/identity" / KEY_FILE) in refusal.value.remedy
+    assert not (place.root / "second/identity" / KEY_FILE).exists()
+
+
+async def test_a_node_with_another_master_key_is_told_so(place: Place):
+    await place.node("first")
+    stranger = place.root / "stranger"
+    SiteIdentity.open(stranger, "north", clock=CLOCK)
+    MasterKeys.open(stranger / KEY_FILE, entropy=os.urandom)
+    with pytest.raises(errors.Refused, match=r"another master key"):
+        await place.node("second", key_of=stranger)
+
+
+async def test_a_node_with_another_authority_keeps_it_and_is_told_so(place: Place):
+    first = await place.node("first")
+    own = place.root / "second/identity"
+    SiteIdentity.open(own, "north", clock=CLOCK)
+    before = (own / AUTHORITY_FILE).read_bytes()
+    with pytest.raises(errors.Conflict) as refusal:
+        await place.node("second", key_of=first)
+    assert refusal.value.code == "identity.authority.other"
+    assert (own / AUTHORITY_FILE).read_bytes() == before

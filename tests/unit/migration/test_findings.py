@@ -1,0 +1,409 @@
+"""Every finding of a migration: what provokes it, how severe it is, what it names, and what it advises.
+
+A finding in the code without a row here fails, so that none is worded without being seen.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripts.codes import SOURCE, codes_in
+from tests.unit.migration.test_control import TENANT, open_place
+from tests.unit.migration.test_plan_run import begun, plan_of
+from tests.unit.migration.world import World, new_world
+
+from crossport.migration.judge import dry_run
+from crossport.model.construct import KeyPair, Network, Quota, Rule, SecurityGroup
+from crossport.model.finding import Finding, Severity
+from crossport.model.health import HealthChecks
+from crossport.model.mapping import MappingRules
+from crossport.model.run import Hook, MigrationRequest, Mode
+from crossport.model.vm import VM, Disk, DiskBus, Firmware, NicModel, PowerState
+from crossport.spi.site import Description
+from crossport.testing.world import ALPHA, BETA
+from crossport.units import MIB
+
+BLOCKER, DECISION, WARNING, INFO = Severity.BLOCKER, Severity.DECISION, Severity.WARNING, Severity.INFO
+RULES = MappingRules(networks={"app": "frontend"})
+
+
+@dataclasses.dataclass
+class Scene:
+    """What both ends say and what is asked for, before a row changes it."""
+
+    source: Description
+    target: Description
+    request: MigrationRequest
+
+    @property
+    def vm(self) -> VM:
+        assert self.source.vm
+        return self.source.vm
+
+    def change(self, **changes: Any) -> None:
+        self.source = dataclasses.replace(self.source, vm=dataclasses.replace(self.vm, **changes))
+
+    def disk(self, **changes: Any) -> None:
+        self.change(disks=(dataclasses.replace(self.vm.disks[0], **changes),))
+
+    def nic(self, **changes: Any) -> None:
+        self.change(nics=(dataclasses.replace(self.vm.nics[0], **changes),))
+
+    def offer(self, **changes: Any) -> None:
+        constructs = dataclasses.replace(self.target.constructs, **changes)
+        self.target = dataclasses.replace(self.target, constructs=constructs)
+
+    def here(self, **changes: Any) -> None:
+        constructs = dataclasses.replace(self.source.constructs, **changes)
+        self.source = dataclasses.replace(self.source, constructs=constructs)
+
+    def ask(self, **changes: Any) -> None:
+        self.request = dataclasses.replace(self.request, **changes)
+
+    def rules(self, **changes: Any) -> None:
+        self.ask(rules=dataclasses.replace(RULES, **changes))
+
+    def suspended(self, **changes: Any) -> None:
+        self.ask(mode=Mode.SUSPEND)
+        if changes:
+            self.offer(**changes)
+
+
+SSH = Rule(protocol="tcp", first_port=22, last_port=22)
+WEB = Rule(protocol="tcp", first_port=80, last_port=80)
+PLENTY = Quota(vms=9, cpus=99, memory=1 << 40, disk=1 << 50)
+SEED = Disk(id="s", name="cidata", size=MIB, seed=True)
+
+
+def isolated(scene: Scene) -> None:
+    scene.here(networks=(Network(name="app", cidr="10.10.0.0/24", isolated=True),))
+    scene.offer(networks=(Network(name="app", cidr="10.10.0.0/24"),))
+    scene.ask(rules=MappingRules())
+
+
+def free(**left: int) -> Callable[[Scene], None]:
+    return lambda scene: scene.offer(free=dataclasses.replace(PLENTY, **left))
+
+
+def group(*rules: Rule) -> Callable[[Scene], None]:
+    return lambda scene: scene.offer(security_groups=(SecurityGroup(name="web", rules=rules),))
+
+
+def lacking(end: str, ability: str) -> Callable[[Scene], None]:
+    def change(scene: Scene) -> None:
+        described: Description = getattr(scene, end)
+        abilities = tuple(one for one in described.abilities if one != ability)
+        setattr(scene, end, dataclasses.replace(described, abilities=abilities))
+
+    return change
+
+
+Row = tuple[str, Severity, str, str, str, Callable[[Scene], None]]
+
+ROWS: tuple[Row, ...] = (
+    # code, severity, what it is about, a part of the text, a part of the remedy, what provokes it
+    ("vm.fenced", BLOCKER, "vm web", "fenced", "run list", lambda it: it.change(fenced=True)),
+    ("vm.busy", BLOCKER, "vm web", "resizing", "Wait", lambda it: it.change(busy="resizing")),
+    (
+        "source.export.unable",
+        BLOCKER,
+        "cloud alpha",
+        "stopped",
+        "--mode",
+        lambda it: setattr(it, "source", dataclasses.replace(it.source, points=())),
+    ),
+    (
+        "vm.suspend.stopped",
+        BLOCKER,
+        "vm web",
+        "is off",
+        "--mode cold",
+        lambda it: (it.suspended(), it.change(power=PowerState.STOPPED))[0],
+    ),
+    (
+        "vm.memory.lost",
+        DECISION,
+        "vm web",
+        "suspended",
+        "--accept vm.memory.lost",
+        lambda it: it.change(power=PowerState.SUSPENDED),
+    ),
+    ("vm.disk.none", BLOCKER, "vm web", "no disk", "at least one disk", lambda it: it.change(disks=())),
+    ("disk.shared", BLOCKER, "disk root", "db", "Detach", lambda it: it.disk(used_by=("db",))),
+    (
+        "disk.snapshots",
+        DECISION,
+        "disk root",
+        "before-upgrade",
+        "--accept disk.snapshots",
+        lambda it: it.disk(snapshots=("before-upgrade",)),
+    ),
+    (
+        "disk.backing",
+        DECISION,
+        "disk root",
+        "debian-12",
+        "--accept disk.backing",
+        lambda it: it.disk(backing="debian-12"),
+    ),
+    (
+        "disk.seed.left",
+        WARNING,
+        "disk cidata",
+        "stays behind",
+        "into the guest",
+        lambda it: it.change(disks=(*it.vm.disks, SEED)),
+    ),
+    ("source.ability.none", BLOCKER, "cloud alpha", "Fencer", "driver", lacking("source", "Fencer")),
+    ("target.ability.none", BLOCKER, "cloud beta", "Importer", "driver", lacking("target", "Importer")),
+    (
+        "target.name.taken",
+        BLOCKER,
+        "vm web",
+        "already has",
+        "--name",
+        lambda it: setattr(it, "target", dataclasses.replace(it.target, names=("web",))),
+    ),
+    ("target.tpm.none", BLOCKER, "vm web", "TPM", "another target", lambda it: it.change(tpm=True)),
+    (
+        "target.not-enforced",
+        INFO,
+        "cloud beta",
+        "Groups are not enforced",
+        "",
+        lambda it: it.offer(notes=("Groups are not enforced.",)),
+    ),
+    ("check.none", WARNING, "vm web", "No health check", "--check", lambda it: it.ask(checks=HealthChecks())),
+    ("target.quota.vms", BLOCKER, "project shop", "needs 1 of vms", "operator", free(vms=0)),
+    ("target.quota.cpus", BLOCKER, "project shop", "leaves 0", "operator", free(cpus=0)),
+    ("target.quota.memory", BLOCKER, "project shop", "256 MiB of memory", "operator", free(memory=MIB)),
+    ("target.quota.disk", BLOCKER, "project shop", "1 MiB of disk", "operator", free(disk=0)),
+    ("target.disk.full", BLOCKER, "cloud beta", "has 0 B left", "Free", lambda it: it.offer(disk_free=0)),
+    (
+        "mapping.zone.unknown",
+        BLOCKER,
+        "zone moon",
+        "no zone moon",
+        "east, west",
+        lambda it: it.rules(zone="moon"),
+    ),
+    ("mapping.zone.none", BLOCKER, "zone north", "no zone", "operator", lambda it: it.offer(zones=())),
+    (
+        "mapping.flavor.unknown",
+        BLOCKER,
+        "flavor huge",
+        "no flavor huge",
+        "tiny, medium, large",
+        lambda it: it.rules(flavor="huge"),
+    ),
+    (
+        "mapping.flavor.smaller",
+        DECISION,
+        "flavor tiny",
+        "memory smaller: 256 MiB to 128 MiB",
+        "--accept mapping.flavor.smaller",
+        lambda it: it.rules(flavor="tiny"),
+    ),
+    (
+        "mapping.flavor.none",
+        BLOCKER,
+        "flavor small",
+        "256 MiB of memory",
+        "--flavor",
+        lambda it: it.offer(flavors=BETA.flavors[:1]),
+    ),
+    ("mapping.flavor.memory", BLOCKER, "flavor small", "no other size", "--mode cold", Scene.suspended),
+    (
+        "mapping.network.unknown",
+        BLOCKER,
+        "network nowhere",
+        "no network nowhere",
+        "frontend",
+        lambda it: it.rules(networks={"app": "nowhere"}),
+    ),
+    (
+        "mapping.network.none",
+        BLOCKER,
+        "network app",
+        "lose a NIC",
+        "--map-network app=NAME",
+        lambda it: (it.ask(rules=MappingRules()), it.offer(networks=()))[0],
+    ),
+    (
+        "mapping.network.open",
+        DECISION,
+        "network app",
+        "isolated at the source",
+        "--accept mapping.network.open",
+        isolated,
+    ),
+    (
+        "mapping.security-group.none",
+        BLOCKER,
+        "security group web",
+        "no security group web",
+        "--map-security-group web=NAME",
+        lambda it: it.offer(security_groups=()),
+    ),
+    (
+        "mapping.security-group.wider",
+        DECISION,
+        "security group web",
+        "other rules",
+        "--accept mapping.security-group.wider",
+        group(WEB, SSH),
+    ),
+    ("mapping.security-group.narrower", WARNING, "security group web", "lacks", "Add the rules", group()),
+    (
+        "mapping.key.other",
+        DECISION,
+        "key ann",
+        "another key",
+        "--accept mapping.key.other",
+        lambda it: it.offer(keys=(KeyPair(name="ann", public_key="x", fingerprint="SHA256:two"),)),
+    ),
+    ("mapping.key.none", BLOCKER, "key ann", "", "--map-key", lambda it: it.offer(keys=())),
+    (
+        "mapping.storage-class.unknown",
+        BLOCKER,
+        "storage class gold",
+        "no storage class gold",
+        "fast, slow",
+        lambda it: it.rules(storage_classes={"standard": "gold"}),
+    ),
+    (
+        "mapping.rule.unused",
+        BLOCKER,
+        "network ap",
+        "does not use",
+        "It uses: app",
+        lambda it: it.rules(networks={"ap": "frontend"}),
+    ),
+    (
+        "mapping.firmware.none",
+        BLOCKER,
+        "firmware uefi",
+        "cannot give",
+        "It offers: bios",
+        lambda it: (it.change(firmware=Firmware.UEFI), it.offer(firmwares=("bios",)))[0],
+    ),
+    (
+        "mapping.disk-bus.none",
+        BLOCKER,
+        "disk bus ide",
+        "cannot give",
+        "It offers: virtio",
+        lambda it: it.disk(bus=DiskBus.IDE),
+    ),
+    (
+        "mapping.nic-model.none",
+        BLOCKER,
+        "NIC model e1000",
+        "cannot give",
+        "It offers: virtio",
+        lambda it: it.nic(model=NicModel.E1000),
+    ),
+    (
+        "mapping.address.invalid",
+        BLOCKER,
+        "nic 0",
+        "no IP address",
+        "for instance 10.20.0.1",
+        lambda it: it.rules(addresses={it.vm.nics[0].mac: "ten"}),
+    ),
+    (
+        "mapping.address.outside",
+        BLOCKER,
+        "nic 0",
+        "does not belong",
+        "of that network",
+        lambda it: it.rules(addresses={it.vm.nics[0].mac: "10.9.0.1"}),
+    ),
+    (
+        "mapping.address.memory",
+        BLOCKER,
+        "nic 0",
+        "wakes up",
+        "--mode cold",
+        lambda it: it.suspended(flavors=ALPHA.flavors),
+    ),
+    ("mapping.address.changes", WARNING, "nic 0", "will change", "Point names", lambda it: None),
+    (
+        "hook.unknown",
+        BLOCKER,
+        "hook unknown-one",
+        "No operator",
+        "Register it",
+        lambda it: it.ask(hooks=(Hook(name="unknown-one", phase="image_creation"),)),
+    ),
+    (
+        "check.baseline",
+        DECISION,
+        "check http 80",
+        "fails at the source",
+        "--accept check.baseline",
+        Scene.ask,
+    ),
+)
+ELSEWHERE = {"plan.vm.moved"}
+"""Findings that a plan alone tells; the test below has them."""
+
+
+async def judged(root: Path, row: Row) -> tuple[Finding, ...]:
+    """Return the findings of the world that the row describes."""
+    world: World = await new_world(root, guest_health="bad" if row[0] == "check.baseline" else "good")
+    site, request = world.site, world.request()
+    scene = Scene(await site.describe("alpha", "web"), await site.describe("beta"), request)
+    row[5](scene)
+
+    class Said:
+        """Describes both ends as the row says; everything else is the site's own."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(site, name)
+
+        async def describe(self, cloud: str, vm: str = "") -> Description:
+            return scene.source if vm else scene.target
+
+    async def site_of(cloud: str) -> Any:
+        return Said()
+
+    parts = dataclasses.replace(world.parts, site=site_of)
+    return (await dry_run(scene.request, parts)).findings
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+async def test_what_provokes_a_finding(tmp_path: Path, row: Row):
+    code, severity, subject, text, remedy, _ = row
+    found = [one for one in await judged(tmp_path, row) if one.code == code]
+    assert [(one.severity, one.subject) for one in found] == [(severity, subject)]
+    assert text in found[0].text
+    assert remedy in found[0].remedy
+    assert bool(found[0].remedy) is (severity is not INFO)
+    assert found[0].text.endswith(".")
+
+
+async def test_a_plan_says_which_vms_moved_already(tmp_path: Path):
+    async with open_place(tmp_path) as place:
+        await place.vm("web")
+        run = await begun(place, plan_of("web"))
+        await place.ended(run)
+        ((found,),) = (await place.control.check_plan(TENANT, "move")).findings.values()
+    assert (found.code, found.severity, found.subject) == ("plan.vm.moved", INFO, "vm web")
+
+
+def test_each_finding_in_the_code_has_a_row():
+    severities = {severity.value for severity in Severity}
+    paths = sorted((SOURCE / "migration").glob("*.py"))
+    used = {one.code for path in paths for one in codes_in(path) if one.kind in severities}
+    rows = {row[0] for row in ROWS} | ELSEWHERE
+    without = {code for code in used if not any(re.fullmatch(_pattern(code), row) for row in rows)}
+    assert not without
+    assert not {row for row in rows if not any(re.fullmatch(_pattern(code), row) for code in used)}
+
+
+def _pattern(code: str) -> str:
+    return ".+".join(re.escape(part) for part in code.split("{…}"))
