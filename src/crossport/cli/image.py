@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -151,7 +151,7 @@ def export(
     name: Annotated[str, Parameter(help="The VM's name in the package.", show_default=False)] = "",
     cpus: Annotated[int, Parameter(help="Processors.")] = 1,
     memory: Annotated[int, Parameter(help="Memory in MiB.")] = 1024,
-    version: Annotated[int, Parameter(help="Of OVF: 1 or 2.")] = 1,
+    version: Annotated[Literal[1, 2], Parameter(help="Of OVF.")] = 1,
     session: Here,
 ) -> None:
     """Write images as a package: .ova is one file, .ovf a descriptor with files beside it.
@@ -167,6 +167,11 @@ def export(
     images
         The disks in the guest's order.
     """
+    for field, figure in (("images", len(images)), ("--cpus", cpus), ("--memory", memory)):
+        if figure < 1:
+            raise errors.Invalid(
+                "image.export.few", "A VM has at least one of these.", field=field, remedy="Say how many."
+            )
     sources = [Source(path, None) for path in images]
     disks = tuple(
         ApplianceDisk(id=f"disk{number}", size=inspect_file(path).virtual_size)

@@ -84,6 +84,9 @@ def test_the_version_is_told(alone: Desk):
         (["migrate", "web", "--from", "a", "--to", "b", "--mode", "hot"], "hot"),
         (["vm", "list", "alpha", "--server"], "--server: This option needs a value."),
         (["vm", "list", "alpha", "--server", "http://x"], "is not an https address"),
+        (["image", "export", "x.ova"], "images: A VM has at least one"),
+        (["image", "export", "x.ova", "a.raw", "--memory", "-5"], "--memory: A VM has at least one"),
+        (["image", "export", "x.ova", "a.raw", "--version", "3"], "--version"),
         (["plan", "put", "nowhere.yaml"], "nowhere.yaml cannot be read"),
     ],
 )
