@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,12 @@ def test_a_plan_is_detached_from_and_its_run_cancelled_at_a_terminal(machine: Ma
         return answered(machine, "plan", "status", "shop")["vms"][0]["run"]
 
     machine.wait(child)
+    stream = machine.start("run", "watch", child(), "--json")
+    assert stream.stdout
+    assert "state" in json.loads(stream.stdout.readline())
+    stream.send_signal(signal.SIGINT)
+    _, told = stream.communicate(timeout=20)
+    assert (stream.returncode, f"crossport run watch {child()}" in told) == (130, True)
     terminal = Terminal(machine, "run", "watch", child())
     terminal.until("instantiation")
     terminal.type("\x03")
