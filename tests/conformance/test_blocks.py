@@ -1,20 +1,27 @@
 """Every disk that the product opens passes one suite: plain files, NBD served by QEMU, memory, wrappers."""
 
+import asyncio
 import itertools
 import subprocess
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from crossport.hypervisor import nbd
+from crossport.hypervisor.qmp import monitor
 from crossport.model.artifact import DiskRef
 from crossport.spi.block import BlockReader, BlockWriter
-from crossport.testing.conformance.block import BlockConformance, DiskSeat
+from crossport.testing.conformance.block import SIZE, BlockConformance, DiskSeat, noise, whole
+from crossport.testing.faulty_disk import Flicker, FlickeringReader, FlickeringWriter, ForgetfulWriter
 from crossport.testing.memory_disk import MemoryDisks
 from crossport.testing.unix_socket import wait_until_it_listens
-from crossport.transfer.disk import FileOpener, Opener, Statistics, ThrottledReader
+from crossport.transfer.disk import FileOpener, Opener
+from crossport.transfer.retry import RetryingReader, RetryingWriter
+from crossport.transfer.throttle import Throttle
+from crossport.transfer.wrapper import CountedWriter, Statistics, ThrottledReader, ThrottledWriter
 
 
 class Seat:
@@ -35,8 +42,41 @@ class WrappedSeat(Seat):
     """The same disk through wrappers that change nothing."""
 
     def reader(self) -> BlockReader:
-        throttled = ThrottledReader(super().reader(), 1e12, monotonic=time.monotonic, sleep=time.sleep)
-        return Statistics(throttled)
+        return Statistics(ThrottledReader(super().reader(), Throttle(time.monotonic, 1e12)))
+
+    def writer(self) -> BlockWriter:
+        return CountedWriter(ThrottledWriter(super().writer(), Throttle(time.monotonic, 1e12)))
+
+
+class FlickeringSeat(Seat):
+    """A disk that is away now and then, through wrappers that try again."""
+
+    def reader(self) -> BlockReader:
+        flicker = Flicker(2, 3, 7, 20)
+        return RetryingReader(lambda: FlickeringReader(Seat.reader(self), flicker), sleep=_at_once)
+
+    def writer(self) -> BlockWriter:
+        flicker = Flicker(2, 3, 20)
+        return RetryingWriter(lambda: FlickeringWriter(Seat.writer(self), flicker), sleep=_at_once)
+
+
+class PowerCutSeat(Seat):
+    """A disk that is away now and then and has then lost what was not flushed."""
+
+    def reader(self) -> BlockReader:
+        return super().reader()
+
+    def writer(self) -> BlockWriter:
+        flicker = Flicker(2, 3, 4, 30)
+
+        def fragile() -> BlockWriter:
+            return FlickeringWriter(ForgetfulWriter(Seat.writer(self)), flicker)
+
+        return RetryingWriter(fragile, sleep=_at_once)
+
+
+def _at_once(seconds: float) -> None:
+    del seconds
 
 
 class TestFileDisk(BlockConformance):
@@ -50,24 +90,69 @@ class TestFileDisk(BlockConformance):
         return made
 
 
-class TestMemoryDisk(BlockConformance):
+class MemoryConformance(BlockConformance):
+    seat: type[Seat] = Seat
+
     @pytest.fixture
     def make(self) -> Callable[[bytes], DiskSeat]:
         def made(content: bytes) -> Seat:
             disks = MemoryDisks()
-            return Seat(disks, disks.create("alpha/disk", len(content), content if any(content) else b""))
+            return self.seat(
+                disks, disks.create("alpha/disk", len(content), content if any(content) else b"")
+            )
 
         return made
 
 
-class TestWrappedDisk(BlockConformance):
+class TestMemoryDisk(MemoryConformance):
+    pass
+
+
+class TestWrappedDisk(MemoryConformance):
+    seat = WrappedSeat
+
+
+class TestFlickeringDisk(MemoryConformance):
+    seat = FlickeringSeat
+
+
+class TestDiskThatLosesWhatWasNotFlushed(MemoryConformance):
+    """Readers see only what was flushed, so that this is the writers' half of the suite."""
+
+    seat = PowerCutSeat
+
+    def test_many_threads_may_read_and_write_at_once(self, make: Callable[[bytes], DiskSeat]) -> None:
+        seat, part = make(bytes(SIZE)), 64 << 10
+        writer = seat.writer()
+
+        def rewrite(number: int) -> None:
+            writer.write(number * part, noise(part, f"{number}"))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(rewrite, range(48)))
+        writer.flush()
+        writer.close()
+        assert whole(seat) == b"".join(noise(part, f"{number}") for number in range(48))
+
+
+@pytest.mark.root
+class TestBlockDevice(BlockConformance):
+    """A loop device."""
+
     @pytest.fixture
-    def make(self) -> Callable[[bytes], DiskSeat]:
-        def made(content: bytes) -> Seat:
-            disks = MemoryDisks()
-            return WrappedSeat(disks, disks.create("alpha/disk", len(content), content))
+    def make(self, tmp_path: Path) -> Generator[Callable[[bytes], DiskSeat]]:
+        devices = list[str]()
 
-        return made
+        def made(content: bytes) -> Seat:
+            image = tmp_path / f"{len(devices)}.raw"
+            image.write_bytes(content)
+            losetup = ["losetup", "--find", "--show", str(image)]
+            devices.append(subprocess.run(losetup, check=True, capture_output=True, text=True).stdout.strip())
+            return Seat(FileOpener(), DiskRef(kind="file", locator=devices[-1], size=len(content)))
+
+        yield made
+        for device in devices:
+            subprocess.run(["losetup", "--detach", device], check=True)
 
 
 class NbdSeat:
@@ -140,3 +225,43 @@ class TestNbdInBlocksOf4096(NbdConformance):
             "--image-opts",
             f"driver=blkdebug,align=4096,image.driver=file,image.filename={path}",
         ]
+
+
+@pytest.mark.qemu
+class TestDiskOfRunningQemu(BlockConformance):
+    """A disk that a VM has: QEMU itself serves it."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Generator[Callable[[bytes], DiskSeat]]:
+        machines = list[subprocess.Popen[bytes]]()
+
+        def made(content: bytes) -> NbdSeat:
+            image, control, served = (tmp_path / f"{len(machines)}.{end}" for end in ("raw", "qmp", "nbd"))
+            image.write_bytes(content)
+            machines.append(subprocess.Popen(_machine(image, control), stderr=subprocess.DEVNULL))
+            wait_until_it_listens(control)
+            asyncio.run(_serve_disk(control, served))
+            return NbdSeat(f"unix:{served}?export=disk")
+
+        yield made
+        for machine in machines:
+            machine.terminate()
+            machine.wait()
+
+
+def _machine(image: Path, control: Path) -> list[str]:
+    return [
+        *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-nodefaults", "-display", "none", "-S"),
+        *("-blockdev", f"driver=file,filename={image},node-name=file,discard=unmap"),
+        *("-blockdev", "driver=raw,file=file,node-name=disk,discard=unmap"),
+        *("-device", "virtio-blk-pci,drive=disk,share-rw=on"),
+        *("-qmp", f"unix:{control},server=on,wait=off"),
+    ]
+
+
+async def _serve_disk(control: Path, served: Path) -> None:
+    async with monitor(control) as steer:
+        address = {"type": "unix", "data": {"path": str(served)}}
+        await steer.execute("nbd-server-start", {"addr": address, "max-connections": 8})
+        export = {"type": "nbd", "id": "disk", "node-name": "disk", "name": "disk", "writable": True}
+        await steer.execute("block-export-add", export)

@@ -1,36 +1,23 @@
 """Disks that misbehave on purpose: each wraps another disk and is itself one."""
 
 import threading
-from collections.abc import Iterator
 
 from crossport import errors
-from crossport.model.artifact import Extent
 from crossport.spi.block import BlockReader, BlockWriter
+from crossport.spi.wrapped import WrappedReader, WrappedWriter
 
-__all__ = ["CutReader", "ForgetfulWriter", "FullWriter", "TwistedReader"]
-
-
-class _Reader:
-    """What the faulty readers share: they are the disk within, but for one call."""
-
-    def __init__(self, reader: BlockReader) -> None:
-        self.size = reader.size
-        self._reader = reader
-
-    def extents(self, start: int, size: int) -> Iterator[Extent]:
-        """As the disk within."""
-        return self._reader.extents(start, size)
-
-    def read_into(self, start: int, buffer: memoryview) -> None:
-        """As the disk within."""
-        self._reader.read_into(start, buffer)
-
-    def close(self) -> None:
-        """Close the disk within."""
-        self._reader.close()
+__all__ = [
+    "CutReader",
+    "Flicker",
+    "FlickeringReader",
+    "FlickeringWriter",
+    "ForgetfulWriter",
+    "FullWriter",
+    "TwistedReader",
+]
 
 
-class TwistedReader(_Reader):
+class TwistedReader(WrappedReader):
     """Flips the lowest bit of the byte at ``position``, ``times`` times, then is honest."""
 
     def __init__(self, reader: BlockReader, position: int, times: int = 1 << 30) -> None:
@@ -46,7 +33,7 @@ class TwistedReader(_Reader):
             buffer[self._position - start] ^= 1
 
 
-class CutReader(_Reader):
+class CutReader(WrappedReader):
     """Fails with ``error`` for every read that reaches ``end``: a bad sector, or a source that vanished."""
 
     def __init__(self, reader: BlockReader, end: int, error: errors.Error) -> None:
@@ -61,32 +48,7 @@ class CutReader(_Reader):
         super().read_into(start, buffer)
 
 
-class _Writer:
-    """What the faulty writers share."""
-
-    def __init__(self, writer: BlockWriter) -> None:
-        self.size = writer.size
-        self.reads_as_zero = writer.reads_as_zero
-        self._writer = writer
-
-    def write(self, start: int, data: bytes | memoryview) -> None:
-        """As the disk within."""
-        self._writer.write(start, data)
-
-    def zero(self, start: int, size: int) -> None:
-        """As the disk within."""
-        self._writer.zero(start, size)
-
-    def flush(self) -> None:
-        """As the disk within."""
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the disk within."""
-        self._writer.close()
-
-
-class FullWriter(_Writer):
+class FullWriter(WrappedWriter):
     """Has room for ``room`` bytes, then answers like a full file system."""
 
     def __init__(self, writer: BlockWriter, room: int) -> None:
@@ -107,7 +69,7 @@ class FullWriter(_Writer):
         super().write(start, data)
 
 
-class ForgetfulWriter(_Writer):
+class ForgetfulWriter(WrappedWriter):
     """Keeps writes to itself until ``flush``: ``lose`` drops what was not flushed, like a power cut."""
 
     def __init__(self, writer: BlockWriter) -> None:
@@ -117,11 +79,13 @@ class ForgetfulWriter(_Writer):
 
     def write(self, start: int, data: bytes | memoryview) -> None:
         """Remember; nothing is durable yet."""
+        self._check(start, len(data))
         with self._lock:
             self._unflushed.append((start, bytes(data)))
 
     def zero(self, start: int, size: int) -> None:
         """Remember."""
+        self._check(start, size)
         with self._lock:
             self._unflushed.append((start, size))
 
@@ -136,7 +100,59 @@ class ForgetfulWriter(_Writer):
             self._unflushed.clear()
         self._writer.flush()
 
+    def _check(self, start: int, size: int) -> None:
+        if start < 0 or start + size > self.size:
+            raise errors.Invalid("disk.forgetful.beyond_end", "The range is not within the disk.")
+
     def lose(self) -> None:
         """Drop everything that was not flushed."""
         with self._lock:
             self._unflushed.clear()
+
+
+class Flicker:
+    """The calls at which a disk is away, counted over all its openings, from 1."""
+
+    def __init__(self, *calls: int) -> None:
+        self._away = frozenset(calls)
+        self._calls = 0
+        self._counting = threading.Lock()
+
+    def call(self) -> None:
+        """Count a call; raise Unavailable if the disk is away at it."""
+        with self._counting:
+            self._calls += 1
+            away = self._calls in self._away
+        if away:
+            raise errors.Unavailable("disk.flickers", "The disk is away for a moment.")
+
+
+class FlickeringReader(WrappedReader):
+    """Is away at some reads, and back at the next."""
+
+    def __init__(self, reader: BlockReader, flicker: Flicker) -> None:
+        super().__init__(reader)
+        self._flicker = flicker
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Read, if it is there."""
+        self._flicker.call()
+        super().read_into(start, buffer)
+
+
+class FlickeringWriter(WrappedWriter):
+    """Is away at some writes and flushes, and back at the next."""
+
+    def __init__(self, writer: BlockWriter, flicker: Flicker) -> None:
+        super().__init__(writer)
+        self._flicker = flicker
+
+    def write(self, start: int, data: bytes | memoryview) -> None:
+        """Write, if it is there."""
+        self._flicker.call()
+        super().write(start, data)
+
+    def flush(self) -> None:
+        """Flush, if it is there."""
+        self._flicker.call()
+        super().flush()

@@ -1,19 +1,18 @@
-"""Opening what a DiskRef names, by its kind; and wrappers that are themselves disks.
+"""Opening what a DiskRef names, by its kind.
 
 Only a worker or a gateway opens a DiskRef, never the control plane.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from crossport import errors
 from crossport.hypervisor import nbd
-from crossport.model.artifact import DiskRef, Extent
+from crossport.model.artifact import DiskRef
 from crossport.spi.block import BlockReader, BlockWriter
 from crossport.transfer.file_disk import FileDisk
 
-__all__ = ["FileOpener", "NbdOpener", "Opener", "Statistics", "ThrottledReader", "open_reader", "open_writer"]
+__all__ = ["FileOpener", "NbdOpener", "Opener", "open_reader", "open_writer"]
 
 
 class Opener(Protocol):
@@ -82,65 +81,3 @@ def _opener(openers: Mapping[str, Opener], ref: DiskRef) -> Opener:
             field="ref.kind",
         )
     return openers[ref.kind]
-
-
-class Statistics:
-    """A reader that counts the bytes it was asked for."""
-
-    def __init__(self, reader: BlockReader) -> None:
-        self.size = reader.size
-        self.bytes_read = 0
-        self._reader = reader
-        self._counting = threading.Lock()
-
-    def extents(self, start: int, size: int) -> Iterator[Extent]:
-        """As the disk within."""
-        return self._reader.extents(start, size)
-
-    def read_into(self, start: int, buffer: memoryview) -> None:
-        """As the disk within, counted."""
-        self._reader.read_into(start, buffer)
-        with self._counting:
-            self.bytes_read += len(buffer)
-
-    def close(self) -> None:
-        """Close the disk within."""
-        self._reader.close()
-
-
-class ThrottledReader:
-    """A reader that gives at most ``rate_bps`` bits per second, over all threads together."""
-
-    def __init__(
-        self,
-        reader: BlockReader,
-        rate_bps: float,
-        *,
-        monotonic: Callable[[], float],
-        sleep: Callable[[float], None],
-    ) -> None:
-        self.size = reader.size
-        self._reader = reader
-        self._rate_bps = rate_bps
-        self._monotonic = monotonic
-        self._sleep = sleep
-        self._next = 0.0
-        self._booking = threading.Lock()
-
-    def extents(self, start: int, size: int) -> Iterator[Extent]:
-        """As the disk within."""
-        return self._reader.extents(start, size)
-
-    def read_into(self, start: int, buffer: memoryview) -> None:
-        """As the disk within, when its turn has come."""
-        with self._booking:
-            now = self._monotonic()
-            turn = max(self._next, now)
-            self._next = turn + len(buffer) * 8 / self._rate_bps
-        if turn > now:
-            self._sleep(turn - now)
-        self._reader.read_into(start, buffer)
-
-    def close(self) -> None:
-        """Close the disk within."""
-        self._reader.close()

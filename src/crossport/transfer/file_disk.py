@@ -4,8 +4,10 @@ What a locator says of changes (see `crossport.model.locator`) is told with the 
 """
 
 import errno
+import fcntl
 import os
 import stat
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from crossport.model.locator import changes_laid_over, file_of
 __all__ = ["FileDisk"]
 
 _STEP = 1 << 20
+_ALIGNED = 4096
+_BLKZEROOUT = 0x127F  # linux/fs.h
 
 
 class FileDisk:
@@ -37,6 +41,7 @@ class FileDisk:
             ) from error
         self._closed = False
         self._seeking = threading.Lock()
+        self._device = stat.S_ISBLK(os.fstat(self._descriptor).st_mode)
         try:
             self.size = _size(self._descriptor, ref, writable=writable)
             self.reads_as_zero = writable and all(extent.zero for extent in self.extents(0, self.size))
@@ -49,13 +54,11 @@ class FileDisk:
         return changes_laid_over(self._allocated(start, size), self._changed)
 
     def _allocated(self, start: int, size: int) -> Iterator[Extent]:
-        """Return data and holes (lseek(2), SEEK_DATA)."""
+        """Return data and holes (lseek(2), SEEK_DATA); a device is all data."""
         self._check(start, size)
         end = start + size
         while start < end:
-            with self._seeking:
-                data = min(self._next_data(start), end)
-                hole = end if data == end else min(os.lseek(self._descriptor, data, os.SEEK_HOLE), end)
+            data, hole = (start, end) if self._device else self._next_run(start, end)
             if data > start:
                 yield Extent(start, data - start, zero=True)
             if hole > data:
@@ -87,10 +90,21 @@ class FileDisk:
 
     def zero(self, start: int, size: int) -> None:
         """Make the range read as zero; holes stay holes."""
+        if self._device and size and not (start | size) % _ALIGNED:
+            self._check(start, size)
+            self._zero_device(start, size)
+            return
         for extent in self.extents(start, size):
             if not extent.zero:
                 for piece in range(extent.start, extent.start + extent.size, _STEP):
                     self.write(piece, bytes(min(_STEP, extent.start + extent.size - piece)))
+
+    def _zero_device(self, start: int, size: int) -> None:
+        # The kernel writes zeros itself, or has the device do it, where the device cannot forget safely.
+        try:
+            fcntl.ioctl(self._descriptor, _BLKZEROOUT, struct.pack("=QQ", start, size))
+        except OSError as error:
+            raise _failed(error, "written", start, size) from error
 
     def flush(self) -> None:
         """Return when everything written before is on the storage."""
@@ -106,14 +120,18 @@ class FileDisk:
             self._closed = True
             os.close(self._descriptor)
 
+    def _next_run(self, start: int, end: int) -> tuple[int, int]:
+        """Return where the next data begin and end, behind ``start``; a file system without holes has one."""
+        with self._seeking:
+            data = min(self._next_data(start), end)
+            return data, end if data == end else min(os.lseek(self._descriptor, data, os.SEEK_HOLE), end)
+
     def _next_data(self, start: int) -> int:
         try:
             return os.lseek(self._descriptor, start, os.SEEK_DATA)
         except OSError as error:
             if error.errno == errno.ENXIO:  # nothing but a hole up to the end
                 return self.size
-            if error.errno == errno.EINVAL:  # a device, or a file system that knows no holes
-                return start
             raise
 
     def _check(self, start: int, size: int) -> None:

@@ -24,6 +24,7 @@ from crossport.transfer.job import Credential, DigestJob, End, Job, failure_line
 from crossport.transfer.meter import Meter
 from crossport.transfer.receiver import Receiver
 from crossport.transfer.sender import Sender
+from crossport.transfer.wrapper import Statistics
 
 __all__ = ["main"]
 
@@ -94,7 +95,7 @@ def _receive(line: bytes, own: Credential, voice: _Voice) -> dict[str, Any]:
 def _digest(line: bytes, own: Credential, voice: _Voice) -> dict[str, Any]:
     del own  # it has no peer
     job = DigestJob.of(line)
-    reader = disk.Statistics(disk.open_reader(_openers(job.disk_timeout_s), job.ref))
+    reader = Statistics(disk.open_reader(_openers(job.disk_timeout_s), job.ref))
     _report(lambda: {"event": "progress", "bytes_read": reader.bytes_read}, voice)
     try:
         root = chunk.root_of(reader, chunk.Cut(job.ref.size, job.chunk_size))

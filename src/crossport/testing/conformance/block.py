@@ -83,7 +83,7 @@ class BlockConformance:
     ) -> None:
         seat, expected = make(noise(SIZE)), bytearray(noise(SIZE))
         writer = seat.writer()
-        for start, size in [(1_000, 1), (65_535, 200_003), (SIZE - 100, 100)]:
+        for start, size in [(1_000, 1), (65_535, 200_003), (SIZE - 100, 100), (1 << 20, 1 << 19), (0, 0)]:
             writer.zero(start, size)
             expected[start : start + size] = bytes(size)
         writer.flush()
