@@ -17,6 +17,7 @@ from crossport.api.access import admit
 from crossport.api.guard import Figures, Guard, Limits, RateLimit
 from crossport.api.resource.cloud import Clouds
 from crossport.api.resource.gateway import GatewayRoutes
+from crossport.api.resource.limit import RateLimits
 from crossport.api.resource.migration import Migrations
 from crossport.api.resource.plan import Plans
 from crossport.api.resource.run import Runs
@@ -28,6 +29,7 @@ from crossport.api.token import Tokens
 from crossport.spi.clock import Clock
 from crossport.spi.control import Control
 from crossport.spi.gateway import Gateways
+from crossport.spi.limit import RateBook
 
 __all__ = ["Application", "Services"]
 
@@ -41,6 +43,7 @@ class Services:
     control: Control
     gateways: Gateways
     tokens: Tokens
+    rates: RateBook
 
 
 class Application:
@@ -106,6 +109,7 @@ def _table(
         *Runs(control).routes(),
         *Plans(control).routes(),
         *GatewayRoutes(services.gateways).routes(),
+        *RateLimits(services.rates, control).routes(),
         *TokenRoutes(services.tokens).routes(),
     )
 

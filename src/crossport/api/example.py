@@ -6,6 +6,7 @@ from crossport.model import codec
 from crossport.model.construct import Constructs, Flavor, KeyPair, Network, Quota, SecurityGroup
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import HealthChecks, Probe, ProbeKind
+from crossport.model.limit import LinkLimit, RateWindow
 from crossport.model.mapping import Choice, Construct, Mapping, MappingRules
 from crossport.model.plan import Plan, PlanCheck, PlannedVM, PlanStatus, VmStatus
 from crossport.model.request import (
@@ -44,6 +45,7 @@ __all__ = [
     "DRY_RUN",
     "EVENT",
     "EVIDENCE",
+    "LINK_LIMIT",
     "PLAN",
     "PLAN_CHECK",
     "PLAN_STATUS",
@@ -151,6 +153,12 @@ ASSESSMENT = Assessment(
     target="beta",
     made=NOON,
     vms=(VmAssessment(vm=WEB, verdict=Verdict.GO, findings=(FINDING,), estimate=ESTIMATE),),
+)
+LINK_LIMIT = LinkLimit(
+    source="alpha",
+    target="beta",
+    windows=(RateWindow(start="08:00", end="18:00", rate_bps=100_000_000),),
+    zone="Europe/Berlin",
 )
 PLAN = Plan(
     name="shop",

@@ -9,11 +9,13 @@ from crossport.app.settings import Settings, secret_text
 from crossport.app.site import OpenSite, SiteSettings, open_site
 from crossport.engine.runs import RunFilter
 from crossport.migration.hook import Command, Webhook
+from crossport.migration.limits import Limits
 from crossport.model.run import RunState
 from crossport.spi.clock import Clock
 from crossport.spi.control import Control
 from crossport.spi.document import Documents
 from crossport.spi.gateway import Gateways
+from crossport.spi.limit import RateBook
 from crossport.spi.secret import Secret
 from crossport.testing.control import MemoryControl
 from crossport.testing.document import MemoryDocuments
@@ -33,6 +35,7 @@ class Parts:
 
     control: Control
     documents: Documents
+    rates: RateBook
     active: Callable[[], Awaitable[bool]]
     gateways: Gateways
     site: OpenSite | None = None
@@ -50,6 +53,7 @@ async def composed(settings: Settings, clock: Clock) -> AsyncGenerator[Parts]:
         yield Parts(
             control=site.control,
             documents=site.engine.documents,
+            rates=site.rates,
             active=lambda: _under_way(site),
             gateways=site.hub,
             site=site,
@@ -87,11 +91,13 @@ async def _under_way(site: OpenSite) -> bool:
 @asynccontextmanager
 async def in_memory(clock: Clock) -> AsyncGenerator[Parts]:
     """Run a site that forgets everything: for tests of clients."""
-    control = MemoryControl(clock, pace_s=0.2)
+    control, documents = MemoryControl(clock, pace_s=0.2), MemoryDocuments()
+    rates = Limits(lambda: documents, clock, "memory")
     try:
         yield Parts(
             control=control,
-            documents=MemoryDocuments(),
+            documents=documents,
+            rates=rates,
             active=control.active,
             gateways=MemoryGateways(clock),
         )

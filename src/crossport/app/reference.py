@@ -24,6 +24,7 @@ from crossport.cli.dispatch import application
 from crossport.cli.output import Output
 from crossport.cli.plan_file import schema
 from crossport.cli.table import overview
+from crossport.migration.limits import Limits
 from crossport.testing.control import MemoryControl
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.gateway import MemoryGateways
@@ -36,8 +37,9 @@ WIDTH = 100
 def openapi() -> str:
     """Return the API's description."""
     clock = SystemClock()
-    tokens = Tokens(MemoryDocuments(), clock, bytes)
-    services = Services(MemoryControl(clock), MemoryGateways(clock), tokens)
+    documents = MemoryDocuments()
+    tokens, rates = Tokens(documents, clock, bytes), Limits(lambda: documents, clock, "reference")
+    services = Services(MemoryControl(clock), MemoryGateways(clock), tokens, rates)
     description = Application(services, clock=clock, new_id=str).description()
     return json.dumps(description, indent=1, ensure_ascii=False) + "\n"
 

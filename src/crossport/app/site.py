@@ -19,6 +19,7 @@ from crossport.gateway.office import Means, Office
 from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.hook import Command, OperatorHooks, Webhook
+from crossport.migration.limits import Limits
 from crossport.migration.parts import RateProbe
 from crossport.migration.registry import CloudRegistry
 from crossport.model.request import CloudEntry
@@ -53,6 +54,7 @@ class OpenSite:
     """A site that runs."""
 
     control: SiteControl
+    rates: Limits
     engine: Engine
     identity: SiteIdentity
     hub: Hub
@@ -114,6 +116,7 @@ async def open_site(
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
     hub = Hub(office, clock, LocalHost(), boot=secrets.token_hex(8))
+    rates = Limits(lambda: engine.documents, clock, settings.node)
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
@@ -128,7 +131,7 @@ async def open_site(
     )
     async with engine:
         try:
-            yield OpenSite(control, engine, identity, hub)
+            yield OpenSite(control, rates, engine, identity, hub)
         finally:
             await registry.close()
 

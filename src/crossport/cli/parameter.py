@@ -1,5 +1,6 @@
 """Kinds of option that several commands take, and how their texts are read."""
 
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -10,7 +11,7 @@ from crossport import errors
 from crossport.model.health import LONGEST_COMMAND, Probe, ProbeKind
 from crossport.model.run import PHASES, Hook
 
-__all__ = ["Many", "hooks", "moment", "pairs", "probes"]
+__all__ = ["Many", "hooks", "moment", "pairs", "probes", "rate"]
 
 Many = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
@@ -53,6 +54,16 @@ def moment(text: str, now: float, option: str) -> float:
         raise _invalid(
             option, f"{text!r} is no time.", "Write 22:30, 2026-12-31T22:30 or 2026-12-31T22:30+01:00."
         ) from None
+
+
+def rate(text: str, option: str) -> int | None:
+    """Return the bits per second that ``100M``, ``1.5G`` or ``800k`` say; None for ``none``."""
+    if text == "none":
+        return None
+    said = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([kMG]?)", text)
+    if said is None:
+        raise _invalid(option, f"{text!r} is no rate.", "Write bits per second, like 100M or 1.5G, or none.")
+    return round(float(said[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[said[2]])
 
 
 def _probe(text: str) -> Probe:

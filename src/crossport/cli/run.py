@@ -5,11 +5,14 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from crossport.cli.limit import bound_text
+from crossport.cli.parameter import rate
 from crossport.cli.report import report_tables
 from crossport.cli.session import Here
 from crossport.cli.text import Table, fields
 from crossport.cli.watch import exit_status, how_to_go_on, watch
 from crossport.client import calls
+from crossport.model.limit import RunLimit
 from crossport.model.request import Evidence, ResolveAs
 from crossport.model.run import RunRecord, RunState
 from crossport.spi.site import Cleaned
@@ -128,6 +131,25 @@ def rollback(run: RunName, /, *, session: Here) -> None:
       crossport run rollback run-0001
     """
     _tell(session, session.send(calls.decide(run, commit=False)))
+
+
+@app.command
+def limit(run: RunName, bound: Annotated[str, Parameter(name="RATE")], /, *, session: Here) -> None:
+    """Let the copies of a run together send at most RATE, at once.
+
+    For example:
+
+      crossport run limit run-0001 100M
+
+      crossport run limit run-0001 none
+
+    Parameters
+    ----------
+    bound
+        Bits per second: 100M, 1.5G, 800k, or none.
+    """
+    told = session.send(calls.limit_run(run, RunLimit(rate_bps=rate(bound, "RATE"))))
+    session.out.result(told, fields("", ("run", run), ("rate", bound_text(told.rate_bps))))
 
 
 @app.command

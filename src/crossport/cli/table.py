@@ -32,6 +32,7 @@ COMMANDS = (
     _command("run", "run:app", "Watch, decide, report and clean up runs.", MOVE),
     _command("source", "source:app", "Retire the source that a migration left behind.", MOVE),
     _command("cloud", "cloud:app", "Connect clouds and see whether they answer.", LOOK),
+    _command("limit", "limit:app", "Limit how fast copies are between two clouds.", LOOK),
     _command("vm", "vm:app", "List, make, start and stop VMs.", LOOK),
     _command("assess", "assess:assess", "Judge every VM of a cloud: go, fix or refuse.", LOOK),
     _command("image", "image:app", "Inspect and convert images.", LOOK),

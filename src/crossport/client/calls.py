@@ -7,6 +7,7 @@ from crossport.model.access import Greeting, NewToken, ShownToken, TokenRequest
 from crossport.model.construct import Constructs
 from crossport.model.exchange import AssessmentRequest, Console, ResolveRequest, Retirement, StopRequest
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
+from crossport.model.limit import LinkLimit, LinkLimitStatus, RunLimit
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.request import (
     Assessment,
@@ -44,12 +45,15 @@ __all__ = [
     "gateway",
     "gateways",
     "ledger",
+    "limit_run",
+    "limits",
     "migrate",
     "plan",
     "plan_status",
     "plans",
     "put_plan",
     "remove_cloud",
+    "remove_limit",
     "remove_plan",
     "remove_gateway",
     "report",
@@ -62,6 +66,7 @@ __all__ = [
     "run_plan",
     "runs",
     "site",
+    "set_limit",
     "start_vm",
     "stop_vm",
     "tokens",
@@ -262,6 +267,26 @@ def run_plan(name: str, key: str) -> Call[RunRecord]:
 def plan_status(name: str) -> Call[PlanStatus]:
     """Say how far a plan is."""
     return Call("GET", path("plans", name, "status"), PlanStatus)
+
+
+def limits(after: str = "") -> Call[Page[LinkLimitStatus]]:
+    """List the limits of links."""
+    return Call("GET", path("limits"), Page[LinkLimitStatus], query=_page(after))
+
+
+def set_limit(limit: LinkLimit) -> Call[LinkLimitStatus]:
+    """Limit a link."""
+    return Call("POST", path("limits"), LinkLimitStatus, limit)
+
+
+def remove_limit(source: str, target: str) -> Call[None]:
+    """Take a link's limit away."""
+    return Call("DELETE", path("limits", source, target), None)
+
+
+def limit_run(run: str, limit: RunLimit) -> Call[RunLimit]:
+    """Limit a run."""
+    return Call("POST", path("runs", run, "limit"), RunLimit, limit)
 
 
 def tokens(after: str = "") -> Call[Page[ShownToken]]:

@@ -8,6 +8,7 @@ import httpx
 
 from crossport.api import Application, Limits, Services, Tokens
 from crossport.app.clock import SystemClock
+from crossport.migration.limits import Limits as RateLimits
 from crossport.model.access import Right, Role, TokenRequest
 from crossport.model.request import CloudEntry
 from crossport.testing.control import MemoryControl, sample_vm
@@ -82,7 +83,7 @@ async def site(*, limits: Limits = GENEROUS, pace_s: float = 0.0) -> AsyncGenera
     request = TokenRequest(name="first", role=Role.ADMIN, rights=(Right.RETIRE, Right.SITE), days=0)
     _, secret = await tokens.create(request, tenant="default")
     gateways = MemoryGateways(clock)
-    services = Services(control, gateways, tokens)
+    services = Services(control, gateways, tokens, RateLimits(lambda: store, clock, "test"))
     application = Application(services, clock=clock, new_id=counter.id, limits=limits)
     try:
         yield Site(application, control, tokens, store, gateways, clock, secret.reveal())

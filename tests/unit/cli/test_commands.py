@@ -333,3 +333,44 @@ def test_serve_gets_its_options(alone: Desk, tmp_path: Path):
     alone.type("serve", "--embedded", "--idle", "5", "--home", str(tmp_path))
     (options,) = alone.served
     assert (options.home, options.embedded, options.idle_s) == (tmp_path, True, 5.0)
+
+
+def test_links_are_limited_listed_and_freed(desk: Desk):
+    told = desk.type("limit", "set", "alpha", "beta", "1.5G", "--between", "00:00-24:00=20M")
+    assert desk.code == 0
+    assert "now      20 Mbit/s" in told
+    assert desk.type("limit", "list").splitlines()[-1].split() == [
+        *("alpha", "beta", "1.5", "Gbit/s", "00:00-24:00", "20", "Mbit/s", "(UTC)", "20", "Mbit/s")
+    ]
+    desk.type("limit", "remove", "alpha", "beta")
+    assert desk.json("limit", "list") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("alpha", "beta", "fast"), "RATE"),
+        (("alpha", "beta", "10"), "rate_bps"),
+        (("alpha", "alpha", "1M"), "target"),
+        (("alpha", "beta", "none"), "rate_bps"),
+        (("alpha", "beta", "1M", "--zone", "Mars/Olympus"), "zone"),
+        (("alpha", "beta", "1M", "--between", "8-9=1M"), "windows.0.start"),
+        (("alpha", "beta", "1M", "--between", "08:00-09:00"), "--between"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused_by_its_field(desk: Desk, words: tuple[str, ...], field: str):
+    desk.type("limit", "set", *words)
+    assert desk.code == 2
+    assert f"{field}: " in desk.stderr.getvalue()
+    assert "Remedy: " in desk.stderr.getvalue()
+
+
+def test_a_run_is_limited_while_it_waits(desk: Desk, served: Served):
+    vm(served, "paced")
+    run = desk.json("migrate", "paced", "--from", "alpha", "--to", "beta", "--commit", "manual", "--detach")[
+        "id"
+    ]
+    assert "rate  100 Mbit/s" in desk.type("run", "limit", run, "100M")
+    assert "rate  none" in desk.type("run", "limit", run, "none")
+    desk.type("run", "limit", "run-9999", "1M")
+    assert desk.code == 2
