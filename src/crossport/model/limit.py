@@ -4,17 +4,17 @@ from typing import Annotated
 
 from pydantic import Field
 
+from crossport.model.name import NAME
 from crossport.model.record import record
 
-__all__ = ["CLOUD", "LEAST_BPS", "LinkLimit", "LinkLimitStatus", "Rate", "RateWindow", "RunLimit"]
+__all__ = ["LEAST_BPS", "LinkLimit", "LinkLimitStatus", "Rate", "RateWindow", "RunLimit"]
 
 LEAST_BPS = 100_000
 """Below it a single piece would take longer than the other end waits for a sign of life."""
 MOST_BPS = 1_000_000_000_000
-CLOUD = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 Rate = Annotated[int, Field(ge=LEAST_BPS, le=MOST_BPS)]
-_Cloud = Annotated[str, Field(pattern=CLOUD, max_length=63)]
+_Cloud = Annotated[str, Field(pattern=NAME, max_length=63)]
 _Time = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 
 

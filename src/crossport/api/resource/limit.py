@@ -8,9 +8,10 @@ from crossport import errors
 from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, Limit, Page, RunId, Who, page
-from crossport.api.route import NAME, Route
+from crossport.api.route import Route
 from crossport.model.access import Right
 from crossport.model.limit import LinkLimit, LinkLimitStatus, RunLimit
+from crossport.model.name import NAME
 from crossport.spi.control import Control
 from crossport.spi.limit import RateBook
 

@@ -1,0 +1,309 @@
+"""A disk that a web server holds: read in ranges (RFC 9110, section 14), one version from first to last.
+
+Every answer must carry the validator of the first one; an object that was replaced meanwhile is Broken, never
+mixed. The egress guard judges the URL and every redirect, and connections go to the address that it judged.
+"""
+
+import http.client
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+from crossport import errors
+from crossport.model.artifact import DiskRef, Extent
+from crossport.spi.block import BlockWriter
+from crossport.transfer.egress import Egress, Endpoint
+from crossport.transfer.retry import Patience, RetryingReader
+
+__all__ = ["HttpDisk", "HttpOpener"]
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+_MAX_REDIRECTS = 5
+_MAX_CONNECTIONS = 4
+_BUSY = {408, 425, 429, 500, 502, 503, 504}
+_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """What the first answer said: the size, and the validator that every other answer must carry."""
+
+    size: int
+    header: str
+    validator: str
+
+
+class HttpOpener:
+    """Opens disks of kind ``http``, whose locator is the URL. What is away for a moment is asked again."""
+
+    def __init__(
+        self,
+        egress: Egress,
+        *,
+        sleep: Callable[[float], None],
+        timeout_s: float = 60.0,
+        trust: ssl.SSLContext | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._egress = egress
+        self._sleep = sleep
+        self._timeout_s = timeout_s
+        self._trust = trust or ssl.create_default_context()
+        self._patience = patience
+
+    def open_reader(self, ref: DiskRef) -> RetryingReader:
+        """Open for reading. Raise as the guard does, Refused for a server without ranges or validators."""
+        first: list[_Object] = []
+
+        def opened() -> HttpDisk:
+            disk = HttpDisk(
+                ref.locator, self._egress, self._trust, self._timeout_s, known=first[0] if first else None
+            )
+            first[:] = [disk.object]
+            return disk
+
+        return RetryingReader(opened, sleep=self._sleep, patience=self._patience)
+
+    def open_writer(self, ref: DiskRef) -> BlockWriter:
+        """Refuse."""
+        raise errors.Invalid(
+            "transfer.disk.kind", f"{ref.locator[:200]} cannot be written to.", field="ref.kind"
+        )
+
+
+class HttpDisk:
+    """One object of a web server, opened. Unavailable is what may pass, Broken an object that changed."""
+
+    def __init__(
+        self,
+        url: str,
+        egress: Egress,
+        trust: ssl.SSLContext,
+        timeout_s: float,
+        *,
+        known: _Object | None = None,
+    ) -> None:
+        """Find the object, following redirects. ``known`` is what it was when it was opened before."""
+        self._egress = egress
+        self._trust = trust
+        self._timeout_s = timeout_s
+        self._turns = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self._state = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []
+        self._busy: set[http.client.HTTPConnection] = set()
+        self._closed = False
+        self._endpoint, self.object = self._found(url)
+        if known is not None and known != self.object:
+            self.close()
+            raise _changed(self._endpoint)
+        self.size = self.object.size
+
+    def extents(self, start: int, size: int) -> Iterator[Extent]:
+        """Cover the range: a web server does not tell holes."""
+        self._check(start, size)
+        if size:
+            yield Extent(start, size)
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from ``start``."""
+        self._check(start, len(buffer))
+        if not buffer:
+            return
+        last = start + len(buffer) - 1
+        headers = {"Range": f"bytes={start}-{last}", "If-Range": self.object.validator}
+        with self._turns:
+            connection = self._taken()
+            try:
+                answer = self._asked(connection, self._endpoint, headers)
+                self._same(answer, start, last)
+                _fill(answer, buffer)
+            except errors.Error:
+                self._put(connection, fit=False)
+                raise
+            except (OSError, http.client.HTTPException) as error:
+                self._put(connection, fit=False)
+                raise _away(self._endpoint, error) from error
+            self._put(connection, fit=not answer.will_close)
+
+    def close(self) -> None:
+        """Let go, and end reads in other threads with Unavailable. May be called twice."""
+        with self._state:
+            self._closed = True
+            connections, self._idle = [*self._idle, *self._busy], []
+        for connection in connections:
+            if connection.sock is not None:
+                connection.sock.close() if connection not in self._busy else _cut(connection.sock)
+
+    def _found(self, url: str) -> tuple[Endpoint, _Object]:
+        for _ in range(_MAX_REDIRECTS + 1):
+            endpoint = self._egress.endpoint(url)
+            connection = _connection(endpoint, self._trust, self._timeout_s)
+            try:
+                answer = self._asked(connection, endpoint, {"Range": "bytes=0-0"})
+                if answer.status not in _REDIRECTS:
+                    return endpoint, _described(endpoint, answer)
+                location = answer.getheader("Location", "")
+            except (OSError, http.client.HTTPException) as error:
+                raise _away(endpoint, error) from error
+            finally:
+                connection.close()
+            if endpoint.scheme == "https" and not urljoin(endpoint.url, location).startswith("https:"):
+                raise errors.Refused(
+                    "egress.denied", f"{endpoint.host} redirects to a place without encryption."
+                )
+            url = urljoin(endpoint.url, location)
+        raise errors.Refused(
+            "transfer.http.redirects", f"{url[:200]} is redirected more often than it may be."
+        )
+
+    def _asked(
+        self, connection: http.client.HTTPConnection, endpoint: Endpoint, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        connection.request("GET", endpoint.target, headers={"Accept-Encoding": "identity", **headers})
+        answer = connection.getresponse()
+        if answer.status in _BUSY:
+            raise errors.Unavailable(
+                "transfer.http.busy", f"{endpoint.host} answered {answer.status} {answer.reason[:80]}."
+            )
+        return answer
+
+    def _same(self, answer: http.client.HTTPResponse, start: int, last: int) -> None:
+        if answer.status in {200, 412, 416}:
+            raise _changed(self._endpoint)
+        if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
+            raise _denied(self._endpoint, answer)
+        if answer.getheader(self.object.header, self.object.validator) != self.object.validator:
+            raise _changed(self._endpoint)
+        if answer.getheader("Content-Range", "") != f"bytes {start}-{last}/{self.size}":
+            raise _malformed(self._endpoint, "it answers with another range")
+
+    def _check(self, start: int, size: int) -> None:
+        if self._closed:
+            raise errors.Unavailable("transfer.disk.closed", "The disk was closed.")
+        if start < 0 or start + size > self.size:
+            raise errors.Invalid(
+                "transfer.disk.beyond_end",
+                f"Bytes {start} to {start + size} are not within the disk of {self.size} bytes.",
+            )
+
+    def _taken(self) -> http.client.HTTPConnection:
+        with self._state:
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                connection = _connection(self._endpoint, self._trust, self._timeout_s)
+            self._busy.add(connection)
+            return connection
+
+    def _put(self, connection: http.client.HTTPConnection, *, fit: bool) -> None:
+        with self._state:
+            self._busy.discard(connection)
+            keep = fit and not self._closed
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            connection.close()
+
+
+class _PlainConnection(http.client.HTTPConnection):
+    """Connects to the address that was judged, whatever the name says by now."""
+
+    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
+        super().__init__(endpoint.host, endpoint.port, timeout=timeout_s)
+        self._endpoint = endpoint
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection((self._endpoint.address, self._endpoint.port), self.timeout)
+
+
+class _SecureConnection(_PlainConnection):
+    """The same over TLS; the certificate must be the name's."""
+
+    def __init__(self, endpoint: Endpoint, trust: ssl.SSLContext, timeout_s: float) -> None:
+        super().__init__(endpoint, timeout_s)
+        self._trust = trust
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = self._trust.wrap_socket(self.sock, server_hostname=self._endpoint.host)
+
+
+def _connection(endpoint: Endpoint, trust: ssl.SSLContext, timeout_s: float) -> http.client.HTTPConnection:
+    if endpoint.scheme == "https":
+        return _SecureConnection(endpoint, trust, timeout_s)
+    return _PlainConnection(endpoint, timeout_s)
+
+
+def _described(endpoint: Endpoint, answer: http.client.HTTPResponse) -> _Object:
+    if answer.status not in {200, 206, 416}:
+        raise _denied(endpoint, answer)
+    said = _RANGE.fullmatch(answer.getheader("Content-Range", ""))
+    if answer.status != http.HTTPStatus.PARTIAL_CONTENT or said is None:
+        raise errors.Refused(
+            "transfer.http.ranges",
+            f"{endpoint.host} does not serve parts of this object.",
+            remedy="Use a server that answers Range requests.",
+        )
+    if answer.getheader("Content-Encoding", "identity") != "identity":
+        raise _malformed(endpoint, "it encodes what it was asked for as it is")
+    tag = answer.getheader("ETag", "")
+    header = "ETag" if tag.startswith('"') else "Last-Modified"
+    validator = answer.getheader(header, "")
+    if not validator:
+        raise errors.Refused(
+            "transfer.http.unversioned",
+            f"{endpoint.host} does not tell whether this object was changed.",
+            remedy="Use a server that sends a strong ETag or Last-Modified.",
+        )
+    return _Object(int(said[3]), header, validator)
+
+
+def _fill(answer: http.client.HTTPResponse, buffer: memoryview) -> None:
+    while buffer:
+        size = answer.readinto(buffer)
+        if not size:
+            raise http.client.IncompleteRead(b"", len(buffer))
+        buffer = buffer[size:]
+    if answer.read(1):
+        raise http.client.HTTPException("more than was asked for")
+
+
+def _cut(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it was not connected any more
+
+
+def _away(endpoint: Endpoint, error: Exception) -> errors.Error:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return errors.Refused(
+            "transfer.http.certificate",
+            f"The certificate of {endpoint.host} is not accepted: {error.verify_message}.",
+            remedy="Let the server show a certificate of a CA that this machine trusts.",
+        )
+    what = getattr(error, "strerror", None) or type(error).__name__
+    return errors.Unavailable("transfer.http.away", f"{endpoint.host} does not answer properly ({what}).")
+
+
+def _changed(endpoint: Endpoint) -> errors.Broken:
+    return errors.Broken(
+        "transfer.source.changed",
+        f"The object at {endpoint.host} was replaced while it was copied.",
+        remedy="Copy it anew from the beginning.",
+    )
+
+
+def _denied(endpoint: Endpoint, answer: http.client.HTTPResponse) -> errors.Error:
+    text = f"{endpoint.host} answered {answer.status} {answer.reason[:80]}."
+    if answer.status in {404, 410}:
+        return errors.NotFound("transfer.http.missing", text, field="ref.locator")
+    return errors.Refused("transfer.http.denied", text, field="ref.locator")
+
+
+def _malformed(endpoint: Endpoint, what: str) -> errors.Broken:
+    return errors.Broken("transfer.http.malformed", f"{endpoint.host} breaks HTTP: {what}.")

@@ -1,0 +1,105 @@
+"""A web server on loopback that serves one object in ranges, and misbehaves when told."""
+
+import re
+import ssl
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from crossport.transfer.egress import Egress
+
+__all__ = ["Web", "web"]
+
+
+class Web:
+    """What is served. ``answers`` are given, one each, before anything else: a status, or 0 to hang up."""
+
+    def __init__(self, content: bytes, tls: ssl.SSLContext | None = None) -> None:
+        self.content = content
+        self.etag: str | None = '"v1"'
+        self.modified: str | None = None
+        self.ranges = True
+        self.honest = True
+        self.answers: list[int] = []
+        self.location = ""
+        self.asked: list[tuple[str, str]] = []
+        self.delay_s = 0.0
+        self.delayed = threading.Event()
+        self.tls = tls
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/disk.raw"
+
+    def egress(self, *more: str) -> Egress:
+        return Egress(["127.0.0.0/8", *more])
+
+
+@contextmanager
+def web(content: bytes, tls: ssl.SSLContext | None = None) -> Generator[Web]:
+    """Serve ``content`` until the context ends."""
+    served = Web(content, tls)
+
+    class Handler(_Handler):
+        of = served
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        served.port = server.server_address[1]
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield served
+        server.shutdown()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    of: Web
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has
+        del format, args
+
+    def do_GET(self) -> None:
+        self.of.asked.append((self.headers.get("Range", ""), self.headers.get("Host", "")))
+        if self.of.delay_s:
+            self.of.delayed.set()
+            time.sleep(self.of.delay_s)
+        status = self.of.answers.pop(0) if self.of.answers else 200
+        if status == 0:
+            self.close_connection = True
+        elif status != 200:
+            self._say(status, b"", {"Location": self.of.location} if 300 <= status < 400 else {})
+        else:
+            self._serve()
+
+    def _serve(self) -> None:
+        content, headers = self.of.content, dict[str, str]()
+        if self.of.etag:
+            headers["ETag"] = self.of.etag
+        if self.of.modified:
+            headers["Last-Modified"] = self.of.modified
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        condition = self.headers.get("If-Range")
+        same = condition in (None, self.of.etag, self.of.modified) or not self.of.honest
+        if asked is None or not same or not self.of.ranges:
+            self._say(200, content, headers)
+            return
+        first, last = int(asked[1]), min(int(asked[2]), len(content) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+        self._say(206, content[first : last + 1], headers)
+
+    def _say(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except OSError:
+            self.close_connection = True
