@@ -73,7 +73,7 @@ class FileBench(HerePlace):
     """Sparse plain files."""
 
     def __init__(self, directory: Path) -> None:
-        self.mover: DigestingMover = SimpleMover(LocalHost(), MachineClock())
+        self.mover: DigestingMover = SimpleMover(LocalHost(directory / "journals"), MachineClock())
         self.directory = directory
         self._numbers = itertools.count()
 

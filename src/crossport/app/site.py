@@ -115,7 +115,7 @@ async def open_site(
     sealed = SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
-    hub = Hub(office, clock, LocalHost(), boot=secrets.token_hex(8))
+    hub = Hub(office, clock, LocalHost(folder / "journals"), boot=secrets.token_hex(8))
     rates = Limits(lambda: engine.documents, clock, settings.node)
     control = SiteControl(
         MeansOfControl(

@@ -18,7 +18,7 @@ from crossport.gateway.wire import Line, agreed, integer, table, text
 from crossport.model.artifact import DiskRef, Place
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
 from crossport.spi.clock import Clock
-from crossport.transfer.host import Way, Worker, WorkerHost
+from crossport.transfer.host import Journal, Way, Worker, WorkerHost
 
 __all__ = ["PING_S", "Hub"]
 
@@ -43,11 +43,16 @@ class Hub:
         self._log: Any = structlog.get_logger("crossport.gateway")
 
     @contextlib.asynccontextmanager
-    async def started(self, way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[Worker]:
-        """Start a worker as the Protocol says; Unavailable (``gateway.away``) without its gateway."""
+    async def started(
+        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None
+    ) -> AsyncGenerator[Worker]:
+        """Start a worker as the Protocol says; Unavailable (``gateway.away``) without its gateway.
+
+        A gateway keeps no journal yet: a copy that was cut off there is made anew.
+        """
         desk = await self._desk(place)
         if desk is None:
-            async with self._local.started(way, ref, place) as worker:
+            async with self._local.started(way, ref, place, journal) as worker:
                 yield worker
             return
         pipe = await desk.open(way, ref, place)
@@ -56,6 +61,10 @@ class Hub:
             yield Worker(pipe)
         finally:
             await asyncio.shield(asyncio.ensure_future(desk.end(pipe)))
+
+    async def forget(self, run: str) -> None:
+        """Remove the journals of ``run``."""
+        await self._local.forget(run)
 
     async def enroll(self, tenant: str, request: EnrollRequest) -> Enrolment:
         """Let one new gateway join."""

@@ -173,7 +173,11 @@ class Counters:
 
 @record()
 class Progress:
-    """How far the copy of one artifact is, in bytes. ``seconds_left`` is an estimate, None when unknown."""
+    """How far the copy of one artifact is, in bytes. ``seconds_left`` is an estimate, None when unknown.
+
+    ``waits_for`` says what holds the copy up when nothing has arrived for some seconds: ``source``, ``link``,
+    ``target``, ``flush`` (of the target) or ``limit`` (of the rate).
+    """
 
     artifact: str
     size: int
@@ -181,6 +185,7 @@ class Progress:
     counters: Counters = Counters()
     rate_bps: float = 0.0
     seconds_left: float | None = None
+    waits_for: str = ""
 
 
 @record()

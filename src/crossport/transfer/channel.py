@@ -1,24 +1,32 @@
-"""Frames over one connection, in both directions, from one thread.
+"""Frames over one connection, in both directions.
 
-OpenSSL's connections must not be used by two threads at once, so that reading and writing take turns on a
-non-blocking socket: while a frame waits to be sent, what the peer says is taken in. A peer that neither
-takes nor gives a byte for ``idle_s`` is given up.
+One thread receives, any may send. OpenSSL's connections must not be used by two threads at once, so that
+each call has a lock, on a non-blocking socket. While the receiving thread waits to send, what the peer says
+is taken in, so that two ends that both send cannot wait for each other. A peer that neither takes nor gives a
+byte for ``idle_s`` is given up.
 """
 
 import select
 import socket
 import ssl
+import threading
+import time
 from collections import deque
 
 from crossport import errors
 from crossport.transfer import frame
-from crossport.transfer.frame import Frame
+from crossport.transfer.frame import Frame, Kind
+from crossport.transfer.meter import Meter
 
-__all__ = ["Channel"]
+__all__ = ["BEAT_S", "Channel", "is_of_the_link"]
 
+BEAT_S = 2.0
+"""Each end says at least that often that it is there."""
 _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-# Only the sender's inbox fills while it sends, with words of a few bytes each.
-_MAX_INBOX = 1024
+# What is taken in while this end waits to send; beyond it the peer waits, too.
+_MAX_INBOX = 1 << 20
+_STEP_S = 0.5
+_FAREWELL_S = 1.0
 # In TLS 1.3 a client learns only from an alert that its certificate was not accepted (RFC 8446, section 6.2).
 _DISTRUST = {
     "TLSV1_ALERT_UNKNOWN_CA",
@@ -27,85 +35,115 @@ _DISTRUST = {
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED",
 }
+_LINK = ("transfer.peer.gone", "transfer.peer.silent", "transfer.peer.absent", "transfer.peer.unreachable")
+
+
+def is_of_the_link(error: errors.Error) -> bool:
+    """Say whether connecting anew may help."""
+    return error.code in _LINK or error.code.startswith("transfer.link.")
 
 
 class Channel:
-    """One connection. Not thread-safe, but for ``bytes_sent``, which others may read."""
+    """One connection. One thread calls `poll` and `receive`; the rest may be called by any."""
 
-    def __init__(self, connection: socket.socket, idle_s: float = 30.0) -> None:
+    def __init__(self, connection: socket.socket, idle_s: float = 10.0, meter: Meter | None = None) -> None:
+        """Take over a connection; note in ``meter`` how long it is waited for."""
         connection.setblocking(False)
-        self.bytes_sent = 0
         self._connection = connection
         self._idle_s = idle_s
+        self._meter = meter or Meter()
+        self._sending = threading.Lock()
+        self._using = threading.Lock()
         self._header = bytearray(frame.HEADER.size)
-        self._kind: frame.Kind | None = None
+        self._kind: Kind | None = None
         self._part = self._header
         self._filled = 0
         self._inbox: deque[Frame] = deque()
+        self._inbox_size = 0
+        self._last_heard = self._last_sent = time.monotonic()
 
-    def send(self, encoded: bytes) -> None:
-        """Hand one frame to the network; raise Unavailable when the peer takes nothing for too long."""
-        rest = memoryview(encoded)
-        while rest:
-            try:
-                sent = self._connection.send(rest)
-            except _WAIT as wait:
-                reads_only = isinstance(wait, ssl.SSLWantReadError)
-                self._take_in()
-                self._wait(writing=not reads_only)
-            except OSError as error:
-                # The peer's last word may still lie here, and says more than a broken pipe.
-                self._take_in(until_end=True)
-                raise _gone(error) from error
-            else:
-                self.bytes_sent += sent
-                rest = rest[sent:]
+    def send(self, encoded: bytes, *, listening: bool = True) -> None:
+        """Hand one frame to the network; raise Unavailable when the peer takes nothing for too long.
+
+        A thread that does not receive says that it is not ``listening``.
+        """
+        with self._sending:
+            rest = memoryview(encoded)
+            while rest:
+                try:
+                    with self._using:
+                        sent = self._connection.send(rest)
+                except _WAIT:
+                    if listening:
+                        self._take_in()
+                    self._wait_to_send(listening=listening)
+                except OSError as error:
+                    raise _gone(error) from error
+                else:
+                    self._last_sent = time.monotonic()
+                    self._meter.add(sent=sent)
+                    rest = rest[sent:]
+
+    def beat(self) -> None:
+        """Show the peer that this end is there, unless it just said something or is about to."""
+        if time.monotonic() - self._last_sent >= BEAT_S and not self._sending.locked():
+            self.send(frame.bare(Kind.ALIVE), listening=False)
 
     def poll(self) -> Frame | None:
         """Return the next frame if it is here."""
-        return self._inbox.popleft() if self._inbox else self._next()
+        if self._inbox:
+            came = self._inbox.popleft()
+            self._inbox_size -= len(came.body) + frame.HEADER.size
+            return came
+        return self._next()
 
     def receive(self) -> Frame:
         """Return the next frame; raise Unavailable when the peer is silent."""
         while (came := self.poll()) is None:
-            self._wait(writing=False)
-        return came
-
-    def listen(self, beat_s: float = 2.0) -> Frame:
-        """Return the next frame as `receive` does, and meanwhile show the peer that this end is there."""
-        quiet_s = 0.0
-        while (came := self.poll()) is None:
-            if select.select([self._connection], [], [], beat_s)[0]:
-                quiet_s = 0.0
-                continue
-            quiet_s += beat_s
-            if quiet_s >= self._idle_s:
-                raise _silent(quiet_s)
-            self.send(frame.alive())
+            with self._meter.waits("peer"):
+                select.select([self._connection], [], [], _STEP_S)
+            self._expect_sign(self._last_heard)
         return came
 
     def last_words(self) -> frame.Failed | None:
         """Return why the peer says it stopped, if it said so in what has come so far."""
-        self._take_in(until_end=True)
-        failed = next((came for came in self._inbox if came.kind is frame.Kind.FAILED), None)
-        return frame.Failed.decoded(failed) if failed else None
+        try:
+            while (came := self.poll()) is not None:
+                if came.kind is Kind.FAILED:
+                    return frame.Failed.decoded(came)
+        except errors.Error:
+            return None  # the connection's end, most likely
+        return None
+
+    def farewell(self, error: errors.Error) -> None:
+        """Tell the peer why this end stops, and wait a moment for it to have heard. Raise nothing."""
+        try:
+            self.send(frame.Failed(error.code, error.text).encoded())
+            socket.socket.shutdown(self._connection, socket.SHUT_WR)
+            until = time.monotonic() + _FAREWELL_S
+            # Closing while words lie here unread would reset the connection and may take ours with it.
+            while (left := until - time.monotonic()) > 0:
+                if self.poll() is None:
+                    select.select([self._connection], [], [], left)
+        except (errors.Error, OSError):
+            return  # the peer is gone; the error itself is raised elsewhere
+
+    def abort(self) -> None:
+        """End the connection under whoever uses it: their calls raise Unavailable."""
+        try:
+            # Not SSLSocket's own: that would go on without encryption.
+            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+        except OSError:
+            return  # it is over already
 
     def close(self) -> None:
-        """Let go."""
+        """Let go, when no thread uses it any more."""
         self._connection.close()
 
-    def _take_in(self, *, until_end: bool = False) -> None:
-        while len(self._inbox) < _MAX_INBOX:
-            try:
-                came = self._next()
-            except errors.Unavailable:
-                if until_end:
-                    return
-                raise
-            if came is None:
-                return
+    def _take_in(self) -> None:
+        while self._inbox_size < _MAX_INBOX and (came := self._next()) is not None:
             self._inbox.append(came)
-        raise frame.malformed("it talks without listening")
+            self._inbox_size += len(came.body) + frame.HEADER.size
 
     def _next(self) -> Frame | None:
         """Read on; return the frame when it is complete, None when the network has no more now."""
@@ -117,30 +155,34 @@ class Channel:
                 self._part, self._filled = bytearray(size), 0
                 continue
             try:
-                size = self._connection.recv_into(memoryview(self._part)[self._filled :])
+                with self._using:
+                    size = self._connection.recv_into(memoryview(self._part)[self._filled :])
             except _WAIT:
                 return None
             except OSError as error:
                 raise _gone(error) from error
             if not size:
                 raise _gone(None)
+            self._last_heard = time.monotonic()
             self._filled += size
 
-    def _completed(self, kind: frame.Kind) -> Frame:
+    def _completed(self, kind: Kind) -> Frame:
         came = Frame(kind, self._part)
         self._kind, self._part, self._filled = None, self._header, 0
         return came
 
-    def _wait(self, *, writing: bool) -> None:
-        ready = select.select([self._connection], [self._connection] if writing else [], [], self._idle_s)
-        if not any(ready):
-            raise _silent(self._idle_s)
+    def _wait_to_send(self, *, listening: bool) -> None:
+        reads = [self._connection] if listening and self._inbox_size < _MAX_INBOX else []
+        with self._meter.waits("link"):
+            select.select(reads, [self._connection], [], _STEP_S)
+        self._expect_sign(max(self._last_heard, self._last_sent))
 
-
-def _silent(quiet_s: float) -> errors.Unavailable:
-    return errors.Unavailable(
-        "transfer.peer.silent", f"The other end neither took nor gave a byte for {quiet_s:.0f} s."
-    )
+    def _expect_sign(self, last: float) -> None:
+        quiet_s = time.monotonic() - last
+        if quiet_s > self._idle_s:
+            raise errors.Unavailable(
+                "transfer.peer.silent", f"The other end neither took nor gave a byte for {quiet_s:.0f} s."
+            )
 
 
 def _gone(error: OSError | None) -> errors.Error:
@@ -149,7 +191,7 @@ def _gone(error: OSError | None) -> errors.Error:
         return errors.Refused(
             "transfer.peer.certificate",
             f"The other end does not accept this end's certificate ({error.reason}).",
-            remedy="Start the copy again; certificates live for a few hours. Check both machines' clocks.",
+            remedy="Start the copy again. If it persists, somebody else answers at the other end.",
         )
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return errors.Unavailable(

@@ -1,7 +1,7 @@
 """Cutting a disk into runs of chunks: those that must be read, and those that certainly hold only zeros."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crossport import errors
 from crossport.model.artifact import Extent
@@ -13,11 +13,15 @@ __all__ = ["Cut", "Run", "batches", "root_of", "runs"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """``count`` chunks from chunk ``first``; ``zero`` when they certainly hold only zeros."""
+    """``count`` chunks from chunk ``first``.
+
+    ``zero`` when they certainly hold only zeros; not ``changed`` when they are certainly as at the mark.
+    """
 
     first: int
     count: int
     zero: bool
+    changed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +53,52 @@ class Cut:
 
 
 def runs(extents: Iterable[Extent], cut: Cut) -> Iterator[Run]:
-    """Return the runs that cover all chunks, in order; a chunk is zero if zero extents cover all of it."""
-    done, first, stop, expected = 0, 0, 0, 0
+    """Return the runs that cover all chunks, in order.
+
+    A chunk is zero if zero extents cover all of it, and changed if an extent that changed reaches into it.
+    """
+    last: Run | None = None
+    for piece in _pieces(_checked(extents, cut), cut):
+        if last is not None and (last.zero, last.changed) == (piece.zero, piece.changed):
+            last = replace(last, count=last.count + piece.count)
+            continue
+        if last is not None:
+            yield last
+        last = piece
+    if last is not None:
+        yield last
+
+
+def _checked(extents: Iterable[Extent], cut: Cut) -> Iterator[Extent]:
+    expected = 0
     for extent in extents:
         if extent.start != expected:
             raise errors.Broken("transfer.extent.gap", f"The disk does not say what lies at {expected}.")
         expected += extent.size
-        if extent.zero or not extent.size:
-            continue
-        begin = max(extent.start // cut.chunk_size, done)
-        if begin > stop:
-            yield from _emitted(done, first, stop)
-            done, first = stop, begin
-        stop = max(stop, -(-expected // cut.chunk_size))
+        if extent.size:
+            yield extent
     if expected != cut.size:
         raise errors.Broken("transfer.extent.gap", f"The disk does not say what lies at {expected}.")
-    yield from _emitted(done, first, stop)
-    if stop < cut.count:
-        yield Run(stop, cut.count - stop, zero=True)
+
+
+def _pieces(extents: Iterable[Extent], cut: Cut) -> Iterator[Run]:
+    """Return whole chunks extent by extent; one that extents share comes when the last was seen."""
+    shared: Run | None = None
+    for extent in extents:
+        start, end = extent.start, extent.start + extent.size
+        if shared is not None:
+            zero, changed = shared.zero and extent.zero, shared.changed or extent.changed
+            shared = Run(shared.first, 1, zero, changed)
+            start = cut.start(shared.first + 1)
+            if end < start:
+                continue
+            yield shared
+            shared = None
+        first, stop = start // cut.chunk_size, cut.count if end == cut.size else end // cut.chunk_size
+        if start < end and stop > first:
+            yield Run(first, stop - first, extent.zero, extent.changed)
+        if cut.start(stop) < end:
+            shared = Run(stop, 1, extent.zero, extent.changed)
 
 
 def batches(of: Iterable[Run], limit: int) -> Iterator[Run]:
@@ -76,7 +108,7 @@ def batches(of: Iterable[Run], limit: int) -> Iterator[Run]:
             yield run
             continue
         for first in range(run.first, run.first + run.count, limit):
-            yield Run(first, min(limit, run.first + run.count - first), zero=False)
+            yield replace(run, first=first, count=min(limit, run.first + run.count - first))
 
 
 def root_of(reader: BlockReader, cut: Cut) -> bytes:
@@ -92,10 +124,3 @@ def root_of(reader: BlockReader, cut: Cut) -> bytes:
             reader.read_into(cut.start(index), part)
             tree.add(merkle.leaf(part))
     return tree.root()
-
-
-def _emitted(done: int, first: int, stop: int) -> Iterator[Run]:
-    if first > done:
-        yield Run(done, first - done, zero=True)
-    if stop > first:
-        yield Run(first, stop - first, zero=False)

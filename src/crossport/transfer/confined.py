@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import sys
+import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from crossport.hypervisor.file_access import lent
 from crossport.model.artifact import DiskRef, Place
 from crossport.model.locator import file_of
 from crossport.transfer import credential
-from crossport.transfer.host import Way, Worker
+from crossport.transfer.host import Journal, Way, Worker
 from crossport.transfer.job import MAX_LINE
+from crossport.transfer.journals import Journals
 
 __all__ = ["LocalHost", "LocalPipe", "piped"]
 
@@ -103,7 +105,7 @@ class LocalPipe:
         return errors.Unavailable(
             "transfer.worker.died",
             f"{self.name} ended with status {status}" + (f": {last}" if last else "."),
-            remedy="The copy starts this disk anew when it is tried again.",
+            remedy="Try again: the copy goes on with what had arrived.",
         )
 
     async def _drain(self) -> None:
@@ -116,23 +118,46 @@ class LocalPipe:
 class LocalHost:
     """Starts workers on this machine: a `crossport.transfer.host.WorkerHost`."""
 
+    def __init__(self, journals: Path | None = None) -> None:
+        """Keep journals in the directory ``journals``; without one nothing is gone on with."""
+        self._journals = Journals(journals)
+
     @contextlib.asynccontextmanager
-    async def started(self, way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[Worker]:
+    async def started(
+        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None
+    ) -> AsyncGenerator[Worker]:
         """Start a worker as the Protocol says; raise what `piped` raises."""
-        async with piped(way, ref, place) as pipe:
-            yield Worker(pipe)
+        with self._journals.opened(journal) as file:
+            async with piped(way, ref, place, file.fileno()) as pipe:
+                yield Worker(pipe)
+
+    async def forget(self, run: str) -> None:
+        """Remove the journals of ``run``."""
+        self._journals.forget(run)
 
 
 @contextlib.asynccontextmanager
-async def piped(way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[LocalPipe]:
+async def piped(
+    way: Way, ref: DiskRef, place: Place, journal: int | None = None
+) -> AsyncGenerator[LocalPipe]:
     """Start a worker for one disk at one place; on leaving, it and all it started are gone.
 
-    Raise Refused when this process may not enter the place's namespace or let the worker at the disk,
-    Unavailable without bubblewrap.
+    It inherits the descriptor ``journal``; without one it gets a file that goes with it. Raise Refused when
+    this process may not enter the place's namespace or let the worker at the disk, Unavailable without
+    bubblewrap.
     """
+    with contextlib.ExitStack() as files:
+        if journal is None:
+            journal = files.enter_context(tempfile.TemporaryFile()).fileno()
+        async with _started(way, ref, place, journal) as pipe:
+            yield pipe
+
+
+@contextlib.asynccontextmanager
+async def _started(way: Way, ref: DiskRef, place: Place, journal: int) -> AsyncGenerator[LocalPipe]:
     as_root = os.geteuid() == 0
     confinement = _confinement(ref, as_root=as_root)
-    argv = [sys.executable, "-IB", "-m", "crossport.transfer.worker", way]
+    argv = [sys.executable, "-IB", "-m", "crossport.transfer.worker", way, str(journal)]
     line = [*_entered(place, as_root=as_root), *confine.command(argv, confinement, as_root=as_root)]
     with contextlib.ExitStack() as loans:
         if as_root and ref.kind == "file":
@@ -147,6 +172,7 @@ async def piped(way: Way, ref: DiskRef, place: Place) -> AsyncGenerator[LocalPip
                 stderr=asyncio.subprocess.PIPE,
                 limit=MAX_LINE,
                 start_new_session=True,
+                pass_fds=(journal,),
             )
         except FileNotFoundError as error:
             raise errors.Unavailable(

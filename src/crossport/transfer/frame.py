@@ -3,32 +3,46 @@
 A frame is its kind (1 byte), three zero bytes, the length of its body (4 bytes, big-endian), the body. The
 peer is not trusted: a length beyond the bound of its kind is refused before anything is allocated.
 
-    sender                              receiver
-    HELLO    who, what, version      →
-                                     ←  WELCOME  version
-    DATA     one chunk, its digest   →
-    ZEROS    a run of zero chunks    →
-    ALIVE    still there             ↔
-                                     ←  DURABLE  everything before this chunk survives a crash
-                                     ←  AGAIN    this chunk arrived damaged
-    END      chunk count and root    →
-                                     ←  DONE     durable, verified, the same root
-    FAILED   code and text           ↔           the last word of whoever says it
+    sender                               receiver
+    HELLO    who, what, which connection →
+                                      ←  WELCOME  version, key of the names, connections
+                                      ←  MAP      which chunks are held, on the first connection
+    DATA     one chunk, its name      →
+    ZEROS    a run of zero chunks     →
+    ASK      names of held chunks     →
+                                      ←  HAVE     these names
+    SAME     chunks that are held     →
+    KEEP     chunks that did not change →
+    SYNC     flush now                →
+                                      ←  DURABLE  so many frames of this connection survive a crash
+                                      ←  AGAIN    this chunk arrived damaged
+    END      chunk count and seal     →           on the first connection, when all is durable
+                                      ←  DONE     the root
+    ALIVE    still there              ↔
+    FAILED   code and text            ↔           the last word of whoever says it
 
-Chunks come in order, except those that were asked for again.
+DATA, ZEROS, SAME and KEEP settle chunks and are counted per connection; chunks come in any order.
 """
 
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from crossport import errors
+from crossport.transfer.bits import Bits
+from crossport.transfer.chunk import Cut
+from crossport.transfer.names import KEY, NAME
+from crossport.transfer.plan import COMPARED_AT_ONCE
 
 __all__ = [
     "HEADER",
+    "LEAST_VERSION",
     "MAX_CHUNK",
+    "MAX_CONNECTIONS",
+    "SETTLING",
     "VERSION",
     "Data",
     "End",
@@ -37,22 +51,29 @@ __all__ = [
     "Hello",
     "Kind",
     "Welcome",
-    "alive",
+    "bare",
     "body_size",
     "counted",
     "done",
+    "listed",
     "malformed",
-    "zeros",
+    "mapped",
+    "ranged",
 ]
 
-VERSION = 1
+VERSION = 2
+LEAST_VERSION = 2
+MAX_CONNECTIONS = 16
 MIN_CHUNK, MAX_CHUNK = 4 << 10, 4 << 20
 HEADER = struct.Struct(">B3sI")
-_DATA = struct.Struct(">QB3sI32s")
-_ZEROS = struct.Struct(">QQ")
+_DATA = struct.Struct(">QB3sI16s")
+_RANGE = struct.Struct(">QQ")
+_FIRST = struct.Struct(">Q")
 _COUNT = struct.Struct(">Q")
 _END = struct.Struct(">Q32s")
 _MAX_JSON = 4096
+_MAX_MAP = 64 << 10
+_MAX_NAMES = COMPARED_AT_ONCE * NAME
 
 
 class Kind(IntEnum):
@@ -68,20 +89,35 @@ class Kind(IntEnum):
     AGAIN = 8
     DONE = 9
     FAILED = 10
+    MAP = 11
+    ASK = 12
+    HAVE = 13
+    SAME = 14
+    KEEP = 15
+    SYNC = 16
 
+
+SETTLING = frozenset({Kind.DATA, Kind.ZEROS, Kind.SAME, Kind.KEEP})
+"""The frames that DURABLE counts."""
 
 _MAX_BODY = {
     Kind.HELLO: _MAX_JSON,
     Kind.WELCOME: _MAX_JSON,
     # A chunk that would grow by compression is sent as it is.
     Kind.DATA: _DATA.size + MAX_CHUNK,
-    Kind.ZEROS: _ZEROS.size,
+    Kind.ZEROS: _RANGE.size,
     Kind.ALIVE: 0,
     Kind.END: _END.size,
     Kind.DURABLE: _COUNT.size,
     Kind.AGAIN: _COUNT.size,
     Kind.DONE: 32,
     Kind.FAILED: _MAX_JSON,
+    Kind.MAP: _FIRST.size + _MAX_MAP,
+    Kind.ASK: _RANGE.size,
+    Kind.HAVE: _FIRST.size + _MAX_NAMES,
+    Kind.SAME: _RANGE.size,
+    Kind.KEEP: _RANGE.size,
+    Kind.SYNC: 0,
 }
 
 
@@ -98,27 +134,35 @@ class Frame:
             raise malformed(f"{self.kind.name} has the wrong length")
         return int(_COUNT.unpack(self.body)[0])
 
-    def zeros(self) -> tuple[int, int]:
-        """Return the first chunk and the number of chunks of ZEROS."""
-        if len(self.body) != _ZEROS.size:
-            raise malformed("ZEROS has the wrong length")
-        first, count = _ZEROS.unpack(self.body)
+    def range(self, cut: Cut) -> tuple[int, int]:
+        """Return the first chunk and the number of chunks of a frame about a range, which is in ``cut``."""
+        if len(self.body) != _RANGE.size:
+            raise malformed(f"{self.kind.name} has the wrong length")
+        first, count = _RANGE.unpack(self.body)
+        if not 0 < count <= cut.count - first:
+            raise malformed(f"{self.kind.name} of chunks {first} to {first + count} of {cut.count}")
         return first, count
+
+    def listed(self) -> tuple[int, bytes]:
+        """Return the first chunk of MAP and HAVE, and what follows."""
+        if len(self.body) < _FIRST.size:
+            raise malformed(f"{self.kind.name} is too short")
+        return int(_FIRST.unpack_from(self.body)[0]), bytes(self.body[_FIRST.size :])
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """One chunk: ``payload`` is the chunk itself or, ``packed``, its zstd form; ``digest`` is its leaf."""
+    """One chunk: ``payload`` is the chunk itself or, ``packed``, its zstd form; ``name`` is its name."""
 
     index: int
     size: int
-    digest: bytes
+    name: bytes
     packed: bool
     payload: bytes | bytearray | memoryview
 
     def encoded(self) -> bytes:
         """Return the frame."""
-        head = _DATA.pack(self.index, self.packed, b"\0\0\0", self.size, self.digest)
+        head = _DATA.pack(self.index, self.packed, b"\0\0\0", self.size, self.name)
         return _framed(Kind.DATA, head, self.payload)
 
     @classmethod
@@ -126,16 +170,19 @@ class Data:
         """Read a frame; raise Broken when it is none."""
         if len(frame.body) < _DATA.size:
             raise malformed("DATA is too short")
-        index, packed, reserved, size, digest = _DATA.unpack_from(frame.body)
+        index, packed, reserved, size, name = _DATA.unpack_from(frame.body)
         payload = memoryview(frame.body)[_DATA.size :]
         if packed > 1 or any(reserved) or not 0 < size <= MAX_CHUNK or not 0 < len(payload) <= size:
             raise malformed("DATA contradicts itself")
-        return cls(index, size, digest, bool(packed), payload)
+        return cls(index, size, name, bool(packed), payload)
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What the sender is about to send."""
+    """What the sender is about to send, and which connection this is.
+
+    ``attempt`` grows each time the ends connect anew; ``connection`` counts from 0 to ``connections`` - 1.
+    """
 
     version: int
     tenant: str
@@ -144,6 +191,14 @@ class Hello:
     epoch: int
     size: int
     chunk_size: int
+    least: int = LEAST_VERSION
+    attempt: int = 1
+    connection: int = 0
+    connections: int = 1
+
+    def subject(self) -> tuple[object, ...]:
+        """Return what both ends must agree about."""
+        return (self.tenant, self.run, self.artifact, self.epoch, self.size, self.chunk_size)
 
     def encoded(self) -> bytes:
         """Return the frame."""
@@ -151,46 +206,72 @@ class Hello:
 
     @classmethod
     def decoded(cls, frame: Frame) -> "Hello":
-        """Read a frame; raise Broken when it is none, Conflict when the peer is newer."""
+        """Read a frame; raise Broken when it is none, Conflict when the two share no version."""
         said = _said(frame, Kind.HELLO)
-        _check_version(said)
-        texts, numbers = ("tenant", "run", "artifact"), ("version", "epoch", "size", "chunk_size")
-        sound = said.keys() == {*texts, *numbers}
+        _check_versions(said)
+        texts = ("tenant", "run", "artifact")
+        numbers = set(cls.__slots__) - set(texts)
+        # A newer peer may say more than is known here.
+        sound = said.keys() >= set(cls.__slots__)
         sound = sound and all(isinstance(said[name], str) for name in texts)
         sound = sound and all(type(said[name]) is int and 0 <= said[name] < 1 << 63 for name in numbers)
+        sound = sound and said["connections"] > 0 and said["connection"] < said["connections"]
         if not sound or not MIN_CHUNK <= said["chunk_size"] <= MAX_CHUNK:
             raise malformed("HELLO is incomplete")
-        return cls(**said)
+        return cls(**{name: said[name] for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The receiver agrees."""
+    """The receiver agrees, and says how: ``held`` is how many chunks MAP will name.
 
+    ``goes_on`` says that it remembers what earlier attempts of this copy settled.
+    """
+
+    key: bytes
+    held: int = 0
+    connections: int = 1
+    goes_on: bool = False
     version: int = VERSION
 
     def encoded(self) -> bytes:
         """Return the frame."""
-        return _framed(Kind.WELCOME, _json({"version": self.version}))
+        said = {name: getattr(self, name) for name in self.__slots__}
+        return _framed(Kind.WELCOME, _json({**said, "key": self.key.hex()}))
 
     @classmethod
     def decoded(cls, frame: Frame) -> "Welcome":
-        """Read a frame; raise Broken when it is none, Conflict when the peer is newer."""
+        """Read a frame; raise Broken when it is none, Conflict when the peer answers in another version."""
         said = _said(frame, Kind.WELCOME)
-        _check_version(said)
-        return cls()
+        version = said.get("version")
+        if type(version) is not int or version < 1:
+            raise malformed("it tells no version")
+        if not LEAST_VERSION <= version <= VERSION:
+            raise _stranger(version, version)
+        held, connections, goes_on = said.get("held"), said.get("connections"), said.get("goes_on")
+        if type(held) is not int or type(connections) is not int or not isinstance(goes_on, bool):
+            raise malformed("WELCOME is incomplete")
+        if not 0 <= held < 1 << 63 or not 0 < connections <= MAX_CONNECTIONS:
+            raise malformed("WELCOME is incomplete")
+        try:
+            key = bytes.fromhex(str(said.get("key")))
+        except ValueError as error:
+            raise malformed("WELCOME has no key") from error
+        if len(key) != KEY:
+            raise malformed("WELCOME has no key")
+        return cls(key, held, connections, goes_on, version)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """All chunks were sent."""
+    """All chunks are settled; ``seal`` is over those that were read and are not all zeros."""
 
     count: int
-    root: bytes
+    seal: bytes
 
     def encoded(self) -> bytes:
         """Return the frame."""
-        return _framed(Kind.END, _END.pack(self.count, self.root))
+        return _framed(Kind.END, _END.pack(self.count, self.seal))
 
     @classmethod
     def decoded(cls, frame: Frame) -> "End":
@@ -218,10 +299,25 @@ class Failed:
         # Printed to people: nothing but plain text is taken from a peer.
         return cls(_plain(said.get("code")), _plain(said.get("text")))
 
+    def error(self) -> errors.Unavailable:
+        """Return it as an error of this end."""
+        return errors.Unavailable("transfer.peer.failed", f"The other end stopped: {self.text} [{self.code}]")
 
-def zeros(first: int, count: int) -> bytes:
-    """Return a ZEROS frame."""
-    return _framed(Kind.ZEROS, _ZEROS.pack(first, count))
+
+def ranged(kind: Kind, first: int, count: int) -> bytes:
+    """Return a ZEROS, SAME, KEEP or ASK frame."""
+    return _framed(kind, _RANGE.pack(first, count))
+
+
+def listed(kind: Kind, first: int, rest: bytes) -> bytes:
+    """Return a MAP or HAVE frame."""
+    return _framed(kind, _FIRST.pack(first), rest)
+
+
+def mapped(bits: Bits) -> Iterator[bytes]:
+    """Return the MAP frames that say which bits are set, in order."""
+    for start in range(0, len(bits.raw), _MAX_MAP):
+        yield listed(Kind.MAP, start * 8, bytes(bits.raw[start : start + _MAX_MAP]))
 
 
 def counted(kind: Kind, count: int) -> bytes:
@@ -229,9 +325,9 @@ def counted(kind: Kind, count: int) -> bytes:
     return _framed(kind, _COUNT.pack(count))
 
 
-def alive() -> bytes:
-    """Return an ALIVE frame."""
-    return _framed(Kind.ALIVE)
+def bare(kind: Kind) -> bytes:
+    """Return an ALIVE or SYNC frame."""
+    return _framed(kind)
 
 
 def done(root: bytes) -> bytes:
@@ -273,16 +369,22 @@ def _said(frame: Frame, kind: Kind) -> dict[str, Any]:
     return said  # pyright: ignore[reportUnknownVariableType]
 
 
-def _check_version(said: dict[str, Any]) -> None:
-    version = said.get("version")
-    if type(version) is not int or version < 1:
+def _check_versions(said: dict[str, Any]) -> None:
+    version, least = said.get("version"), said.get("least", said.get("version"))
+    if type(version) is not int or type(least) is not int or not 1 <= least <= version:
         raise malformed("it tells no version")
-    if version > VERSION:
-        raise errors.Conflict(
-            "transfer.protocol.newer",
-            f"The other end speaks version {version} of the protocol, this one {VERSION}.",
-            remedy="Upgrade this end.",
-        )
+    if least > VERSION or version < LEAST_VERSION:
+        raise _stranger(version, least)
+
+
+def _stranger(version: int, least: int) -> errors.Conflict:
+    older = version < LEAST_VERSION
+    return errors.Conflict(
+        "transfer.protocol.older" if older else "transfer.protocol.newer",
+        f"The other end speaks versions {least} to {version} of the protocol, this one {LEAST_VERSION} to"
+        f" {VERSION}.",
+        remedy=f"Upgrade {'the other' if older else 'this'} end.",
+    )
 
 
 def _plain(value: object) -> str:

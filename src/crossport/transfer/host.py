@@ -8,9 +8,11 @@ from crossport import errors
 from crossport.model.artifact import DiskRef, Place
 from crossport.transfer.job import failure_from
 
-__all__ = ["Pipe", "Way", "Worker", "WorkerHost"]
+__all__ = ["Journal", "Pipe", "Way", "Worker", "WorkerHost"]
 
 Way: TypeAlias = Literal["send", "receive", "digest"]
+Journal: TypeAlias = tuple[str, str]
+"""Whose journal it is: the run and the artifact."""
 
 
 class Pipe(Protocol):
@@ -67,9 +69,17 @@ class Worker:
 class WorkerHost(Protocol):
     """Whoever can start workers at a place: this machine, or the gateway that sits there."""
 
-    def started(self, way: Way, ref: DiskRef, place: Place) -> AbstractAsyncContextManager[Worker]:
+    def started(
+        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None
+    ) -> AbstractAsyncContextManager[Worker]:
         """Start a worker for one disk at one place; on leaving, it and all it started are gone.
 
-        Raise Refused when it may not be started there, Unavailable when nobody can start it now.
+        A worker that receives gets the file of ``journal``, which stays where the worker runs until it is
+        forgotten; without a name, one that goes with the worker. Raise Refused when it may not be started
+        there, Unavailable when nobody can start it now.
         """
+        ...
+
+    async def forget(self, run: str) -> None:
+        """Remove the journals of ``run``, wherever they can be reached now."""
         ...

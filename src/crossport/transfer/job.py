@@ -10,6 +10,7 @@ from typing import Any
 from crossport import errors
 from crossport.model.artifact import DiskRef, Place, Ticket, Way
 from crossport.transfer.frame import Hello
+from crossport.transfer.manner import Manner
 
 __all__ = ["MAX_LINE", "Credential", "DigestJob", "End", "Job", "failure_from", "failure_line"]
 
@@ -55,11 +56,12 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One end of one copy. A receiver listens on ``end.address``, a sender connects to it."""
+    """One end of one copy. It listens on ``end.address`` when the port is 0, else it connects to it."""
 
     ticket: Ticket
     hello: Hello
     end: End
+    manner: Manner
     disk_timeout_s: float
     idle_s: float
 
@@ -75,6 +77,7 @@ class Job:
             ticket=_ticket(said["ticket"]),
             hello=Hello(**said["hello"]),
             end=End(**said["end"]),
+            manner=Manner(**said["manner"]),
             disk_timeout_s=said["disk_timeout_s"],
             idle_s=said["idle_s"],
         )

@@ -1,14 +1,20 @@
 """What an end of a copy counts while it works: written by its threads, read by whoever reports."""
 
 import threading
-from dataclasses import asdict, fields, replace
-from typing import Any
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, Literal, TypeAlias
 
 from crossport import errors
 from crossport.model.artifact import Counters
 
-__all__ = ["Meter", "counters_of", "number"]
+__all__ = ["Cause", "Meter", "counters_of", "number"]
 
+Cause: TypeAlias = Literal["source", "link", "target", "flush", "limit", "peer"]
+"""What a thread of a copy waits for: a disk to read, the network, a disk to write, its flush, the rate limit,
+or the other end."""
 _NAMES = tuple(field.name for field in fields(Counters))
 
 
@@ -18,19 +24,32 @@ class Meter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._done = 0
-        self._counters = Counters()
+        self._sizes = dict.fromkeys(_NAMES, 0)
+        self._waiting: dict[int, tuple[Cause, float]] = {}
+        self._waited: dict[Cause, float] = {}
+
+    @contextmanager
+    def waits(self, cause: Cause) -> Generator[None]:
+        """Note what this thread waits for."""
+        began = time.monotonic()
+        self._waiting[threading.get_ident()] = (cause, began)
+        try:
+            yield
+        finally:
+            del self._waiting[threading.get_ident()]
+            with self._lock:
+                self._waited[cause] = self._waited.get(cause, 0.0) + time.monotonic() - began
+
+    def waited(self, cause: Cause) -> float:
+        """Return for how many seconds threads waited for ``cause`` together, but for waits that go on."""
+        return self._waited.get(cause, 0.0)
 
     def add(self, *, done: int = 0, **sizes: int) -> None:
         """Count: ``sizes`` are named as in Counters."""
         with self._lock:
             self._done += done
-            now = self._counters
-            self._counters = replace(now, **{name: getattr(now, name) + size for name, size in sizes.items()})
-
-    def sent(self, size: int) -> None:
-        """Set how many bytes the wire has taken."""
-        with self._lock:
-            self._counters = replace(self._counters, sent=size)
+            for name, size in sizes.items():
+                self._sizes[name] += size
 
     @property
     def done(self) -> int:
@@ -40,12 +59,16 @@ class Meter:
     @property
     def counters(self) -> Counters:
         """The counters as they stand."""
-        return self._counters
+        with self._lock:
+            return Counters(**self._sizes)
 
     def told(self) -> dict[str, Any]:
-        """Return both as a worker tells them."""
+        """Return it as a worker tells it; ``waits`` has the longest wait that goes on, in ms by cause."""
+        now, waits = time.monotonic(), dict[str, int]()
+        for cause, began in list(self._waiting.values()):
+            waits[cause] = max(waits.get(cause, 0), round((now - began) * 1000))
         with self._lock:
-            return {"done": self._done, "counters": asdict(self._counters)}
+            return {"done": self._done, "counters": dict(self._sizes), "waits": waits}
 
 
 def counters_of(said: dict[str, Any]) -> Counters:

@@ -1,13 +1,12 @@
 """Two workers that are to copy from one to the other: each learns its job and its peer.
 
-Each has a certificate made for this copy alone; the receiver listens first, so that the sender can be told
-where.
+Each has a certificate made for this copy alone; one listens first, so that the other can be told where.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from crossport import errors
@@ -16,6 +15,7 @@ from crossport.transfer import merkle
 from crossport.transfer.frame import VERSION, Hello
 from crossport.transfer.host import Worker
 from crossport.transfer.job import End, Job
+from crossport.transfer.manner import Manner
 from crossport.transfer.meter import number
 
 __all__ = ["Settings", "both", "introduce", "root"]
@@ -32,22 +32,33 @@ class Settings:
 
     chunk_size: int = merkle.CHUNK
     disk_timeout_s: float = 60.0
-    idle_s: float = 30.0
+    idle_s: float = 10.0
+    manner: Manner = field(default_factory=Manner)
 
 
 async def introduce(
-    settings: Settings, tickets: tuple[Ticket, Ticket], workers: tuple[Worker, Worker]
+    settings: Settings,
+    tickets: tuple[Ticket, Ticket],
+    workers: tuple[Worker, Worker],
+    *,
+    sender_dials: bool = True,
 ) -> None:
-    """Give the sender and the receiver, in this order, their jobs. Raise what the receiver tells."""
-    (read, write), (sender, receiver) = tickets, workers
+    """Give the sender and the receiver, in this order, their jobs. Raise what the one that listens tells."""
+    read = tickets[0]
     hello = Hello(
         VERSION, read.tenant, read.run, read.artifact, read.epoch, read.ref.size, settings.chunk_size
     )
-    end = End(sender.certificate, write.place.address, 0)
-    await receiver.give(Job(write, hello, end, settings.disk_timeout_s, settings.idle_s).line())
-    port = number(await receiver.event("listening"), "port")
-    end = End(receiver.certificate, write.place.address, port)
-    await sender.give(Job(read, hello, end, settings.disk_timeout_s, settings.idle_s).line())
+
+    def line(ticket: Ticket, peer: Worker, port: int, at: str) -> bytes:
+        end = End(peer.certificate, at, port)
+        return Job(ticket, hello, end, settings.manner, settings.disk_timeout_s, settings.idle_s).line()
+
+    ends = list(zip(tickets, workers, strict=True))
+    (dials, dialler), (listens, listener) = ends if sender_dials else reversed(ends)
+    at = listens.place.address
+    await listener.give(line(listens, dialler, 0, at))
+    port = number(await listener.event("listening"), "port")
+    await dialler.give(line(dials, listener, port, at))
 
 
 async def both(
@@ -57,7 +68,8 @@ async def both(
     tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(receiving)]
     try:
         done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        if waiting:
+        first = [task.exception() for task in done if task.exception() is not None]
+        if waiting and all(_is_consequence(error) for error in first if error is not None):
             late, _ = await asyncio.wait(waiting, timeout=_GRACE_S)
             done |= late
         failures = [error for task in tasks if task in done and (error := task.exception()) is not None]

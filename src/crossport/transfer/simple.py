@@ -1,23 +1,22 @@
-"""The simple mover: two confined worker processes, one at each end, joined by one TLS connection.
+"""The simple mover: two confined worker processes, one at each end, joined by a few TLS connections.
 
 The bytes go from worker to worker; this process sees only counters. The receiving worker listens on the
-address of its place, the sending one connects to it; each holds a key made for this copy alone where it runs
-and accepts only the other. A copy that was killed starts its disk anew.
+address of its place and the sending one connects to it, or the other way round where that is not possible;
+each holds a key made for this copy alone where it runs and accepts only the other. What arrived is noted in a
+journal where the receiver runs, so that a copy that was killed goes on.
 """
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 from crossport import errors
-from crossport.model.artifact import Counters, DiskRef, Moved, Place, Progress, Ticket
+from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
 from crossport.spi.clock import Clock
 from crossport.transfer import merkle
 from crossport.transfer.host import WorkerHost
 from crossport.transfer.job import DigestJob
-from crossport.transfer.meter import counters_of, number
 from crossport.transfer.pair import Settings, both, introduce, root
+from crossport.transfer.tally import Tally
 from crossport.transfer.ticket import Grants
 
 __all__ = ["Settings", "SimpleMover"]
@@ -67,11 +66,12 @@ class SimpleMover:
             return root(await worker.event("done"))
 
     async def forget(self, run: str) -> None:
-        """Drop what is kept of ``run``, its running copies first."""
+        """End ``run``'s copies and drop what is kept of it."""
         for key, task in list(self._running.items()):
             if key[0] == run:
                 task.cancel()
                 await asyncio.wait({task})
+        await self._host.forget(run)
 
     async def _end_former(self, key: tuple[str, str]) -> None:
         former = self._running.get(key)
@@ -80,12 +80,27 @@ class SimpleMover:
             await asyncio.wait({former})
 
     async def _copied(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
-        tally = _Tally(read.artifact, read.ref.size, self._clock, report)
+        """Copy over a link that the sender opens, or else the receiver: one of them can be reached."""
+        if write.place.address:
+            try:
+                return await self._joined(read, write, report, sender_dials=True)
+            except errors.Unavailable as error:
+                if error.code != "transfer.peer.unreachable" or not read.place.address:
+                    raise
+        return await self._joined(read, write, report, sender_dials=False)
+
+    async def _joined(
+        self, read: Ticket, write: Ticket, report: Callable[[Progress], None], *, sender_dials: bool
+    ) -> Moved:
+        tally = Tally(read.artifact, read.ref.size, self._clock, report)
+        # A volume that cannot be told from another one must not be taken for it.
+        journal = (write.run, write.artifact) if write.ref.identity else None
         async with (
-            self._host.started("receive", write.ref, write.place) as receiver,
+            self._host.started("receive", write.ref, write.place, journal) as receiver,
             self._host.started("send", read.ref, read.place) as sender,
         ):
-            await introduce(self._settings, (read, write), (sender, receiver))
+            pair = (sender, receiver)
+            await introduce(self._settings, (read, write), pair, sender_dials=sender_dials)
             sent, received = await both(
                 sender.event("done", tally.from_sender), receiver.event("done", tally.from_receiver)
             )
@@ -94,54 +109,3 @@ class SimpleMover:
         if root(sent) != root(received):
             raise errors.Broken("transfer.root.differs", "The two ends disagree about what was copied.")
         return tally.moved(self._settings.chunk_size, root(received))
-
-
-class _Tally:
-    """What both workers told so far, as one progress."""
-
-    def __init__(self, artifact: str, size: int, clock: Clock, report: Callable[[Progress], None]) -> None:
-        self._artifact = artifact
-        self._size = size
-        self._clock = clock
-        self._report = report
-        self._began = clock.monotonic()
-        self._done = 0
-        self._sent = self._received = Counters()
-
-    def from_sender(self, said: dict[str, Any]) -> None:
-        self._sent = counters_of(said)
-        self._report(self._progress())
-
-    def from_receiver(self, said: dict[str, Any]) -> None:
-        # What the receiver has verified and written counts, not what the sender believes.
-        self._done = min(max(self._done, number(said, "done")), self._size)
-        self._received = counters_of(said)
-        self._report(self._progress())
-
-    def moved(self, chunk_size: int, root: str) -> Moved:
-        return Moved(
-            artifact=self._artifact,
-            size=self._size,
-            chunk_size=chunk_size,
-            root=root,
-            counters=self._counters(),
-            seconds=self._clock.monotonic() - self._began,
-        )
-
-    def _counters(self) -> Counters:
-        """Each end tells what it knows best: what was read and sent, what was written and left out."""
-        left_out = ("written", "zero", "present", "unchanged")
-        received: Counters = self._received
-        return replace(self._sent, **{name: getattr(received, name) for name in left_out})
-
-    def _progress(self) -> Progress:
-        seconds = self._clock.monotonic() - self._began
-        rate = self._done / seconds if seconds > 0 else 0.0
-        return Progress(
-            artifact=self._artifact,
-            size=self._size,
-            done=self._done,
-            counters=self._counters(),
-            rate_bps=rate * 8,
-            seconds_left=(self._size - self._done) / rate if rate else None,
-        )

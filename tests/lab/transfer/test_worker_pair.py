@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -16,8 +17,9 @@ from tests.lab.transfer.transfer_lab import Lab
 
 from crossport.testing.conformance.block import noise
 from crossport.transfer import credential
-from crossport.transfer.frame import Hello
+from crossport.transfer.frame import VERSION, Hello
 from crossport.transfer.job import Credential, End, Job
+from crossport.transfer.manner import Manner
 
 SIZE = 4 << 20
 
@@ -28,10 +30,12 @@ class Pair:
     def __init__(self, lab: Lab) -> None:
         self.target = lab.file(size=SIZE)
         read, write = lab.tickets(lab.file(noise(SIZE)), self.target)
-        hello = Hello(1, "acme", "run-1", "disk-0", 1, SIZE, 1 << 18)
+        hello = Hello(VERSION, "acme", "run-1", "disk-0", 1, SIZE, 1 << 18)
         self.own = {"send": credential.made(), "receive": credential.made()}
-        self.sends = Job(read, hello, _end(self.own["receive"]), 5, 5)
-        self.receives = Job(write, hello, _end(self.own["send"]), 5, 5)
+        manner = Manner(connections=2, patience_s=1)
+        self.sends = Job(read, hello, _end(self.own["receive"]), manner, 5, 5)
+        self.receives = Job(write, hello, _end(self.own["send"]), manner, 5, 5)
+        self.journal = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the pair
         self.workers = list[subprocess.Popen[bytes]]()
 
     def run(self, between: Callable[[int], int] = lambda port: port) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -49,7 +53,10 @@ class Pair:
 
     def started(self, way: str, job: Job) -> subprocess.Popen[bytes]:
         argv = [sys.executable, "-IB", "-m", "crossport.transfer.worker", way]
-        worker = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        argv.append(str(self.journal.fileno()))
+        worker = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[self.journal.fileno()]
+        )
         self.workers.append(worker)
         assert worker.stdin is not None
         worker.stdin.write(self.own[way].line() + job.line())
@@ -86,6 +93,7 @@ def pair(lab: Lab) -> Generator[Pair]:
     pair = Pair(lab)
     yield pair
     pair.close()
+    pair.journal.close()
 
 
 def test_the_pair_copies_when_nobody_interferes(pair: Pair) -> None:
@@ -132,7 +140,7 @@ def test_a_bit_that_is_flipped_on_the_wire_breaks_the_connection_and_nothing_els
 
 def test_a_link_that_is_cut_is_unavailable(pair: Pair) -> None:
     sent, _ = pair.run(lambda port: _proxy(port, flip_at=1 << 40, cut_at=1 << 20))
-    assert (sent["kind"], sent["code"]) == ("Unavailable", "transfer.peer.gone")
+    assert (sent["kind"], sent["code"]) == ("Unavailable", "transfer.peer.unreachable")
 
 
 def _proxy(port: int, *, flip_at: int, cut_at: int) -> int:

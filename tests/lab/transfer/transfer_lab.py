@@ -87,7 +87,7 @@ class Lab:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.clock = MachineClock()
-        self.mover = SimpleMover(LocalHost(), self.clock)
+        self.mover = SimpleMover(LocalHost(directory / "journals"), self.clock)
         self._servers = list[subprocess.Popen[bytes]]()
         self._numbers = itertools.count()
 

@@ -24,6 +24,7 @@ from crossport.transfer.confined import LocalHost, piped
 from crossport.transfer.frame import Hello
 from crossport.transfer.host import Way as WorkerWay
 from crossport.transfer.job import End, Job
+from crossport.transfer.manner import Manner
 
 EXPORT, IMPORT = "VMExportSubnet", "VMImportSubnet"
 
@@ -176,4 +177,4 @@ def job(way: Way = Way.READ, *, at: Place | None = None, **changes: Any) -> Job:
     }
     ticket = Ticket(**(facts | changes))
     hello = Hello(1, ticket.tenant, ticket.run, ticket.artifact, ticket.epoch, ticket.ref.size, 1 << 18)
-    return Job(ticket, hello, End("the peer's certificate", "127.0.0.1", 1), 5, 5)
+    return Job(ticket, hello, End("the peer's certificate", "127.0.0.1", 1), Manner(), 5, 5)

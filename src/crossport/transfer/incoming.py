@@ -1,0 +1,155 @@
+"""One connection of a receiver: unpack, verify, write, and say what is durable."""
+
+import contextlib
+import threading
+
+import zstandard
+
+from crossport import errors
+from crossport.transfer import frame, merkle
+from crossport.transfer.channel import Channel
+from crossport.transfer.chunk import Run
+from crossport.transfer.frame import Data, End, Failed, Frame, Kind
+from crossport.transfer.holding import Holding
+from crossport.transfer.names import NOTHING, SEAL, Names
+from crossport.transfer.plan import COMPARED_AT_ONCE
+from crossport.transfer.states import RECEIVER, ReceiverState, heard
+
+__all__ = ["Damage", "Incoming"]
+
+
+class Damage:
+    """How many chunks arrived damaged, over all connections."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+        self._counting = threading.Lock()
+
+    def add(self, index: int) -> None:
+        """Count one more; raise Broken when they are too many."""
+        with self._counting:
+            self._count += 1
+        if self._count > self._limit:
+            raise errors.Broken(
+                "transfer.chunk.damaged",
+                f"{self._count} chunks arrived damaged, the last was chunk {index}.",
+                remedy="Check the memory and the storage of the machine that sends.",
+            )
+
+
+class Incoming:
+    """One connection, used by one thread; ``durable`` is called by the one that flushes."""
+
+    def __init__(self, holding: Holding, channel: Channel, names: Names, damage: Damage) -> None:
+        self.settled = 0
+        self.end = End(0, bytes(SEAL))
+        self._told = 0
+        self._holding = holding
+        self._cut = holding.cut
+        self._channel = channel
+        self._names = names
+        self._damage = damage
+        self._state = ReceiverState.OPEN
+        self._unpacker = zstandard.ZstdDecompressor()
+        # What was asked for last: the first chunk, and its leaf with those of its followers.
+        self._asked: tuple[int, list[bytes | None]] = (0, [])
+
+    def run(self) -> None:
+        """Take in frames until the end."""
+        while self._state is not ReceiverState.ENDED:
+            came = self._channel.receive()
+            if came.kind is Kind.FAILED:
+                raise Failed.decoded(came).error()
+            self._state = heard(RECEIVER, self._state, came.kind)
+            self._take(came)
+
+    def durable(self, settled: int) -> None:
+        """Tell the sender that its first ``settled`` frames survive a crash."""
+        if settled > self._told:
+            self._told = settled
+            # A broken connection is met by the thread that receives, too, and told there.
+            with contextlib.suppress(errors.Unavailable):
+                self._channel.send(frame.counted(Kind.DURABLE, settled), listening=False)
+
+    def _take(self, came: Frame) -> None:
+        match came.kind:
+            case Kind.DATA:
+                self._take_data(Data.decoded(came))
+            case Kind.ZEROS:
+                self._take_zeros(*came.range(self._cut))
+            case Kind.SAME:
+                self._take_same(*came.range(self._cut))
+            case Kind.KEEP:
+                first, count = came.range(self._cut)
+                self._holding.take(first, count)
+                self._holding.keep(self, first, count)
+            case Kind.ASK:
+                self._answer(*came.range(self._cut))
+            case Kind.SYNC:
+                self._holding.ask()
+            case Kind.END:
+                self.end = End.decoded(came)
+            case _:
+                pass
+
+    def _take_data(self, data: Data) -> None:
+        if data.index >= self._cut.count or data.size != self._cut.length(data.index):
+            raise frame.malformed(f"DATA of {data.size} bytes for chunk {data.index} of {self._cut.count}")
+        content = self._unpacked(data)
+        leaf = merkle.leaf(content) if content is not None else b""
+        if content is None or self._names.name(leaf) != data.name:
+            self._damage.add(data.index)
+            self._channel.send(frame.counted(Kind.AGAIN, data.index))
+            self._holding.settle(self, [])
+            return
+        self._holding.take(data.index, 1)
+        if self._holding.leaves(data.index, 1) == [leaf]:
+            self._holding.settle(self, [(Run(data.index, 1, zero=False, changed=False), leaf)], "present")
+            return
+        self._release(data.index)
+        self._holding.write(data.index, content)
+        self._holding.settle(self, [(Run(data.index, 1, zero=False), leaf)], size=data.size)
+
+    def _release(self, index: int) -> None:
+        """Forget the chunk, and with it at once what follows of those that were asked for."""
+        first, leaves = self._asked
+        asked = first <= index < first + len(leaves)
+        self._holding.release(index, first + len(leaves) - index if asked else 1)
+
+    def _take_zeros(self, first: int, count: int) -> None:
+        self._holding.take(first, count)
+        self._holding.zero(first, count)
+        self._holding.settle(self, [(Run(first, count, zero=True), b"")], "zero")
+
+    def _take_same(self, first: int, count: int) -> None:
+        asked, leaves = self._asked
+        if not asked <= first < first + count <= asked + len(leaves):
+            raise frame.malformed(f"SAME of chunks {first} to {first + count}, which were not asked for")
+        named = leaves[first - asked : first - asked + count]
+        self._holding.take(first, count)
+        runs = list[tuple[Run, bytes]]()
+        for index, leaf in enumerate(named, first):
+            if leaf is None:
+                raise frame.malformed(f"SAME of chunk {index}, which is not held")
+            runs.append((Run(index, 1, zero=False, changed=not self._holding.is_held(index)), leaf))
+        self._holding.settle(self, runs, "present")
+
+    def _answer(self, first: int, count: int) -> None:
+        if count > COMPARED_AT_ONCE:
+            raise frame.malformed(f"it asks for {count} names at once")
+        leaves = self._holding.leaves(first, count)
+        self._asked = (first, leaves)
+        names = (NOTHING if leaf is None else self._names.name(leaf) for leaf in leaves)
+        self._channel.send(frame.listed(Kind.HAVE, first, b"".join(names)))
+
+    def _unpacked(self, data: Data) -> bytes | memoryview | None:
+        if not data.packed:
+            return memoryview(data.payload) if len(data.payload) == data.size else None
+        try:
+            # The size is inside, too, and would be allocated: it is looked at first.
+            if zstandard.frame_content_size(data.payload) != data.size:
+                return None
+            return self._unpacker.decompress(data.payload, allow_extra_data=False)
+        except zstandard.ZstdError:
+            return None

@@ -1,0 +1,295 @@
+"""One connection of a sender: take a task, read, hash, compare, compress, send, and listen meanwhile."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from crossport.spi.block import BlockReader
+from crossport.transfer import frame, merkle
+from crossport.transfer.bits import Bits
+from crossport.transfer.channel import Channel
+from crossport.transfer.chunk import Cut
+from crossport.transfer.frame import Data, End, Failed, Frame, Kind
+from crossport.transfer.meter import Meter
+from crossport.transfer.names import NAME, SEAL, Names, Seal
+from crossport.transfer.pack import Packer
+from crossport.transfer.plan import READ_AT_ONCE, Deed, Plan, Task
+from crossport.transfer.states import SENDER, SenderState, heard
+
+__all__ = ["Coverage", "Lane", "Throttle", "Work"]
+
+
+class Throttle(Protocol):
+    """Whoever bounds the rate: ``crossport.transfer.throttle.Throttle``."""
+
+    def take(self, size: int) -> object:
+        """Return when ``size`` more bytes may be sent."""
+        ...
+
+
+class Coverage:
+    """What of the disk is settled at the receiver, and the seal over what was read."""
+
+    def __init__(self, count: int) -> None:
+        self.settled = Bits(count)
+        self.seal = Seal()
+        self._hashed = Bits(count)
+        self._lock = threading.Lock()
+
+    def note(self, index: int, leaf: bytes) -> bool:
+        """Take a chunk that was read into the seal; return whether it was read before."""
+        with self._lock:
+            again = self._hashed[index]
+            if not again:
+                self._hashed.fill(index, 1)
+                self.seal.add(index, leaf)
+            return again
+
+    def settle(self, first: int, count: int) -> None:
+        """Record that the receiver has a range for good."""
+        with self._lock:
+            self.settled.fill(first, count)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the lanes of a sender share. ``spoil`` is for tests: it may damage a chunk after it was named."""
+
+    reader: BlockReader
+    cut: Cut
+    meter: Meter
+    packer: Packer
+    throttle: Throttle | None
+    spoil: Callable[[Data], Data] | None = None
+
+
+@dataclass(slots=True)
+class _Sent:
+    """Chunks under way; ``count`` is 0 when they were asked for again."""
+
+    first: int
+    count: int
+    size: int
+
+
+class Lane:
+    """One connection, used by one thread at a time."""
+
+    def __init__(self, work: Work, channel: Channel) -> None:
+        self.channel = channel
+        self._work = work
+        self._cut = work.cut
+        self._coverage = Coverage(work.cut.count)
+        self._names = Names(b"")
+        self._state = SenderState.GREETED
+        self._under_way: deque[_Sent] = deque()
+        self._size_under_way = 0
+        self._durable = 0
+        self._had = list[Frame]()
+        self._root = b""
+        self._zeros = self._sames = (0, 0)
+        self._buffer = bytearray(READ_AT_ONCE * work.cut.chunk_size)
+        self._zero_chunk = bytes(work.cut.chunk_size)
+
+    def greet(self, hello: frame.Hello) -> frame.Welcome:
+        """Say who is there; return what the receiver answers."""
+        self.channel.send(hello.encoded())
+        while (came := self._expected(self.channel.receive())).kind is not Kind.WELCOME:
+            continue
+        welcome = frame.Welcome.decoded(came)
+        self._names = Names(welcome.key)
+        return welcome
+
+    def held(self, total: int) -> Bits:
+        """Return the chunks that the receiver says it holds, ``total`` of them."""
+        bits = Bits(self._cut.count)
+        raw = bytearray()
+        while total and len(raw) < len(bits.raw):
+            came = self._expected(self.channel.receive())
+            if came.kind is Kind.MAP:
+                first, part = came.listed()
+                if first != len(raw) * 8 or not 0 < len(part) <= len(bits.raw) - len(raw):
+                    raise frame.malformed("MAP is out of order")
+                raw += part
+        bits = Bits(self._cut.count, bytes(raw))
+        if bits.total() != total:
+            raise frame.malformed(f"MAP names {bits.total()} chunks, not {total}")
+        return bits
+
+    def run(self, plan: Plan, coverage: Coverage, window: int) -> None:
+        """Take tasks until there are none, and wait until all that was sent is durable.
+
+        At most ``window`` bytes are under way that are not.
+        """
+        self._coverage = coverage
+        while (task := plan.next()) is not None:
+            self._do(task)
+            while (came := self.channel.poll()) is not None:
+                self._hear(came)
+            self._drain(window)
+        self._drain(0)
+
+    def end(self, count: int, seal: bytes) -> bytes:
+        """Say that all is settled; return the root."""
+        self._state = SenderState.ENDING
+        self.channel.send(End(count, seal).encoded())
+        while not self._root:
+            self._hear(self.channel.receive())
+        return self._root
+
+    def leave(self) -> None:
+        """Say on another connection than the first that nothing more comes."""
+        self.channel.send(End(0, bytes(SEAL)).encoded())
+
+    def _do(self, task: Task) -> None:
+        match task.deed:
+            case Deed.ZERO:
+                self._settle(Kind.ZEROS, task.first, task.count)
+            case Deed.KEEP:
+                self._settle(Kind.KEEP, task.first, task.count)
+            case Deed.SEND:
+                self._send_chunks(task.first, task.count, b"")
+            case Deed.COMPARE:
+                names = self._names_of(task)
+                for first in range(task.first, task.first + task.count, READ_AT_ONCE):
+                    count = min(READ_AT_ONCE, task.first + task.count - first)
+                    at = (first - task.first) * NAME
+                    self._send_chunks(first, count, names[at : at + count * NAME])
+
+    def _names_of(self, task: Task) -> bytes:
+        self._had.clear()
+        self.channel.send(frame.ranged(Kind.ASK, task.first, task.count))
+        while not self._had:
+            self._hear(self.channel.receive())
+        first, names = self._had.pop().listed()
+        if first != task.first or len(names) != task.count * NAME:
+            raise frame.malformed("HAVE does not answer what was asked")
+        return names
+
+    def _send_chunks(self, first: int, count: int, held: bytes) -> None:
+        """Send what is neither zero nor named in ``held``."""
+        for number, (index, content) in enumerate(self._read(first, count)):
+            if content is None:
+                self._same(index, 0)
+                self._zero(index, 1)
+                continue
+            leaf = merkle.leaf(content)
+            again = self._coverage.note(index, leaf)
+            name = self._names.name(leaf)
+            self._zero(index, 0)
+            if name == held[number * NAME : (number + 1) * NAME]:
+                self._same(index, 1)
+                continue
+            self._same(index, 0)
+            size = self._send_data(index, content, name)
+            if again:
+                self._work.meter.add(resent=size)
+        self._zero(0, 0)
+        self._same(0, 0)
+
+    def _zero(self, index: int, count: int) -> None:
+        """Add to the run of zeros, or end it."""
+        self._zeros = self._run_on(Kind.ZEROS, self._zeros, index, count)
+
+    def _same(self, index: int, count: int) -> None:
+        """Add to the run of chunks that the receiver holds, or end it."""
+        self._sames = self._run_on(Kind.SAME, self._sames, index, count)
+
+    def _run_on(self, kind: Kind, run: tuple[int, int], index: int, count: int) -> tuple[int, int]:
+        if count:
+            return (run[0] if run[1] else index, run[1] + 1)
+        if run[1]:
+            self._settle(kind, *run)
+        return (0, 0)
+
+    def _read(self, first: int, count: int) -> Iterator[tuple[int, memoryview | None]]:
+        """Read chunks at once and return them one by one, None for zeros."""
+        start = self._cut.start(first)
+        buffer = self._buffer
+        part = memoryview(buffer)[: self._cut.length(first, count)]
+        with self._work.meter.waits("source"):
+            self._work.reader.read_into(start, part)
+        self._work.meter.add(read=len(part))
+        for index in range(first, first + count):
+            at, size = self._cut.start(index) - start, self._cut.length(index)
+            # Compares without copying, and ends at the first byte that differs.
+            zero = buffer.startswith(self._zero_chunk[:size], at)
+            yield index, None if zero else part[at : at + size]
+
+    def _send_data(self, index: int, content: memoryview, name: bytes) -> int:
+        packed = self._work.packer.packed(content)
+        data = Data(index, len(content), name, packed is not None, content if packed is None else packed)
+        if self._work.spoil:
+            data = self._work.spoil(data)
+        self._transmit(data.encoded(), index, 1)
+        self._work.meter.add(compressed=len(content) if packed is not None else 0)
+        return len(data.payload)
+
+    def _settle(self, kind: Kind, first: int, count: int) -> None:
+        self._transmit(frame.ranged(kind, first, count), first, count)
+
+    def _transmit(self, encoded: bytes, first: int, count: int) -> None:
+        if self._work.throttle is not None:
+            with self._work.meter.waits("limit"):
+                self._work.throttle.take(len(encoded))
+        self.channel.send(encoded)
+        self._under_way.append(_Sent(first, count, len(encoded)))
+        self._size_under_way += len(encoded)
+
+    def _drain(self, window: int) -> None:
+        """Wait until no more than ``window`` bytes are under way."""
+        synced = -1
+        while self._size_under_way > window or (not window and self._under_way):
+            sent = self._durable + len(self._under_way)
+            if synced < sent:  # what was asked for again waits for a flush, too
+                self.channel.send(frame.bare(Kind.SYNC))
+                synced = sent
+            self._hear(self.channel.receive())
+
+    def _expected(self, came: Frame) -> Frame:
+        if came.kind is Kind.FAILED:
+            raise Failed.decoded(came).error()
+        self._state = heard(SENDER, self._state, came.kind)
+        return came
+
+    def _hear(self, came: Frame) -> None:
+        match self._expected(came).kind:
+            case Kind.DURABLE:
+                self._settled(came.count())
+            case Kind.AGAIN:
+                self._send_again(came.count())
+            case Kind.HAVE:
+                self._had.append(came)
+            case Kind.DONE:
+                self._root = bytes(came.body)
+                if len(self._root) != len(merkle.zero_leaf(0)):
+                    raise frame.malformed("DONE has no root")
+            case Kind.MAP:
+                raise frame.malformed("MAP came in the middle")
+            case _:
+                pass
+
+    def _settled(self, durable: int) -> None:
+        if not self._durable <= durable <= self._durable + len(self._under_way):
+            raise frame.malformed(f"DURABLE {durable} came after {self._durable}")
+        for _ in range(durable - self._durable):
+            sent = self._under_way.popleft()
+            self._size_under_way -= sent.size
+            if sent.count:
+                self._coverage.settle(sent.first, sent.count)
+        self._durable = durable
+
+    def _send_again(self, index: int) -> None:
+        for sent in self._under_way:
+            if sent.first == index and sent.count == 1:
+                sent.count = 0
+                break
+        else:
+            raise frame.malformed(f"chunk {index} was asked for again, but is not under way")
+        # It may be asked for in the middle of a batch, which must stay in its buffer.
+        there, self._buffer = self._buffer, bytearray(self._cut.chunk_size)
+        zeros, self._zeros, sames, self._sames = self._zeros, (0, 0), self._sames, (0, 0)
+        self._send_chunks(index, 1, b"")
+        self._buffer, self._zeros, self._sames = there, zeros, sames

@@ -1,0 +1,147 @@
+"""What a target holds, chunk by chunk, in a file that survives the worker: the journal of a copy.
+
+The file begins with a header of 4 KiB, a JSON object that says whose it is. Then come two bitmaps, a bit for
+each chunk, the low bit first: ``done`` (the chunk is durable at the target), ``zero`` (it is all zeros); then
+a leaf of 32 bytes for each chunk. A leaf is written after its chunk was flushed. Before a chunk that is
+held is written anew its bit is cleared and its leaf wiped, and that is flushed: at no moment does the file
+claim what the target may not hold.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+
+from crossport import errors
+from crossport.transfer import merkle
+from crossport.transfer.bits import Bits
+from crossport.transfer.chunk import Cut, Run
+
+__all__ = ["LEAF", "LeafStore"]
+
+LEAF = 32
+VERSION = 1
+_HEADER = 4096
+_WIPED = bytes(LEAF)
+_SPAN = 4096  # leaves that are read at once
+
+
+class LeafStore:
+    """The journal of one artifact's copy, in an open file. Not thread-safe. The caller closes the file."""
+
+    def __init__(self, descriptor: int, cut: Cut, subject: dict[str, str], *, durable: bool = True) -> None:
+        """Go on with what the file holds of ``subject``; begin anew when it is another's or of another size.
+
+        Raise Conflict when another worker has it open. One that is not ``durable`` is never flushed: nobody
+        will read it after this process.
+        """
+        self.cut = cut
+        self._durable = durable
+        self._descriptor = descriptor
+        self._zero_leaf = merkle.zero_leaf(cut.chunk_size)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise errors.Conflict(
+                "transfer.journal.busy",
+                "Another worker still writes this disk.",
+                remedy="Try again: the engine ends the older one.",
+            ) from error
+        header = json.dumps({"version": VERSION, "size": cut.size, "chunk_size": cut.chunk_size, **subject})
+        self._size = -(-cut.count // 8)
+        if os.pread(descriptor, _HEADER, 0).rstrip(b"\0") != header.encode():
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, header.encode(), 0)
+            os.ftruncate(descriptor, _HEADER + 2 * self._size + cut.count * LEAF)
+            self._sync()
+        self.done = Bits(cut.count, os.pread(descriptor, self._size, _HEADER))
+        self.zero = Bits(cut.count, os.pread(descriptor, self._size, _HEADER + self._size))
+
+    def leaves(self, first: int, count: int) -> list[bytes | None]:
+        """Return the leaves of a range, None for chunks that are not held."""
+        raw = os.pread(self._descriptor, count * LEAF, self._place(first))
+        found: list[bytes | None] = []
+        for number in range(count):
+            leaf: bytes | None = raw[number * LEAF : (number + 1) * LEAF]
+            if not self.done[first + number]:
+                leaf = None
+            elif self.zero[first + number]:
+                leaf = self._leaf_of_zeros(first + number)
+            elif leaf == _WIPED:
+                leaf = None
+            found.append(leaf)
+        return found
+
+    def commit(self, held: Iterable[tuple[Run, bytes]]) -> None:
+        """Record chunks that are durable now: runs of zeros, and single chunks with their leaf."""
+        touched: list[Run] = []
+        for run, leaf in held:
+            touched.append(run)
+            self.zero.fill(run.first, run.count, value=run.zero)
+            self.done.fill(run.first, run.count)
+            if not run.zero:
+                os.pwrite(self._descriptor, leaf, self._place(run.first))
+        self._write_bits(touched)
+
+    def release(self, first: int, count: int) -> None:
+        """Forget a range durably, because it is about to be written anew; free where nothing is held."""
+        held = [(start, size) for start, size, there in self.done.runs(first, count) if there]
+        for start, size in held:
+            self.done.fill(start, size, value=False)
+            for at in range(start, start + size, _SPAN):
+                wiped = bytes(min(_SPAN, start + size - at) * LEAF)
+                os.pwrite(self._descriptor, wiped, self._place(at))
+        if held:
+            self._write_bits([Run(start, size, zero=False) for start, size in held])
+
+    def not_zero(self, first: int, count: int) -> Iterator[tuple[int, int]]:
+        """Return what of a range is not held as zeros."""
+        for start, size, held in self.done.runs(first, count):
+            if not held:
+                yield start, size
+                continue
+            for at, length, zero in self.zero.runs(start, size):
+                if not zero:
+                    yield at, length
+
+    def runs(self) -> Iterator[tuple[Run, list[bytes | None]]]:
+        """Cover all chunks in order: runs of held zeros, and others in spans with their leaves."""
+        for first, count, zeros in _both(self.done, self.zero):
+            if zeros:
+                yield Run(first, count, zero=True), []
+                continue
+            for start in range(first, first + count, _SPAN):
+                size = min(_SPAN, first + count - start)
+                yield Run(start, size, zero=False), self.leaves(start, size)
+
+    def _place(self, index: int) -> int:
+        return _HEADER + 2 * self._size + index * LEAF
+
+    def _leaf_of_zeros(self, index: int) -> bytes:
+        size = self.cut.length(index)
+        return self._zero_leaf if size == self.cut.chunk_size else merkle.zero_leaf(size)
+
+    def _write_bits(self, touched: list[Run]) -> None:
+        for first, stop in _merged(touched):
+            for bits, place in ((self.zero, _HEADER + self._size), (self.done, _HEADER)):
+                os.pwrite(self._descriptor, bits.raw[first:stop], place + first)
+        self._sync()
+
+    def _sync(self) -> None:
+        if self._durable:
+            os.fdatasync(self._descriptor)
+
+
+def _both(done: Bits, zero: Bits) -> Iterator[tuple[int, int, bool]]:
+    both = int.from_bytes(done.raw) & int.from_bytes(zero.raw)
+    return Bits(done.count, both.to_bytes(len(done.raw))).runs(0, done.count)
+
+
+def _merged(touched: list[Run]) -> Iterator[tuple[int, int]]:
+    """Return the ranges of bitmap bytes that belong to the runs, each once."""
+    spans = sorted((run.first >> 3, (run.first + run.count + 7) >> 3) for run in touched)
+    while spans:
+        first, stop = spans.pop(0)
+        while spans and spans[0][0] <= stop:
+            stop = max(stop, spans.pop(0)[1])
+        yield first, stop

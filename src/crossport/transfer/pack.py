@@ -1,0 +1,81 @@
+"""Compressing chunks as hard as the link is slow.
+
+Where the threads wait for the link there is time to compress harder; where they never do, compression is what
+holds the copy up, and it is eased. What does not compress goes as it is, after a look at two small samples.
+"""
+
+import threading
+import time
+
+import zstandard
+
+from crossport.transfer.meter import Meter
+
+__all__ = ["LEVELS", "Packer"]
+
+LEVELS = (None, -5, -1, 1, 2, 3, 5, 7, 9)
+"""From no compression to the hardest, as zstd counts."""
+_FIRST = LEVELS.index(1)
+_JUDGE_EVERY_S = 0.25
+# Shares of the threads' time that they wait for the link.
+_EASE_BELOW, _HARDEN_ABOVE = 0.03, 0.5
+_SAMPLE = 4 << 10
+
+
+class Packer:
+    """Compresses for all threads of one sender."""
+
+    def __init__(self, meter: Meter, threads: int) -> None:
+        self._meter = meter
+        self._threads = threads
+        self._local = threading.local()
+        self._judging = threading.Lock()
+        self._place = _FIRST
+        self._judged = time.monotonic()
+        self._waited = 0.0
+
+    @property
+    def level(self) -> int | None:
+        """The level now."""
+        return LEVELS[self._place]
+
+    def packed(self, content: memoryview) -> bytes | None:
+        """Return the compressed form of a chunk, None when it should go as it is."""
+        self._judge()
+        level = self.level
+        if level is None or not self._promises(content):
+            return None
+        packed = self._compressor(level).compress(content)
+        return packed if len(packed) < len(content) - len(content) // 32 else None
+
+    def _promises(self, content: memoryview) -> bool:
+        """Say whether either of two samples becomes smaller."""
+        if len(content) < 8 * _SAMPLE:
+            return True
+        probe = self._compressor(-1)
+        places = (len(content) // 4, len(content) * 3 // 4)
+        return any(len(probe.compress(content[at : at + _SAMPLE])) < _SAMPLE - _SAMPLE // 16 for at in places)
+
+    def _compressor(self, level: int) -> zstandard.ZstdCompressor:
+        made: dict[int, zstandard.ZstdCompressor] | None = getattr(self._local, "made", None)
+        if made is None:
+            made = self._local.made = {}
+        if level not in made:
+            made[level] = zstandard.ZstdCompressor(level=level)
+        return made[level]
+
+    def _judge(self) -> None:
+        """Once in a while choose the level anew."""
+        now = time.monotonic()
+        if now - self._judged < _JUDGE_EVERY_S or not self._judging.acquire(blocking=False):
+            return
+        try:
+            waited = self._meter.waited("link")
+            share = (waited - self._waited) / ((now - self._judged) * self._threads)
+            self._judged, self._waited = now, waited
+            if share > _HARDEN_ABOVE:
+                self._place = min(self._place + 1, len(LEVELS) - 1)
+            elif share < _EASE_BELOW:
+                self._place = max(self._place - 1, 0)
+        finally:
+            self._judging.release()

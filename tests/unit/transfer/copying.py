@@ -1,0 +1,200 @@
+"""Two ends of a copy in one process, joined by socket pairs; each part may be replaced by a faulty one."""
+
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from crossport import errors
+from crossport.model.artifact import Extent
+from crossport.spi.block import BlockReader, BlockWriter
+from crossport.testing.memory_disk import MemoryDisks
+from crossport.testing.mover import slow_root
+from crossport.transfer.channel import Channel
+from crossport.transfer.chunk import Cut
+from crossport.transfer.frame import VERSION, Data, Hello
+from crossport.transfer.leaf_store import LeafStore
+from crossport.transfer.manner import Manner, Terms
+from crossport.transfer.meter import Meter
+from crossport.transfer.receiver import Receiver
+from crossport.transfer.sender import Sender
+
+CHUNK = 4096
+KEY = bytes(range(32))
+
+
+def hello(size: int, **changes: object) -> Hello:
+    """Return the greeting for a disk of ``size`` bytes."""
+    sound = Hello(
+        version=VERSION, tenant="acme", run="run-1", artifact="disk-0", epoch=3, size=size, chunk_size=CHUNK
+    )
+    return replace(sound, **changes)
+
+
+def root_of(content: bytes) -> bytes:
+    """Return the root by the slowest correct program."""
+    return slow_root([content[at : at + CHUNK] for at in range(0, len(content), CHUNK)])
+
+
+class Wire:
+    """Connections that one end makes and the other gets; ``between`` may put something in their middle."""
+
+    def __init__(self, idle_s: float = 5.0) -> None:
+        self.idle_s = idle_s
+        self.between: Callable[[socket.socket], socket.socket] = lambda end: end
+        self.made = 0
+        self.sockets = list[socket.socket]()
+        self._waiting = queue.Queue[socket.socket]()
+
+    def near(self, meter: Meter) -> "_Near":
+        """Return the end that makes connections."""
+        return _Near(self, meter)
+
+    def far(self, meter: Meter) -> "_Far":
+        """Return the end that gets them."""
+        return _Far(self, meter)
+
+    def connected(self) -> socket.socket:
+        """Make a connection and return one end of it."""
+        left, right = self.pair()
+        self.made += 1
+        self._waiting.put(self.between(right))
+        return left
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """Return two ends that are closed with this wire."""
+        pair = socket.socketpair()
+        self.sockets += pair
+        return pair
+
+    def close(self) -> None:
+        """Close everything."""
+        for end in self.sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._waiting = queue.Queue[socket.socket]()
+
+    def accepted(self, within_s: float) -> socket.socket:
+        """Return the other end of a connection that was made; raise queue.Empty."""
+        return self._waiting.get(timeout=within_s)
+
+
+class _Near:
+    def __init__(self, wire: Wire, meter: Meter) -> None:
+        self._wire = wire
+        self._meter = meter
+
+    def open(self, check: Callable[[], None]) -> Channel:
+        check()
+        return Channel(self._wire.connected(), self._wire.idle_s, self._meter)
+
+
+class _Far:
+    def __init__(self, wire: Wire, meter: Meter) -> None:
+        self._wire = wire
+        self._meter = meter
+
+    def open(self, check: Callable[[], None]) -> Channel:
+        until = time.monotonic() + self._wire.idle_s
+        while time.monotonic() < until:
+            check()
+            try:
+                return Channel(self._wire.accepted(0.05), self._wire.idle_s, self._meter)
+            except queue.Empty:
+                continue
+        raise errors.Unavailable("transfer.peer.absent", "Nobody connected.")
+
+
+class Marked:
+    """A reader whose extents have not changed, but for ``changed`` chunks."""
+
+    def __init__(self, reader: BlockReader, changed: set[int]) -> None:
+        self.size = reader.size
+        self._reader = reader
+        self._changed = changed
+
+    def extents(self, start: int, size: int) -> Iterator[Extent]:
+        """Tell what changed, chunk by chunk."""
+        found = list[Extent]()
+        for extent in self._reader.extents(start, size):
+            at, end = extent.start, extent.start + extent.size
+            while at < end:
+                stop = min(end, (at // CHUNK + 1) * CHUNK)
+                found.append(Extent(at, stop - at, extent.zero, at // CHUNK in self._changed))
+                at = stop
+        return iter(found)
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """As the disk within."""
+        self._reader.read_into(start, buffer)
+
+    def close(self) -> None:
+        """Close the disk within."""
+        self._reader.close()
+
+
+class Copy:
+    """One copy between two memory disks; each end may be replaced by a faulty one.
+
+    It can be run again: the target and the journal stay.
+    """
+
+    def __init__(self, content: bytes, target_size: int | None = None, old: bytes = b"") -> None:
+        self.disks = MemoryDisks()
+        self.source = self.disks.create("a/source", len(content), content)
+        size = len(content) if target_size is None else target_size
+        self.reader: BlockReader = self.disks.open_reader(self.source)
+        self.writer: BlockWriter = self.disks.open_writer(self.disks.create("b/target", size, old))
+        self.journal = os.memfd_create("journal")
+        weakref.finalize(self, os.close, self.journal)
+        self.sends = self.expects = hello(len(content))
+        self.spoil: Callable[[Data], Data] | None = None
+        self.wire = Wire()
+        self.manner = Manner(connections=2, patience_s=5)
+        self.sender_dials = True
+        self.meters = Meter(), Meter()
+        self.outcomes: dict[str, bytes | errors.Error] = {}
+
+    def run(self) -> tuple[bytes | errors.Error, bytes | errors.Error]:
+        """Return what the sender and the receiver end with."""
+        self.meters = sent, received = Meter(), Meter()
+        ends = (self.wire.near, self.wire.far)
+        first, second = ends if self.sender_dials else ends[::-1]
+        sends, expects = Terms(self.sends, self.manner), Terms(self.expects, self.manner)
+        sender = Sender(self.reader, first(sent), sends, sent, spoil=self.spoil)
+        store = LeafStore(
+            self.journal, Cut(self.expects.size, CHUNK), {"run": self.expects.run}, durable=False
+        )
+        receiver = Receiver(self.writer, second(received), expects, received, store, KEY)
+        threads = [
+            threading.Thread(target=self._end, args=("sender", sender.run)),
+            threading.Thread(target=self._end, args=("receiver", receiver.run)),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        self.wire.close()
+        return self.outcomes["sender"], self.outcomes["receiver"]
+
+    def _end(self, name: str, run: Callable[[], bytes]) -> None:
+        try:
+            self.outcomes[name] = run()
+        except errors.Error as error:
+            self.outcomes[name] = error
+
+    def change(self, content: bytes) -> None:
+        """Make the source read as ``content``, which is as long as before."""
+        writer = self.disks.open_writer(self.source)
+        writer.write(0, content)
+        writer.close()
+
+    def target(self) -> bytes:
+        """Return what lies at the target."""
+        return self.disks.content("b/target")
