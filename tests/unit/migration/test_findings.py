@@ -20,7 +20,7 @@ from crossport.model.construct import KeyPair, Network, Quota, Rule, SecurityGro
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import HealthChecks
 from crossport.model.mapping import MappingRules
-from crossport.model.run import Hook, MigrationRequest, Mode
+from crossport.model.run import Hook, MigrationRequest, Mode, Verify, WarmRules
 from crossport.model.vm import VM, Disk, DiskBus, Firmware, NicModel, PowerState
 from crossport.spi.site import Description
 from crossport.testing.world import ALPHA, BETA
@@ -70,6 +70,9 @@ class Scene:
         self.ask(mode=Mode.SUSPEND)
         if changes:
             self.offer(**changes)
+
+    def warm(self, **rules: Any) -> None:
+        self.ask(mode=Mode.WARM, warm=WarmRules(**rules))
 
 
 SSH = Rule(protocol="tcp", first_port=22, last_port=22)
@@ -331,6 +334,46 @@ ROWS: tuple[Row, ...] = (
         lambda it: it.suspended(flavors=ALPHA.flavors),
     ),
     ("mapping.address.changes", WARNING, "nic 0", "will change", "Point names", lambda it: None),
+    (
+        "vm.warm.stopped",
+        BLOCKER,
+        "vm web",
+        "nothing that goes on",
+        "--mode cold",
+        lambda it: (it.warm(), it.change(power=PowerState.STOPPED))[0],
+    ),
+    (
+        "source.tracking.none",
+        WARNING,
+        "cloud alpha",
+        "every sync reads all",
+        "longer outage",
+        lambda it: (it.warm(), lacking("source", "ChangeTracker")(it))[0],
+    ),
+    (
+        "verify.stream",
+        DECISION,
+        "vm web",
+        "stays unseen",
+        "--accept verify.stream",
+        lambda it: it.warm(verify=Verify.STREAM),
+    ),
+    (
+        "cutover.time.past",
+        BLOCKER,
+        "vm web",
+        "is over",
+        "--cutover-at",
+        lambda it: it.warm(cutover_at=1.0),
+    ),
+    (
+        "warm.outage.long",
+        DECISION,
+        "vm web",
+        "--max-outage allows",
+        "--accept warm.outage.long",
+        lambda it: it.warm(max_outage_s=0.001),
+    ),
     (
         "hook.unknown",
         BLOCKER,
