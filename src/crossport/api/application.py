@@ -18,6 +18,7 @@ from crossport.api.guard import Figures, Guard, Limits, RateLimit
 from crossport.api.resource.cloud import Clouds
 from crossport.api.resource.gateway import GatewayRoutes
 from crossport.api.resource.limit import RateLimits
+from crossport.api.resource.making import MakingRoutes
 from crossport.api.resource.migration import Migrations
 from crossport.api.resource.plan import Plans
 from crossport.api.resource.run import Runs
@@ -30,6 +31,7 @@ from crossport.spi.clock import Clock
 from crossport.spi.control import Control
 from crossport.spi.gateway import Gateways
 from crossport.spi.limit import RateBook
+from crossport.spi.making import Making
 
 __all__ = ["Application", "Services"]
 
@@ -44,6 +46,7 @@ class Services:
     gateways: Gateways
     tokens: Tokens
     rates: RateBook
+    making: Making
 
 
 class Application:
@@ -74,7 +77,14 @@ class Application:
         for route in self.routes:
             _serve(self.asgi, route, admit(route, services.tokens, limit))
         problem.install(self.asgi, self.methods)
-        self.asgi.add_middleware(Guard, limits=limits, clock=clock, figures=self._figures, new_id=new_id)
+        self.asgi.add_middleware(
+            Guard,
+            limits=limits,
+            clock=clock,
+            figures=self._figures,
+            new_id=new_id,
+            is_upload=self._is_upload,
+        )
 
     @property
     def in_flight(self) -> int:
@@ -92,6 +102,9 @@ class Application:
             self._description = openapi.described(self.asgi, self.routes)
         return self._description
 
+    def _is_upload(self, method: str, path: str) -> bool:
+        return any(r.upload and r.method == method and _matches(r.path, path) for r in self.routes)
+
     def methods(self, path: str) -> tuple[str, ...]:
         """Return the methods that ``path`` answers, for the Allow header."""
         return tuple(sorted({route.method for route in self.routes if _matches(route.path, path)}))
@@ -104,6 +117,7 @@ def _table(
     return (
         *SiteRoutes(registry, description).routes(),
         *Clouds(control).routes(),
+        *MakingRoutes(services.making).routes(),
         *VMs(control).routes(),
         *Migrations(control).routes(),
         *Runs(control).routes(),

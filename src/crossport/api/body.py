@@ -1,6 +1,6 @@
 """Read a request's JSON into a record, strictly: no unknown fields, no texts for numbers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -12,7 +12,7 @@ from crossport import errors
 from crossport.api.problem import UnsupportedMedia
 from crossport.model.name import reason
 
-__all__ = ["adapter", "body"]
+__all__ = ["adapter", "body", "content"]
 
 T = TypeVar("T")
 
@@ -30,14 +30,7 @@ def body(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
     """Return a dependency that reads a ``kind``; it raises Invalid with the field at fault."""
 
     async def read(request: Request) -> T:
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise UnsupportedMedia(
-                "request.media-type",
-                f"The body is {media_type or 'of no declared type'}, not JSON.",
-                field="Content-Type",
-                remedy="Send application/json.",
-            )
+        _need_media(request, "application/json", "JSON")
         try:
             value = _whole(from_json(await request.body(), allow_inf_nan=False))
         except ValueError as error:
@@ -51,6 +44,23 @@ def body(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
         return result
 
     return read
+
+
+def content(request: Request) -> AsyncIterator[bytes]:
+    """Return the body of an upload, piece by piece; raise UnsupportedMedia unless it is declared as bytes."""
+    _need_media(request, "application/octet-stream", "bytes")
+    return request.stream()
+
+
+def _need_media(request: Request, wanted: str, word: str) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != wanted:
+        raise UnsupportedMedia(
+            "request.media-type",
+            f"The body is {media_type or 'of no declared type'}, not {word}.",
+            field="Content-Type",
+            remedy=f"Send {wanted}.",
+        )
 
 
 def _whole(value: Any) -> Any:

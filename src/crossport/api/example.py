@@ -3,7 +3,7 @@
 from typing import Any
 
 from crossport.model import codec
-from crossport.model.construct import Constructs, Flavor, KeyPair, Network, Quota, SecurityGroup
+from crossport.model.construct import Constructs, Flavor, Image, KeyPair, Network, Quota, SecurityGroup
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import HealthChecks, Probe, ProbeKind
 from crossport.model.limit import LinkLimit, RateWindow
@@ -45,6 +45,7 @@ __all__ = [
     "DRY_RUN",
     "EVENT",
     "EVIDENCE",
+    "IMAGE",
     "LINK_LIMIT",
     "PLAN",
     "PLAN_CHECK",
@@ -63,6 +64,7 @@ NOON = 1795262400.0
 
 CLOUD = CloudEntry(name="alpha", driver="memory", settings={"vms": "web"})
 CLOUD_STATUS = CloudStatus(entry=CLOUD, good=True, text="answers", abilities=("Exporter", "Importer"))
+IMAGE = Image(id="3f0c", name="debian-12", format="qcow2", size=2 * GIB)
 WEB = VM(
     id="vm-web",
     name="web",

@@ -16,15 +16,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from crossport.api.problem import TooLarge, problem
 from crossport.model.record import record
 from crossport.spi.clock import Clock
+from crossport.units import GIB
 
 __all__ = ["Figures", "Guard", "Limits", "RateLimit"]
 
 
 @record()
 class Limits:
-    """What one caller may ask of the server: bytes of a body, requests per second, and in a burst."""
+    """What one caller may ask of the server: bytes of a body and of an upload, requests per second, burst."""
 
     body_size: int = 4 * 1024 * 1024
+    upload_size: int = 256 * GIB
     rate: float = 50.0
     burst: int = 200
 
@@ -69,7 +71,7 @@ class Figures:
 
 
 class Guard:
-    """ASGI middleware. ``new_id`` names requests; ``seen`` is told that somebody was here."""
+    """ASGI middleware. ``new_id`` names requests; ``is_upload`` says which, by method and path, are large."""
 
     def __init__(
         self,
@@ -79,8 +81,10 @@ class Guard:
         clock: Clock,
         figures: Figures,
         new_id: Callable[[], str],
+        is_upload: Callable[[str, str], bool],
     ) -> None:
         self._app = app
+        self._is_upload = is_upload
         self._limits = limits
         self._clock = clock
         self._figures = figures
@@ -94,7 +98,10 @@ class Guard:
             return
         state = scope.setdefault("state", {})
         state["id"] = self._new_id()
-        exchange = _Exchange(scope, receive, send, self._limits.body_size)
+        large = self._is_upload(scope["method"], scope["path"])
+        exchange = _Exchange(
+            scope, receive, send, self._limits.upload_size if large else self._limits.body_size
+        )
         begun = self._clock.monotonic()
         self._figures.in_flight += 1
         try:

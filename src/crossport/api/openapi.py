@@ -81,10 +81,17 @@ def _complete(operation: dict[str, Any], route: Route, bodies: dict[Any, Any]) -
     if route.body:
         content = {"schema": bodies[route.body], "example": route.sent}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+    if route.upload:
+        content = {"schema": {"type": "string", "format": "binary"}, "example": "the bytes"}
+        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": content}}
     answers = operation["responses"]
     for media in answers[str(route.status)].get("content", {}).values():
         media["example"] = route.example
-    for status in (*(EVERYWHERE if route.right else ()), *route.raises, *((415,) if route.body else ())):
+    for status in (
+        *(EVERYWHERE if route.right else ()),
+        *route.raises,
+        *((415,) if route.body or route.upload else ()),
+    ):
         answers[str(status)] = _problem(status)
 
 

@@ -26,8 +26,9 @@ class Route:
     ``example`` is what a good answer looks like, ``body`` the class of the request, ``sent`` a request that
     is accepted. ``raises`` are the statuses beside those that every route can answer. ``stream`` routes
     answer with server-sent events; ``before`` is called first, because no error can be told once a stream
-    has begun. ``names`` says where the answer to a request that made something has its id, by the name of
-    the path parameter (OpenAPI runtime expressions): links to the operations on the new thing.
+    has begun. ``upload`` routes take bytes instead of JSON, many of them. ``names`` says where the answer
+    to a request that made something has its id, by the name of the path parameter (OpenAPI runtime
+    expressions): links to the operations on the new thing.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Route:
     response: type[Response] | None = None
     stream: bool = False
     before: Callable[..., Any] | None = None
+    upload: bool = False
     names: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

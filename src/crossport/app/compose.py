@@ -16,10 +16,12 @@ from crossport.spi.control import Control
 from crossport.spi.document import Documents
 from crossport.spi.gateway import Gateways
 from crossport.spi.limit import RateBook
+from crossport.spi.making import Making
 from crossport.spi.secret import Secret
 from crossport.testing.control import MemoryControl
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.gateway import MemoryGateways
+from crossport.testing.making import MemoryMaking
 
 __all__ = ["Parts", "composed"]
 
@@ -34,6 +36,7 @@ class Parts:
     """
 
     control: Control
+    making: Making
     documents: Documents
     rates: RateBook
     active: Callable[[], Awaitable[bool]]
@@ -52,6 +55,7 @@ async def composed(settings: Settings, clock: Clock) -> AsyncGenerator[Parts]:
     async with open_site(site_settings(settings), clock) as site:
         yield Parts(
             control=site.control,
+            making=site.making,
             documents=site.engine.documents,
             rates=site.rates,
             active=lambda: _under_way(site),
@@ -96,6 +100,7 @@ async def in_memory(clock: Clock) -> AsyncGenerator[Parts]:
     try:
         yield Parts(
             control=control,
+            making=MemoryMaking(control),
             documents=documents,
             rates=rates,
             active=control.active,

@@ -28,6 +28,7 @@ from crossport.migration.limits import Limits
 from crossport.testing.control import MemoryControl
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.gateway import MemoryGateways
+from crossport.testing.making import MemoryMaking
 
 __all__ = ["cli", "main", "openapi", "plan", "settings"]
 
@@ -37,9 +38,9 @@ WIDTH = 100
 def openapi() -> str:
     """Return the API's description."""
     clock = SystemClock()
-    documents = MemoryDocuments()
+    documents, control = MemoryDocuments(), MemoryControl(clock)
     tokens, rates = Tokens(documents, clock, bytes), Limits(lambda: documents, clock, "reference")
-    services = Services(MemoryControl(clock), MemoryGateways(clock), tokens, rates)
+    services = Services(control, MemoryGateways(clock), tokens, rates, MemoryMaking(control))
     description = Application(services, clock=clock, new_id=str).description()
     return json.dumps(description, indent=1, ensure_ascii=False) + "\n"
 

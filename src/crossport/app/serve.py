@@ -51,8 +51,13 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool) -> None:
     ):
         tokens = Tokens(parts.documents, clock, parts.entropy)
         await ensure_first_token(tokens, state.token_file)
-        limits = Limits(body_size=settings.body_size, rate=settings.rate, burst=settings.burst)
-        services = Services(parts.control, parts.gateways, tokens, parts.rates)
+        limits = Limits(
+            body_size=settings.body_size,
+            upload_size=settings.upload_size,
+            rate=settings.rate,
+            burst=settings.burst,
+        )
+        services = Services(parts.control, parts.gateways, tokens, parts.rates, parts.making)
         application = Application(services, clock=clock, new_id=lambda: secrets.token_hex(8), limits=limits)
         node = _Node(settings, state, application, parts, clock)
         await node.run(idle_s=settings.idle_s if embedded else None)

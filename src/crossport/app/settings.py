@@ -53,7 +53,8 @@ class Settings:
     ``gateway_listen`` (``HOST:PORT``) is where gateways of other machines dial; one nearby needs none.
     Ended runs are kept for ``keep_days``, at most ``keep_runs`` of them (0: no limit), and longer as long as
     something of them is left in a cloud or retained. ``hooks`` are what migrations may name. ``store`` is
-    ``durable``, or ``memory`` for a site that forgets everything (tests of clients).
+    ``durable``, or ``memory`` for a site that forgets everything (tests of clients). ``body_size`` bounds
+    what the API takes at once, ``upload_size`` images.
     """
 
     home: Path
@@ -70,6 +71,7 @@ class Settings:
     store: Literal["durable", "memory"] = "durable"
     log_level: str = "info"
     body_size: Whole = 4 * 1024 * 1024
+    upload_size: Whole = 256 * 1024 * 1024 * 1024
     hooks: Mapping[str, HookSetting] = field(default_factory=dict[str, HookSetting])
     keep_days: Limit = 90.0
     keep_runs: Count = 10_000

@@ -13,11 +13,13 @@ import httpx
 from crossport import errors
 from crossport.app.sealed import SealedDocuments
 from crossport.app.shared_identity import share_identity, shared_documents
+from crossport.clouds.local.maker import LocalMaker
 from crossport.engine import Engine, EngineSettings
 from crossport.gateway.hub import Hub
 from crossport.gateway.office import Means, Office
 from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
 from crossport.migration.control import MeansOfControl, SiteControl
+from crossport.migration.embedded import SiteMaking
 from crossport.migration.hook import Command, OperatorHooks, Webhook
 from crossport.migration.limits import Limits
 from crossport.migration.parts import RateProbe
@@ -58,6 +60,7 @@ class OpenSite:
     engine: Engine
     identity: SiteIdentity
     hub: Hub
+    making: SiteMaking
 
 
 def drivers() -> dict[str, Connect]:
@@ -131,7 +134,9 @@ async def open_site(
     )
     async with engine:
         try:
-            yield OpenSite(control, rates, engine, identity, hub)
+            maker = LocalMaker(folder.parent / "clouds", lambda: secrets.token_urlsafe(32))
+            making = SiteMaking(registry, maker, control)
+            yield OpenSite(control, rates, engine, identity, hub, making)
         finally:
             await registry.close()
 

@@ -12,9 +12,9 @@ from crossport.model.construct import Constructs
 from crossport.model.request import CloudEntry, CloudStatus
 from crossport.units import size_text
 
-__all__ = ["app"]
+__all__ = ["app", "status_table"]
 
-app = App(name="cloud", help="Connect clouds and see whether they answer.")
+app = App(name="cloud", help="Make and connect clouds, and see whether they answer.")
 
 
 @app.command
@@ -57,7 +57,7 @@ def add(
     settings = dict(_pair(each, "--set") for each in set)
     settings |= {name: _content(path) for name, path in (_pair(each, "--set-file") for each in set_file)}
     status = session.send(calls.add_cloud(CloudEntry(name=name, driver=driver, settings=settings)))
-    session.out.result(status, _status(status))
+    session.out.result(status, status_table(status))
     return 0 if status.good else errors.Unavailable.exit_code
 
 
@@ -107,7 +107,7 @@ def check(name: str, /, *, session: Here) -> int:
         The cloud.
     """
     status = session.send(calls.check_cloud(name))
-    session.out.result(status, _status(status))
+    session.out.result(status, status_table(status))
     return 0 if status.good else errors.Unavailable.exit_code
 
 
@@ -155,7 +155,8 @@ def _settings(cloud: CloudEntry) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(cloud.settings.items()))
 
 
-def _status(status: CloudStatus) -> Table:
+def status_table(status: CloudStatus) -> Table:
+    """Return what a cloud said, for people."""
     return fields(
         "",
         ("cloud", status.entry.name),

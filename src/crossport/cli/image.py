@@ -1,4 +1,4 @@
-"""`crossport image`: inspect, convert, import and export images and packages here. Needs no site."""
+"""`crossport image`: inspect, convert, import and export images and packages here. These need no site."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -27,9 +27,9 @@ from crossport.convert.package import (
 from crossport.model.finding import Finding, Severity
 from crossport.units import MIB, seconds_text, size_text
 
-__all__ = ["app", "progress_text"]
+__all__ = ["Stated", "app", "progress_text", "teller"]
 
-app = App(name="image", help="Inspect and convert images.")
+app = App(name="image", help="Inspect and convert images, and bring them into clouds.")
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ def convert(
         The new file.
     """
     done = _finished(
-        convert_file(source, target, to, stated=stated, accept=accept, on_progress=_teller(session))
+        convert_file(source, target, to, stated=stated, accept=accept, on_progress=teller(session))
     )
     session.out.result(
         {"path": str(done.path), "format": str(done.format), "size": done.size, "file_size": done.file_size},
@@ -133,7 +133,7 @@ def import_(
     directory
         Where the images go.
     """
-    done = _finished(import_package(source, directory, kind=to, accept=accept, on_progress=_teller(session)))
+    done = _finished(import_package(source, directory, kind=to, accept=accept, on_progress=teller(session)))
     value = {
         "appliance": asdict(done.appliance),
         "disks": [str(path) for path in done.disks],
@@ -178,9 +178,7 @@ def export(
         for number, path in enumerate(images, 1)
     )
     appliance = Appliance(name or target.stem, cpus, memory * MIB, disks=disks)
-    done = _finished(
-        export_package(appliance, sources, target, version=version, on_progress=_teller(session))
-    )
+    done = _finished(export_package(appliance, sources, target, version=version, on_progress=teller(session)))
     session.out.result({"path": str(done)}, fields("", ("made", str(done))))
 
 
@@ -188,7 +186,7 @@ def _finished(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def _teller(session: Session) -> OnProgress:
+def teller(session: Session) -> OnProgress:
     """Return what shows progress: on a terminal one line that is written again, elsewhere nothing."""
     begun: dict[str, float] = {}
 

@@ -1,6 +1,6 @@
 """One command's connection to the site: found, or started, at the first call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -87,6 +87,10 @@ class Session:
         except KeyboardInterrupt:
             self.out.warn("\nThe run may have begun: see `crossport run list`.")
             raise
+
+    def upload(self, call: Call[T], content: Iterator[bytes]) -> T:
+        """Return the answer to ``call`` with these bytes as its body."""
+        return self.client.upload(call, content)
 
     def all(self, call: Callable[[str], Call[Page[T]]]) -> tuple[T, ...]:
         """Return the items of all pages; ``call`` makes the call for the page behind a place."""

@@ -4,14 +4,22 @@ from typing import Any
 
 from crossport.client.call import Call, Page, path
 from crossport.model.access import Greeting, NewToken, ShownToken, TokenRequest
-from crossport.model.construct import Constructs
-from crossport.model.exchange import AssessmentRequest, Console, ResolveRequest, Retirement, StopRequest
+from crossport.model.construct import Constructs, Image
+from crossport.model.exchange import (
+    AssessmentRequest,
+    Console,
+    Destruction,
+    ResolveRequest,
+    Retirement,
+    StopRequest,
+)
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
 from crossport.model.limit import LinkLimit, LinkLimitStatus, RunLimit
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.request import (
     Assessment,
     CloudEntry,
+    CloudRequest,
     CloudStatus,
     DryRun,
     Evidence,
@@ -33,10 +41,14 @@ __all__ = [
     "clouds",
     "console",
     "constructs",
+    "create_cloud",
     "create_token",
     "create_vm",
     "cut_over",
     "decide",
+    "delete_image",
+    "destroy_cloud",
+    "destruction",
     "drain_gateway",
     "dry_run",
     "enroll_gateway",
@@ -44,6 +56,7 @@ __all__ = [
     "finish_test",
     "gateway",
     "gateways",
+    "images",
     "ledger",
     "limit_run",
     "limits",
@@ -70,6 +83,7 @@ __all__ = [
     "start_vm",
     "stop_vm",
     "tokens",
+    "upload_image",
     "vm",
     "vms",
 ]
@@ -108,6 +122,37 @@ def check_cloud(name: str) -> Call[CloudStatus]:
 def remove_cloud(name: str) -> Call[None]:
     """Forget a cloud."""
     return Call("DELETE", path("clouds", name), None)
+
+
+def create_cloud(request: CloudRequest) -> Call[CloudStatus]:
+    """Make an embedded cloud."""
+    return Call("POST", path("embedded-clouds"), CloudStatus, request, patience_s=LONG_S)
+
+
+def destruction(name: str) -> Call[Destruction]:
+    """Say what destroying an embedded cloud would remove."""
+    return Call("GET", path("clouds", name, "destruction"), Destruction, patience_s=LONG_S)
+
+
+def destroy_cloud(name: str) -> Call[Destruction]:
+    """Destroy an embedded cloud."""
+    return Call("POST", path("clouds", name, "destruction"), Destruction, patience_s=LONG_S)
+
+
+def images(cloud: str, after: str = "") -> Call[Page[Image]]:
+    """List the images of a cloud."""
+    return Call("GET", path("clouds", cloud, "images"), Page[Image], query=_page(after), patience_s=LONG_S)
+
+
+def upload_image(cloud: str, name: str, image_format: str) -> Call[Image]:
+    """Take an image in; its bytes are handed to `Client.upload`."""
+    query = {"format": image_format}
+    return Call("PUT", path("clouds", cloud, "images", name), Image, query=query, patience_s=LONG_S)
+
+
+def delete_image(cloud: str, name: str) -> Call[None]:
+    """Delete an image."""
+    return Call("DELETE", path("clouds", cloud, "images", name), None, patience_s=LONG_S)
 
 
 def constructs(cloud: str) -> Call[Constructs]:

@@ -12,6 +12,7 @@ from crossport import errors
 from crossport.engine.engine import Engine
 from crossport.engine.runs import RunFilter
 from crossport.engine.settings import Limits
+from crossport.migration.embedded import need_unused
 from crossport.migration.estimate import HistoryEstimator
 from crossport.migration.finding import standing
 from crossport.migration.following import CUTOVER
@@ -172,14 +173,7 @@ class SiteControl:
 
     async def remove_cloud(self, tenant: str, name: str) -> None:
         """Forget a cloud that no run uses."""
-        for state in (RunState.RUNNING, RunState.QUEUED, RunState.WAITING, RunState.ATTENTION):
-            for run in await self.runs(tenant, state=state, kind=MIGRATE, after="", limit=1000):
-                if name in (run.labels.get("source"), run.labels.get("target")):
-                    raise errors.Conflict(
-                        "cloud.in-use",
-                        f"Run {run.id} uses {name}.",
-                        remedy="Wait until it is finished, or cancel it.",
-                    )
+        await need_unused(self, tenant, name)
         await self._registry.remove(tenant, name)
 
     async def constructs(self, tenant: str, cloud: str) -> Constructs:

@@ -9,6 +9,7 @@ __all__ = [
     "IMPORT_SUBNET",
     "Constructs",
     "Flavor",
+    "Image",
     "KeyPair",
     "Network",
     "Quota",
@@ -74,6 +75,16 @@ class KeyPair:
     name: str
     public_key: str
     fingerprint: str
+
+
+@record()
+class Image:
+    """A disk that a cloud makes VMs from. ``size`` is what a guest sees, in bytes."""
+
+    id: str
+    name: str
+    format: str
+    size: int
 
 
 @record()

@@ -7,7 +7,7 @@ from pydantic import Field
 from crossport.model.record import record
 from crossport.model.request import ResolveAs
 
-__all__ = ["AssessmentRequest", "Console", "ResolveRequest", "Retirement", "StopRequest"]
+__all__ = ["AssessmentRequest", "Console", "Destruction", "ResolveRequest", "Retirement", "StopRequest"]
 
 
 @record()
@@ -38,6 +38,14 @@ class ResolveRequest:
     """How a person ends a run that needs attention."""
 
     outcome: ResolveAs
+
+
+@record()
+class Destruction:
+    """What is removed when an embedded cloud is destroyed; ``done`` tells that it was."""
+
+    things: tuple[str, ...]
+    done: bool
 
 
 @record()

@@ -4,6 +4,7 @@ from collections.abc import Mapping as Table
 from dataclasses import field
 from enum import StrEnum
 
+from crossport.model.construct import KeyPair, Network, Quota
 from crossport.model.finding import Finding
 from crossport.model.mapping import Mapping
 from crossport.model.name import Name
@@ -14,6 +15,7 @@ from crossport.model.vm import VM
 __all__ = [
     "Assessment",
     "CloudEntry",
+    "CloudRequest",
     "CloudStatus",
     "DryRun",
     "Evidence",
@@ -44,6 +46,22 @@ class CloudStatus:
     good: bool
     text: str
     abilities: tuple[str, ...] = ()
+
+
+@record()
+class CloudRequest:
+    """An embedded cloud to be made on the site's machine. Without networks it has one, ``private``.
+
+    ``quota`` None is what such a cloud has by default. ``isolation`` is ``enforced`` (root only), ``user``
+    or ``auto``.
+    """
+
+    name: Name
+    zones: tuple[str, ...] = ("zone-1",)
+    networks: tuple[Network, ...] = ()
+    keys: tuple[KeyPair, ...] = ()
+    quota: Quota | None = None
+    isolation: str = "auto"
 
 
 @record()

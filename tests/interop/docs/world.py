@@ -62,7 +62,7 @@ class PageWorld:
     def end(self) -> None:
         """End the server, the clouds and every process that a page left behind."""
         self.machine.end()
-        for state in self.folder.glob("*/state.db"):
+        for state in self.folder.glob("home/clouds/*/*/state.db"):
             asyncio.run(destroy(state.parent))
         for pid in self.folder.glob("*.pid"):
             if alive(int(pid.read_text())):

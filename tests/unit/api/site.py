@@ -14,6 +14,7 @@ from crossport.model.request import CloudEntry
 from crossport.testing.control import MemoryControl, sample_vm
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.gateway import MemoryGateways
+from crossport.testing.making import MemoryMaking
 
 GENEROUS = Limits(rate=10_000, burst=100_000)
 
@@ -83,7 +84,8 @@ async def site(*, limits: Limits = GENEROUS, pace_s: float = 0.0) -> AsyncGenera
     request = TokenRequest(name="first", role=Role.ADMIN, rights=(Right.RETIRE, Right.SITE), days=0)
     _, secret = await tokens.create(request, tenant="default")
     gateways = MemoryGateways(clock)
-    services = Services(control, gateways, tokens, RateLimits(lambda: store, clock, "test"))
+    rates = RateLimits(lambda: store, clock, "test")
+    services = Services(control, gateways, tokens, rates, MemoryMaking(control))
     application = Application(services, clock=clock, new_id=counter.id, limits=limits)
     try:
         yield Site(application, control, tokens, store, gateways, clock, secret.reveal())

@@ -11,10 +11,9 @@ from crossport import errors
 from crossport.clouds.local import wire
 from crossport.clouds.local.fabric import Door
 from crossport.clouds.local.starter import ensure_running
-from crossport.clouds.local.state import Image
 from crossport.model import codec
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Place, Way
-from crossport.model.construct import Constructs, KeyPair, Network, SecurityGroup
+from crossport.model.construct import Constructs, Image, KeyPair, Network, SecurityGroup
 from crossport.model.health import Probe, ProbeResult
 from crossport.model.permit import Fence
 from crossport.model.run import Act, Created
@@ -189,8 +188,12 @@ class LocalCloud:
 
         Raise Conflict ``image.exists``, Refused when the cloud finds it hostile.
         """
+        return await self.add_image(name, image_format, _pieces(path))
+
+    async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
+        """Take ``content`` (raw or qcow2) in as image ``name``, as ``register_image`` does."""
         url = f"images/{_word(name)}"
-        return await self._call("PUT", url, Image, params={"format": image_format}, content=_pieces(path))
+        return await self._call("PUT", url, Image, params={"format": image_format}, content=content)
 
     async def drop_image(self, name: str) -> None:
         """Delete an image; VMs made from it keep their copies."""

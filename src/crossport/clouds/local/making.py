@@ -19,7 +19,7 @@ from crossport.clouds.local.installation import identity
 from crossport.clouds.local.network import reserved_networks, usual_kind
 from crossport.clouds.local.ownership import end_owner, locked, open_installation
 from crossport.clouds.local.spec import CloudSpec, Layout
-from crossport.clouds.local.state import State
+from crossport.clouds.local.state import Guest, State, Volume
 from crossport.hypervisor import daemon
 from crossport.model import codec
 from crossport.spi.secret import Secret
@@ -82,10 +82,11 @@ def _move(draft: Path, root: Path) -> None:
         ) from error
 
 
-async def destroy(root: Path) -> tuple[str, ...]:
+async def destroy(root: Path, *, must_be_empty: bool = False) -> tuple[str, ...]:
     """Remove the cloud in ``root`` with everything it has on this machine; say in words what was removed.
 
-    Not an error when there is none. Raise Unavailable ``cloud.busy`` when its service does not end.
+    Not an error when there is none. Raise Unavailable ``cloud.busy`` when its service does not end, Conflict
+    ``cloud.vms.left`` when it ``must_be_empty`` and has VMs or volumes.
     """
     layout = Layout(root.resolve())
     if not layout.state.exists():
@@ -95,6 +96,13 @@ async def destroy(root: Path) -> tuple[str, ...]:
         reserve.give_up(layout)
         cloud = open_installation(layout)
         try:
+            if must_be_empty and (cloud.state.every(Guest) or cloud.state.every(Volume)):
+                raise errors.Conflict(
+                    "cloud.vms.left",
+                    f"{cloud.spec.name} has VMs or volumes.",
+                    field="cloud",
+                    remedy="Delete them, or wait until what is being written there has ended.",
+                )
             removed = [f"cloud {cloud.spec.name} in {root}"]
             for one in orphan.known_daemons(cloud):
                 if daemon.alive(one):

@@ -9,16 +9,26 @@ import ipaddress
 from crossport import errors
 from crossport.clouds.local.inbound import drop_imported
 from crossport.clouds.local.installation import Installation
+from crossport.clouds.local.network import layout
 from crossport.clouds.local.provision import refresh_ports, remove_guest
 from crossport.clouds.local.state import Guest, Volume
 from crossport.model.construct import KeyPair, Network, SecurityGroup
 from crossport.model.run import Act, Created, LedgerState
 
-__all__ = ["add_group", "add_key", "add_network", "remove", "tagged"]
+__all__ = ["add_group", "add_key", "add_network", "checked_key", "need_fit", "remove", "tagged"]
 
 
 def add_key(cloud: Installation, key: KeyPair) -> KeyPair:
-    """Take a public key in, replacing one of the same name; its fingerprint is worked out here."""
+    """Take a public key in, replacing one of the same name."""
+    key = checked_key(key)
+    spec = cloud.spec
+    others = tuple(one for one in spec.keys if one.name != key.name)
+    cloud.change_spec(dataclasses.replace(spec, keys=(*others, key)))
+    return key
+
+
+def checked_key(key: KeyPair) -> KeyPair:
+    """Return the key with its fingerprint worked out; raise Invalid for what is no key."""
     words = key.public_key.split()
     try:
         blob = base64.b64decode(words[1], validate=True)
@@ -30,11 +40,7 @@ def add_key(cloud: Installation, key: KeyPair) -> KeyPair:
             remedy="Give one line: type, key, comment.",
         ) from error
     digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-    key = KeyPair(name=key.name, public_key=" ".join(words), fingerprint=f"SHA256:{digest}")
-    spec = cloud.spec
-    others = tuple(one for one in spec.keys if one.name != key.name)
-    cloud.change_spec(dataclasses.replace(spec, keys=(*others, key)))
-    return key
+    return KeyPair(name=key.name, public_key=" ".join(words), fingerprint=f"SHA256:{digest}")
 
 
 async def add_network(cloud: Installation, network: Network) -> Network:
@@ -42,17 +48,23 @@ async def add_network(cloud: Installation, network: Network) -> Network:
     spec = cloud.spec
     if any(one.name == network.name for one in spec.networks):
         raise errors.Conflict("network.exists", f"There is a network {network.name} already.", field="name")
-    if not _fits(network, spec.networks):
-        raise errors.Invalid(
-            "network.range.wrong",
-            f"{network.cidr} is no range that a network of this cloud can have.",
-            field="cidr",
-            remedy="Give a range that overlaps no other network, and a gateway inside it.",
-        )
+    need_fit(network, spec.networks)
     networks = (*spec.networks, network)
     await cloud.fabric.ensure(networks)
     cloud.change_spec(dataclasses.replace(spec, networks=networks))
     return network
+
+
+def need_fit(network: Network, others: tuple[Network, ...], field: str = "cidr") -> None:
+    """Raise Invalid when the network cannot be one of a cloud that has the ``others``."""
+    if not _fits(network, others):
+        raise errors.Invalid(
+            "network.range.wrong",
+            f"{network.cidr} is no range that a network of this cloud can have.",
+            field=field,
+            remedy="Give a range that overlaps no other network, and a gateway inside it.",
+        )
+    layout.router_address(network)
 
 
 def _fits(network: Network, others: tuple[Network, ...]) -> bool:

@@ -15,6 +15,7 @@ from crossport.clouds.local.fabric import Forward
 from crossport.hypervisor.daemon import Daemon
 from crossport.model import codec
 from crossport.model.artifact import Artifact, ExportPoint, Marks, Role
+from crossport.model.construct import Image
 from crossport.model.record import record
 from crossport.model.run import Act
 from crossport.model.vm import VM
@@ -24,16 +25,6 @@ __all__ = ["Guest", "Image", "OpenExport", "OpenImport", "State", "Tracking", "V
 VERSION = 2
 
 T = TypeVar("T")
-
-
-@record()
-class Image:
-    """A disk to make VMs from. ``size`` is what a guest sees."""
-
-    id: str
-    name: str
-    format: str
-    size: int
 
 
 @record()

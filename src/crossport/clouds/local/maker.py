@@ -1,0 +1,111 @@
+"""Make embedded clouds for a site, with sane defaults: each tenant's in a directory of its own."""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from crossport import errors
+from crossport.clouds.local.driver import LocalCloud
+from crossport.clouds.local.making import create, destroy
+from crossport.clouds.local.offer import checked_key, need_fit
+from crossport.clouds.local.spec import CloudSpec, Layout
+from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET
+from crossport.model.request import CloudEntry, CloudRequest
+from crossport.spi.secret import Secret
+from crossport.units import size_text
+
+__all__ = ["LocalMaker"]
+
+DRIVER = "local"
+RESERVED = {EXPORT_SUBNET, IMPORT_SUBNET}
+
+
+class LocalMaker:
+    """Implements `crossport.spi.making.CloudMaker` below the directory ``folder``.
+
+    ``token`` returns fresh random text.
+    """
+
+    def __init__(self, folder: Path, token: Callable[[], str]) -> None:
+        self._folder = folder
+        self._token = token
+
+    async def make(self, tenant: str, request: CloudRequest) -> CloudEntry:
+        """Make the cloud; its service starts with the first call."""
+        spec = _spec(request)
+        root = self._home(tenant) / spec.name
+        await asyncio.to_thread(create, root, spec, Secret(self._token()))
+        return CloudEntry(name=spec.name, driver=DRIVER, settings={"path": str(root)})
+
+    async def unmake(self, tenant: str, entry: CloudEntry, *, confirmed: bool) -> tuple[str, ...]:
+        """Say what the cloud has, and remove it when that is ``confirmed``."""
+        root = Path(entry.settings.get("path", ""))
+        if entry.driver != DRIVER or root.parent != self._home(tenant):
+            raise errors.Refused(
+                "cloud.not-made-here",
+                f"{entry.name} was not made by this site.",
+                field="cloud",
+                remedy=f"Forget it, without touching it, with: crossport cloud remove {entry.name}",
+            )
+        if not Layout(root).state.exists():
+            return (f"cloud {entry.name} (its directory {root} is gone)",)
+        things = await _contents(entry.name, root)
+        if confirmed:
+            await destroy(root, must_be_empty=True)
+        return things
+
+    def _home(self, tenant: str) -> Path:
+        if not tenant.strip("."):  # what else a tenant's name may have is safe in a path
+            raise errors.Invalid("tenant.name.wrong", "This tenant's name cannot name a directory.")
+        return self._folder / tenant
+
+
+def _spec(request: CloudRequest) -> CloudSpec:
+    """Return the cloud with everything checked that a person said."""
+    spec = CloudSpec(name=request.name, zones=request.zones, network=request.isolation)
+    spec.check()
+    for number, network in enumerate(request.networks):
+        others = request.networks[:number]
+        field = f"networks[{number}]"
+        if network.reserved or network.name in RESERVED | {one.name for one in others}:
+            raise errors.Conflict(
+                "network.exists",
+                f"There is a network {network.name} already.",
+                field=f"{field}.name",
+                remedy="Give each network a name of its own.",
+            )
+        need_fit(network, others, f"{field}.cidr")
+    if not request.zones or not all(request.zones) or len(set(request.zones)) < len(request.zones):
+        raise errors.Invalid(
+            "zone.name.wrong", "Zones need names, each its own.", field="zones", remedy="Name at least one."
+        )
+    quota = request.quota or spec.quota
+    for field in ("vms", "cpus", "memory", "disk"):
+        if getattr(quota, field) < 0:
+            raise errors.Invalid(
+                "quota.negative",
+                "No quota is below 0.",
+                field=f"quota.{field}",
+                remedy="Give 0 or more.",
+            )
+    keys = tuple(checked_key(key) for key in request.keys)
+    networks = request.networks or spec.networks
+    return dataclasses.replace(spec, networks=networks, quota=quota, keys=keys)
+
+
+async def _contents(name: str, root: Path) -> tuple[str, ...]:
+    cloud = LocalCloud(name, root, Secret((root / "token").read_text().strip()))
+    try:
+        vms, images = await cloud.vms(), await cloud.images()
+    finally:
+        await cloud.close()
+    if vms:
+        names = (vm.name + (" (a kept source)" if vm.fenced else "") for vm in vms)
+        raise errors.Conflict(
+            "cloud.vms.left",
+            f"{name} has VMs: {', '.join(names)}.",
+            field="cloud",
+            remedy="Migrate or delete them; retire kept sources with: crossport source retire RUN",
+        )
+    return (f"cloud {name} in {root}", *(f"image {one.name} ({size_text(one.size)})" for one in images))

@@ -1,0 +1,67 @@
+"""A person makes an embedded cloud by commands alone, brings an image in, makes a VM, removes it all."""
+
+import asyncio
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from tests.lab.local import clouds
+from tests.lab.serve.test_life import Machine
+
+from crossport import errors
+from crossport.client import Client, calls, over_socket
+from crossport.client.embedded import read_token
+from crossport.clouds.local import destroy
+from crossport.testing import images
+from crossport.units import MIB
+
+pytestmark = pytest.mark.qemu
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Generator[Machine]:
+    one = Machine(tmp_path / "home", store="durable")
+    try:
+        yield one
+    finally:
+        one.end()
+        asyncio.run(destroy(tmp_path / "home" / "clouds" / "default" / "lab"))
+
+
+async def emptied(root: Path) -> None:
+    cloud = await clouds.connected(root)
+    await clouds.cleared(cloud)
+    await cloud.close()
+
+
+def test_a_cloud_is_made_filled_used_and_destroyed(machine: Machine, tmp_path: Path):
+    disk = tmp_path / "small.raw"
+    disk.write_bytes(b"no boot sector".ljust(MIB, b"\0"))
+    root = tmp_path / "home" / "clouds" / "default" / "lab"
+    status, made, told = machine.run("cloud", "create", "lab", "--isolation", "user", "--vms", "1")
+    assert (status, "answers  yes" in made) == (0, True), told
+    assert "1 VMs" in machine.run("cloud", "show", "lab")[1]
+    status, _, told = machine.run("cloud", "create", "lab")
+    assert (status, "There is already a cloud lab" in told) == (2, True), told
+
+    assert machine.run("image", "upload", str(disk), "--cloud", "lab", "--name", "tiny")[0] == 0
+    assert machine.run("image", "list", "lab")[1].split()[-4:] == ["tiny", "raw", "1", "MiB"]
+    with Client(
+        over_socket(machine.control / "socket"), read_token(machine.control / "token"), time.sleep
+    ) as client:
+        call = calls.upload_image("lab", "evil", "qcow2")
+        with pytest.raises(errors.Refused) as refusal:
+            client.upload(call, iter([images.qcow2(backing=b"/etc/shadow")]))
+        assert refusal.value.code == "image.qcow2.backing-file"
+
+    words = ("vm", "create", "lab", "web", "--image", "tiny", "--flavor", "tiny", "--network", "private")
+    assert machine.run(*words)[0] == 0
+    status, _, told = machine.run("cloud", "destroy", "lab", "--yes")
+    assert (status, "lab has VMs: web." in told) == (2, True), told
+    asyncio.run(emptied(root))
+    assert root.exists()
+    status, removed, told = machine.run("cloud", "destroy", "lab", "--yes")
+    assert (status, "image tiny (1 MiB)" in removed) == (0, True), told
+    assert not root.exists()
+    assert "lab" not in machine.run("cloud", "list")[1]
