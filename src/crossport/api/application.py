@@ -122,7 +122,7 @@ def _table(
         *Migrations(control).routes(),
         *Runs(control).routes(),
         *Plans(control).routes(),
-        *GatewayRoutes(services.gateways).routes(),
+        *GatewayRoutes(services.gateways, control).routes(),
         *RateLimits(services.rates, control).routes(),
         *TokenRoutes(services.tokens).routes(),
     )

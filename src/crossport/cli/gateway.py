@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -22,7 +22,7 @@ POLL_S = 1.0
 @app.command
 def enroll(
     cloud: str,
-    subnet: str,
+    subnet: Literal["VMExportSubnet", "VMImportSubnet"],
     /,
     *,
     file: Annotated[Path, Parameter(help="Where to write what the new gateway needs; only you can read it.")],
@@ -41,13 +41,17 @@ def enroll(
     cloud
         The cloud in which the gateway sits.
     subnet
-        The reserved subnet: VMExportSubnet or VMImportSubnet.
+        The reserved subnet.
     """
     _claim(file)
-    enrolment = session.send(calls.enroll_gateway(EnrollRequest(cloud=cloud, subnet=subnet)))
+    try:
+        enrolment = session.send(calls.enroll_gateway(EnrollRequest(cloud=cloud, subnet=subnet)))
+    except errors.Error:
+        file.unlink()
+        raise
     file.write_text(enrolment.join + "\n")
     command = f"crossport gateway run --join {file.name} --authority {enrolment.fingerprint}"
-    until = datetime.fromtimestamp(enrolment.expires, UTC).strftime("%H:%M:%S UTC")
+    minutes = round((enrolment.expires - session.machine.wall()) / 60)
     told = {"gateway": enrolment.gateway, "file": str(file), "expires": enrolment.expires, "command": command}
     session.out.result(
         told,
@@ -56,7 +60,7 @@ def enroll(
             ("gateway", enrolment.gateway),
             ("seat", f"{cloud} {subnet}"),
             ("join with", str(file)),
-            ("until", until),
+            ("good", f"once, for {minutes} min"),
             ("run there", command),
         ),
     )

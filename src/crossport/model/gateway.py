@@ -1,6 +1,6 @@
 """Gateways as people see them: where one sits, whether it is there, and how a new one joins."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ class EnrollRequest:
     """Where a new gateway is to sit: in the reserved subnet ``subnet`` of ``cloud``."""
 
     cloud: Name
-    subnet: Name
+    subnet: Literal["VMExportSubnet", "VMImportSubnet"]
 
 
 @record()

@@ -33,7 +33,7 @@ class PageWorld:
         self.more = {"CROSSPORT_SETTINGS": str(settings)} if settings.exists() else {}
         self.machine = Machine(folder / "home", store="durable")
         self.names: dict[str, str] = {}
-        if re.search(r"--from alpha|vm \w+ alpha|cloud list", page):
+        if re.search(r"--from alpha|vm \w+ alpha|cloud list|enroll alpha", page):
             self._found()
 
     def put(self, file: File) -> None:

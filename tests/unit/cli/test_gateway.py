@@ -40,6 +40,15 @@ def test_a_file_that_exists_is_not_written_and_nothing_is_enrolled(
     assert "--file" in desk.stderr.getvalue()
 
 
+def test_a_seat_that_does_not_exist_is_told_and_the_file_is_not_left_behind(desk: Desk, tmp_path: Path):
+    file = tmp_path / "omega.join"
+    desk.type("gateway", "enroll", "omega", "VMExportSubnet", "--file", str(file))
+    assert (desk.code, file.exists()) == (2, False)
+    assert "cloud: There is no cloud omega." in desk.stderr.getvalue()
+    desk.type("gateway", "enroll", "alpha", "office", "--file", str(file))
+    assert (desk.code, file.exists()) == (2, False)
+
+
 def test_gateways_are_listed_shown_drained_and_removed(desk: Desk, served: Served, tmp_path: Path):
     name = enrolled(desk, served, tmp_path / "a.join")
     assert [one["id"] for one in desk.json("gateway", "list")] == [name]

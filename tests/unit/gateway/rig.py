@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from crossport import errors
 from crossport.gateway import agent, hub, listener
@@ -26,7 +26,9 @@ from crossport.transfer.host import Way as WorkerWay
 from crossport.transfer.job import End, Job
 from crossport.transfer.manner import Manner
 
-EXPORT, IMPORT = "VMExportSubnet", "VMImportSubnet"
+Subnet: TypeAlias = Literal["VMExportSubnet", "VMImportSubnet"]
+EXPORT: Subnet = "VMExportSubnet"
+IMPORT: Subnet = "VMImportSubnet"
 
 
 class MachineClock:
@@ -107,7 +109,7 @@ class Site:
     held: AsyncExitStack
     gateways: list[RunningGateway] = field(default_factory=list[RunningGateway])
 
-    async def enrolled(self, subnet: str = EXPORT, *, tenant: str = "acme") -> Enrolment:
+    async def enrolled(self, subnet: Subnet = EXPORT, *, tenant: str = "acme") -> Enrolment:
         return await self.hub.enroll(tenant, EnrollRequest(cloud="alpha", subnet=subnet))
 
     async def joined(self, enrolment: Enrolment, home: Path | None = None) -> Kept:
@@ -124,7 +126,7 @@ class Site:
         self.gateways.append(running)
         return running
 
-    async def gateway(self, subnet: str = EXPORT, start: StartPipe = piped) -> RunningGateway:
+    async def gateway(self, subnet: Subnet = EXPORT, start: StartPipe = piped) -> RunningGateway:
         """Enroll one, let it join, run it, and wait until it is connected."""
         running = self.run(await self.joined(await self.enrolled(subnet)), start)
         await self.until_connected(running.id)

@@ -4,22 +4,23 @@ from typing import Annotated
 
 from fastapi import Depends
 
+from crossport import errors
 from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, GatewayId, Limit, Page, Who, page
 from crossport.api.route import Route
 from crossport.model.access import Right
-from crossport.model.construct import EXPORT_SUBNET
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
+from crossport.spi.control import Control
 from crossport.spi.gateway import Gateways
 
 __all__ = ["GatewayRoutes"]
 
-REQUEST = EnrollRequest(cloud="alpha", subnet=EXPORT_SUBNET)
+REQUEST = EnrollRequest(cloud="alpha", subnet="VMExportSubnet")
 ENROLMENT = Enrolment(
     gateway="gw-5f0c9a3b7d21",
     cloud="alpha",
-    subnet=EXPORT_SUBNET,
+    subnet="VMExportSubnet",
     expires=example.NOON + 600,
     fingerprint="9d" * 32,
     join="crossport-join-1.eyJ…",
@@ -27,7 +28,7 @@ ENROLMENT = Enrolment(
 GATEWAY = Gateway(
     id="gw-5f0c9a3b7d21",
     cloud="alpha",
-    subnet=EXPORT_SUBNET,
+    subnet="VMExportSubnet",
     joined=example.NOON,
     expires=example.NOON + 30 * 86400,
     connected=True,
@@ -39,8 +40,9 @@ GATEWAY = Gateway(
 class GatewayRoutes:
     """Serves ``/v1/gateways``."""
 
-    def __init__(self, gateways: Gateways) -> None:
+    def __init__(self, gateways: Gateways, control: Control) -> None:
         self._gateways = gateways
+        self._control = control
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
@@ -59,7 +61,7 @@ class GatewayRoutes:
                 201,
                 EnrollRequest,
                 sent,
-                raises=(409,),
+                raises=(404, 409),
             ),
             Route("GET", one, "gateway.show", read, self.show, shown, raises=(404,)),
             Route("POST", one + "/drain", "gateway.drain", administer, self.drain, shown, raises=(404,)),
@@ -75,6 +77,13 @@ class GatewayRoutes:
         self, who: Who, request: Annotated[EnrollRequest, Depends(body(EnrollRequest))]
     ) -> Enrolment:
         """Let one new gateway join within ten minutes. The text to join with is shown this once."""
+        if request.cloud not in {cloud.name for cloud in await self._control.clouds(who.tenant)}:
+            raise errors.NotFound(
+                "cloud.unknown",
+                f"There is no cloud {request.cloud}.",
+                field="cloud",
+                remedy="See `crossport cloud list`.",
+            )
         return await self._gateways.enroll(who.tenant, request)
 
     async def show(self, who: Who, gateway: GatewayId) -> Gateway:
