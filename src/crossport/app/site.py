@@ -125,7 +125,7 @@ async def open_site(
             site=settings.name,
             engine=engine,
             registry=registry,
-            mover=mover or SimpleMover(hub, clock),
+            mover=mover or SimpleMover(hub, clock, limits=rates),
             hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
             clock=clock,
             token=lambda: secrets.token_hex(16),

@@ -8,13 +8,16 @@ journal where the receiver runs, so that a copy that was killed goes on.
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from crossport import errors
 from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
 from crossport.spi.clock import Clock
-from crossport.transfer import merkle
+from crossport.spi.limit import RateLimits
+from crossport.transfer import merkle, pace
 from crossport.transfer.host import WorkerHost
 from crossport.transfer.job import DigestJob
+from crossport.transfer.meter import counters_of
 from crossport.transfer.pair import Settings, both, introduce, root
 from crossport.transfer.tally import Tally
 from crossport.transfer.ticket import Grants
@@ -25,8 +28,16 @@ __all__ = ["Settings", "SimpleMover"]
 class SimpleMover:
     """Copies as `crossport.spi.mover.Mover` says, with the workers that ``host`` starts."""
 
-    def __init__(self, host: WorkerHost, clock: Clock, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        host: WorkerHost,
+        clock: Clock,
+        settings: Settings | None = None,
+        limits: RateLimits | None = None,
+    ) -> None:
+        """``limits`` say how fast each copy may send; without them it is as fast as it can."""
         self._host = host
+        self._limits = limits
         self._clock = clock
         self._settings = settings or Settings()
         self._grants = Grants()
@@ -96,14 +107,21 @@ class SimpleMover:
         # A volume that cannot be told from another one must not be taken for it.
         journal = (write.run, write.artifact) if write.ref.identity else None
         async with (
+            pace.counted(self._limits, read, write) as passing,
             self._host.started("receive", write.ref, write.place, journal) as receiver,
             self._host.started("send", read.ref, read.place) as sender,
         ):
             pair = (sender, receiver)
             await introduce(self._settings, (read, write), pair, sender_dials=sender_dials)
-            sent, received = await both(
-                sender.event("done", tally.from_sender), receiver.event("done", tally.from_receiver)
-            )
+
+            def heard(said: dict[str, Any]) -> None:
+                tally.from_sender(said)
+                passing.sent(counters_of(said).sent)
+
+            async with pace.told(passing, sender):
+                sent, received = await both(
+                    sender.event("done", heard), receiver.event("done", tally.from_receiver)
+                )
         tally.from_sender(sent)
         tally.from_receiver(received)
         if root(sent) != root(received):
