@@ -16,23 +16,26 @@ __all__ = ["LEVELS", "Packer"]
 LEVELS = (None, -5, -1, 1, 2, 3, 5, 7, 9)
 """From no compression to the hardest, as zstd counts."""
 _FIRST = LEVELS.index(1)
-_JUDGE_EVERY_S = 0.25
-# Shares of the threads' time that they wait for the link.
-_EASE_BELOW, _HARDEN_ABOVE = 0.03, 0.5
+# Shares of the threads' time that they wait for the link. The network's own buffers fill first, so that a
+# short while without any wait says nothing.
+_EASE_BELOW, _HARDEN_ABOVE = 0.05, 0.3
+_EASE_AFTER = 3
 _SAMPLE = 4 << 10
 
 
 class Packer:
     """Compresses for all threads of one sender."""
 
-    def __init__(self, meter: Meter, threads: int) -> None:
+    def __init__(self, meter: Meter, threads: int, *, judge_every_s: float = 0.25) -> None:
         self._meter = meter
         self._threads = threads
+        self._judge_every_s = judge_every_s
         self._local = threading.local()
         self._judging = threading.Lock()
         self._place = _FIRST
         self._judged = time.monotonic()
         self._waited = 0.0
+        self._unhindered = 0
 
     @property
     def level(self) -> int | None:
@@ -67,15 +70,16 @@ class Packer:
     def _judge(self) -> None:
         """Once in a while choose the level anew."""
         now = time.monotonic()
-        if now - self._judged < _JUDGE_EVERY_S or not self._judging.acquire(blocking=False):
+        if now - self._judged < self._judge_every_s or not self._judging.acquire(blocking=False):
             return
         try:
             waited = self._meter.waited("link")
             share = (waited - self._waited) / ((now - self._judged) * self._threads)
             self._judged, self._waited = now, waited
+            self._unhindered = self._unhindered + 1 if share < _EASE_BELOW else 0
             if share > _HARDEN_ABOVE:
                 self._place = min(self._place + 1, len(LEVELS) - 1)
-            elif share < _EASE_BELOW:
+            elif self._unhindered >= _EASE_AFTER:
                 self._place = max(self._place - 1, 0)
         finally:
             self._judging.release()

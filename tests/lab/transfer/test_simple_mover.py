@@ -80,6 +80,29 @@ async def test_memory_stays_bounded(lab: Lab) -> None:
         assert max(worker.peak_size for worker in workers) < 64 * MIB
 
 
+def _write(disk: DiskRef, places: tuple[int, ...]) -> None:
+    with Path(disk.locator).open("r+b") as file:
+        for place in places:
+            file.seek(place)
+            file.write(noise(MIB, str(place)))
+
+
+async def test_two_tib_of_which_little_is_used_cost_little_memory_and_time(lab: Lab) -> None:
+    source, target = lab.file(size=2 << 40), replace(lab.file(size=2 << 40), identity="volume-1")
+    _write(source, (0, 1 << 40, (2 << 40) - MIB))
+    seen = list[int]()
+
+    def look(progress: Progress) -> None:
+        seen.extend(worker.peak_size for worker in workers_of(os.getpid()))
+
+    read, write = (replace(ticket, byte_budget=1 << 42) for ticket in lab.tickets(source, target))
+    moved = await lab.mover.move(read, write, look)
+    assert moved.counters.written == 3 * MIB
+    assert max(seen) < 128 * MIB
+    again = await lab.mover.move(read, write, ignore)
+    assert (again.root, again.counters.written, again.counters.present) == (moved.root, 0, 3 * MIB)
+
+
 @pytest.mark.parametrize("end", [0, 1])
 async def test_a_killed_worker_is_unavailable_and_the_copy_goes_on(lab: Lab, end: int) -> None:
     async with slow_copy(lab, 12 * MIB) as (copy, workers, target):

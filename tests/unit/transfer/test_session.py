@@ -382,3 +382,69 @@ def test_what_a_failing_peer_says_is_plain_text_only() -> None:
     assert error.code == "transfer.peer.failed"
     assert error.text.isprintable()
     assert "some.code" in error.text
+
+
+RECORDED = noise(6 * CHUNK)
+CHUNKS = [RECORDED[at : at + CHUNK] for at in range(0, len(RECORDED), CHUNK)]
+SENDER_SAID = [
+    hello(len(RECORDED)).encoded(),
+    *(chunk_frame(index, content) for index, content in enumerate(CHUNKS[:4])),
+    frame.ranged(Kind.ASK, 4, 2),
+    chunk_frame(4, CHUNKS[4]),
+    frame.ranged(Kind.ZEROS, 5, 1),
+    frame.bare(Kind.SYNC),
+    End(6, bytes(SEAL)).encoded(),
+]
+RECEIVER_SAID = [
+    frame.Welcome(KEY, held=4).encoded(),
+    frame.listed(Kind.MAP, 0, b"\x0f"),
+    frame.listed(Kind.HAVE, 0, bytes(64)),
+    frame.counted(Kind.AGAIN, 1),
+    frame.counted(Kind.DURABLE, 2),
+    frame.done(bytes(32)),
+]
+mutations = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "cut", "repeat", "swap", "drop"]), st.integers(0, 9), st.integers(0, 5000)
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def mutated(words: list[bytes], by: list[tuple[str, int, int]]) -> list[bytes]:
+    changed = list(words)
+    for what, number, place in by:
+        at = number % len(changed)
+        word = bytearray(changed[at])
+        match what:
+            case "flip" if word:
+                word[place % len(word)] ^= 1 << place % 8
+                changed[at] = bytes(word)
+            case "cut":
+                changed[at] = bytes(word[: place % (len(word) + 1)])
+            case "repeat":
+                changed.insert(at, changed[at])
+            case "swap":
+                other = place % len(changed)
+                changed[at], changed[other] = changed[other], changed[at]
+            case _:
+                changed[at] = b""
+    return changed
+
+
+@settings(max_examples=60, deadline=None)
+@given(mutations)
+def test_a_mutated_session_ends_in_an_error_and_writes_no_byte_that_was_not_verified(
+    by: list[tuple[str, int, int]],
+) -> None:
+    error, target = received_from(mutated(SENDER_SAID, by), len(RECORDED))
+    assert error.text
+    for at in range(0, len(RECORDED), CHUNK):
+        assert target[at : at + CHUNK] in {bytes(CHUNK), *CHUNKS}
+
+
+@settings(max_examples=40, deadline=None)
+@given(mutations)
+def test_mutated_words_of_a_receiver_end_the_sender_in_an_error(by: list[tuple[str, int, int]]) -> None:
+    assert sent_to(mutated(RECEIVER_SAID, by), CHUNKS[0] * 4).text

@@ -1,0 +1,51 @@
+"""Compression that adapts: harder where threads wait for the link, easier where they never do."""
+
+import time
+
+from crossport.testing.conformance.block import noise
+from crossport.transfer.meter import Meter
+from crossport.transfer.pack import LEVELS, Packer
+
+CHUNK = 256 << 10
+TEXT = memoryview((b"the same words, again and again; " * 9000)[:CHUNK])
+
+
+def levels(*, waits: bool) -> list[int | None]:
+    """Return the levels that are gone through while the link is, or is not, waited for all the time."""
+    meter, seen = Meter(), list[int | None]()
+    packer = Packer(meter, threads=1, judge_every_s=0.004)
+    for _ in range(40):
+        with meter.waits("link" if waits else "source"):
+            time.sleep(0.005)
+        packer.packed(TEXT[:4096])
+        if packer.level not in seen:
+            seen.append(packer.level)
+    return seen
+
+
+def test_a_slow_link_makes_it_compress_harder() -> None:
+    found = levels(waits=True)
+    assert found[0] in {1, 2}
+    assert found[-1] == LEVELS[-1]
+    assert found == sorted(found, key=LEVELS.index)
+
+
+def test_a_fast_link_makes_it_give_up_compression() -> None:
+    found = levels(waits=False)
+    assert found[-1] is None
+    assert found == sorted(found, key=LEVELS.index, reverse=True)
+
+
+def test_what_does_not_compress_goes_as_it_is() -> None:
+    packer = Packer(Meter(), threads=1)
+    assert packer.packed(memoryview(noise(CHUNK))) is None
+    packed = packer.packed(TEXT)
+    assert packed is not None
+    assert len(packed) < CHUNK // 100
+
+
+def test_a_chunk_of_which_half_compresses_is_compressed() -> None:
+    half = memoryview(noise(CHUNK // 2) + bytes(TEXT[: CHUNK // 2]))
+    packed = Packer(Meter(), threads=1).packed(half)
+    assert packed is not None
+    assert len(packed) < CHUNK * 0.6
