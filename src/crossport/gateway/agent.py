@@ -208,6 +208,8 @@ class Agent:
                 self._log.info("certificate renewed", expires=self._kept.validity()[1])
             case "removed":
                 self._removed.set()
+            case "forget":
+                self._jobs.forget(text(message, "run", most=256))
             case "start" | "give" | "end" | "heard":
                 await self._jobs.take(owner, message)
             case _:

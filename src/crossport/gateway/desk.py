@@ -15,7 +15,7 @@ from crossport.gateway.mail import Inbox, Outbox
 from crossport.gateway.wire import Line, integer, text
 from crossport.model.artifact import DiskRef, Place
 from crossport.spi.clock import Clock
-from crossport.transfer.host import Way, Worker
+from crossport.transfer.host import Journal, Way, Worker
 from crossport.transfer.job import failure_line
 
 __all__ = ["AWAY_S", "Desk", "RemotePipe"]
@@ -141,12 +141,13 @@ class Desk:
         if not self.connected and self._clock.monotonic() - self._seen > AWAY_S:
             raise away(self.gateway)
 
-    async def open(self, way: Way, ref: DiskRef, place: Place) -> RemotePipe:
-        """Order a worker."""
+    async def open(self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None) -> RemotePipe:
+        """Order a worker, which goes on with ``journal`` where it receives."""
         self._number += 1
         job = f"{self._number}"
         pipe = self.pipes[job] = RemotePipe(self, job, f"the {way} worker at gateway {self.gateway}")
-        await pipe.send({"do": "start", "job": job, "way": way, "ref": asdict(ref), "place": asdict(place)})
+        order = {"do": "start", "job": job, "way": way, "ref": asdict(ref), "place": asdict(place)}
+        await pipe.send(order | ({"journal": list(journal)} if journal else {}))
         return pipe
 
     async def end(self, pipe: RemotePipe) -> None:

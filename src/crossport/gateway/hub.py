@@ -46,16 +46,13 @@ class Hub:
     async def started(
         self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None
     ) -> AsyncGenerator[Worker]:
-        """Start a worker as the Protocol says; Unavailable (``gateway.away``) without its gateway.
-
-        A gateway keeps no journal yet: a copy that was cut off there is made anew.
-        """
+        """Start a worker as the Protocol says; Unavailable (``gateway.away``) without its gateway."""
         desk = await self._desk(place)
         if desk is None:
             async with self._local.started(way, ref, place, journal) as worker:
                 yield worker
             return
-        pipe = await desk.open(way, ref, place)
+        pipe = await desk.open(way, ref, place, journal)
         try:
             await pipe.begun()
             yield Worker(pipe)
@@ -63,8 +60,10 @@ class Hub:
             await asyncio.shield(asyncio.ensure_future(desk.end(pipe)))
 
     async def forget(self, run: str) -> None:
-        """Remove the journals of ``run``."""
+        """Remove the journals of ``run`` here and at the gateways that are connected now."""
         await self._local.forget(run)
+        for desk in tuple(self.desks.values()):
+            await desk.send({"do": "forget", "run": run})
 
     async def enroll(self, tenant: str, request: EnrollRequest) -> Enrolment:
         """Let one new gateway join."""

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from crossport import errors
@@ -18,8 +19,9 @@ from crossport.gateway.wire import Line, integer, text
 from crossport.model import codec
 from crossport.model.artifact import DiskRef, Place
 from crossport.spi.clock import Clock
-from crossport.transfer.host import Pipe, Way
+from crossport.transfer.host import Journal, Pipe, Way
 from crossport.transfer.job import failure_line
+from crossport.transfer.journals import Journals
 
 __all__ = ["JOBS_MAX", "Jobs", "StartPipe"]
 
@@ -27,8 +29,8 @@ JOBS_MAX = 256
 """Workers that one gateway runs at once."""
 _WAYS: tuple[Way, ...] = ("send", "receive", "digest")
 
-StartPipe = Callable[[Way, DiskRef, Place], AbstractAsyncContextManager[Pipe]]
-"""Starts a worker on this machine: ``transfer.confined.piped``."""
+StartPipe = Callable[[Way, DiskRef, Place, int], AbstractAsyncContextManager[Pipe]]
+"""Starts a worker on this machine, with the file of a journal: ``transfer.confined.piped``."""
 
 
 @dataclass(slots=True)
@@ -48,11 +50,15 @@ class _Job:
 class Jobs:
     """All workers of one gateway. ``seat`` is where it sits, None until its site said so."""
 
-    def __init__(self, start: StartPipe, clock: Clock, namespace: str = "") -> None:
+    def __init__(
+        self, start: StartPipe, clock: Clock, namespace: str = "", journals: Path | None = None
+    ) -> None:
+        """Keep journals in the directory ``journals``; without one nothing is gone on with."""
         self.seat: Seat | None = None
         self._start = start
         self._clock = clock
         self._namespace = namespace
+        self._journals = Journals(journals)
         self._tickets = Tickets()
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._lines: dict[str, Line] = {}
@@ -129,20 +135,26 @@ class Jobs:
         ref = codec.from_plain(message.get("ref"), DiskRef)
         place = codec.from_plain(message.get("place"), Place)
         # The site's word for a namespace is of another machine than this one.
-        job.task = asyncio.create_task(self._run(job, ref, replace(place, namespace=self._namespace)))
+        seat = replace(place, namespace=self._namespace)
+        job.task = asyncio.create_task(self._run(job, ref, seat, _journal(message)))
         return job
 
-    async def _run(self, job: _Job, ref: DiskRef, place: Place) -> None:
+    def forget(self, run: str) -> None:
+        """Remove the journals of ``run``."""
+        self._journals.forget(run)
+
+    async def _run(self, job: _Job, ref: DiskRef, place: Place, journal: Journal | None) -> None:
         try:
             if self.running > JOBS_MAX:
                 raise errors.Unavailable("gateway.jobs.full", f"This gateway runs {JOBS_MAX} workers.")
-            async with self._start(job.way, ref, place) as pipe:
-                job.pipe = pipe
-                try:
-                    await self._tell(job, {"event": "started", "certificate": pipe.certificate})
-                    await self._relay(job, pipe)
-                finally:
-                    job.leaving = True
+            with self._journals.opened(journal) as file:
+                async with self._start(job.way, ref, place, file.fileno()) as pipe:
+                    job.pipe = pipe
+                    try:
+                        await self._tell(job, {"event": "started", "certificate": pipe.certificate})
+                        await self._relay(job, pipe)
+                    finally:
+                        job.leaving = True
         except errors.Error as error:
             await self._tell(job, failure_line(error))
         finally:
@@ -214,3 +226,14 @@ class Jobs:
         if line is not None:
             with contextlib.suppress(errors.Unavailable):  # what is kept is sent again on the next line
                 await line.send(message)
+
+
+def _journal(message: dict[str, Any]) -> Journal | None:
+    """Return whose journal an order names; a site of an older release names none."""
+    named = message.get("journal")
+    if named is None:
+        return None
+    if not isinstance(named, list) or [type(part) for part in named] != [str, str]:  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+        raise errors.Broken("gateway.message.malformed", "The site named no journal.")
+    run, artifact = named  # pyright: ignore[reportUnknownVariableType]
+    return str(run), str(artifact)  # pyright: ignore[reportUnknownArgumentType]

@@ -70,11 +70,17 @@ class Workers:
 
     def __init__(self) -> None:
         self.all: list[ScriptedPipe] = []
+        self.found: list[int] = []
 
     @asynccontextmanager
-    async def start(self, way: WorkerWay, ref: DiskRef, place: Place) -> AsyncGenerator[ScriptedPipe]:
+    async def start(
+        self, way: WorkerWay, ref: DiskRef, place: Place, journal: int
+    ) -> AsyncGenerator[ScriptedPipe]:
         if ref.kind == "closed":
             raise errors.Unavailable("transfer.disk.closed", "It is not there.")
+        # The file is as it was left: each worker finds a mark for each one before it.
+        self.found.append(len(os.pread(journal, 16, 0)))
+        os.pwrite(journal, bytes(len(self.all) + 1), 0)
         pipe = ScriptedPipe(way, place)
         self.all.append(pipe)
         try:
@@ -119,7 +125,7 @@ class Site:
         return kept
 
     def run(self, kept: Kept, start: StartPipe = piped, *, boot: str = "") -> RunningGateway:
-        jobs = Jobs(start, self.clock)
+        jobs = Jobs(start, self.clock, journals=kept.directory / "journals")
         means = agent.Means(self.clock, lambda: 0.5, boot or secrets.token_hex(8))
         task = asyncio.create_task(agent.Agent(kept, jobs, means).run())
         running = RunningGateway(kept.membership().gateway, kept, jobs, task)

@@ -270,6 +270,19 @@ async def test_a_seat_without_a_gateway_is_served_by_the_site_s_own_machine(site
         assert "BEGIN CERTIFICATE" in worker.certificate
 
 
+async def test_a_gateway_keeps_the_journal_of_a_copy_until_the_run_is_forgotten(site: Site):
+    workers = Workers()
+    await site.gateway(IMPORT, workers.start)
+    for journal in [("run-1", "disk-0"), ("run-1", "disk-0"), ("run-1", "disk-1"), None]:
+        async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), journal):
+            pass
+    assert workers.found == [0, 1, 0, 0]
+    await site.hub.forget("run-1")
+    async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), ("run-1", "disk-0")):
+        pass
+    assert workers.found[-1] == 0
+
+
 async def test_a_certificate_is_renewed_at_half_its_life_and_the_old_one_works_meanwhile(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ):
