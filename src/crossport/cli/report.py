@@ -119,12 +119,12 @@ def _syncs(syncs: tuple[Sync, ...]) -> Table:
             sync.what,
             f"+{sync.started - syncs[0].started:.1f} s",
             seconds_text(sync.seconds),
-            size_text(sync.changed),
+            size_text(sync.read),
             size_text(sync.sent),
         )
         for sync in syncs
     )
-    headers = ("SYNC", "BEGAN", "TOOK", "CHANGED", "SENT")
+    headers = ("SYNC", "BEGAN", "TOOK", "READ", "SENT")
     return Table(headers, rows, "Syncs", right=frozenset(headers[1:]))
 
 

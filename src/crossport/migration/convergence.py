@@ -94,9 +94,9 @@ def _rest_s(syncs: Sequence[Sync]) -> float:
 def changes_bps(syncs: Sequence[Sync]) -> float:
     """Return how fast the guest changes its disks, in bits per second, as the last copies found it."""
     gap_s = syncs[-1].started - syncs[-2].started
-    return syncs[-1].changed * 8 / gap_s if gap_s > 0 else 0.0
+    return syncs[-1].read * 8 / gap_s if gap_s > 0 else 0.0
 
 
 def copies_bps(syncs: Sequence[Sync]) -> float:
     """Return how fast changes are copied, in bits per second of the disk."""
-    return syncs[-1].changed * 8 / syncs[-1].seconds if syncs[-1].seconds > 0 else 0.0
+    return syncs[-1].read * 8 / syncs[-1].seconds if syncs[-1].seconds > 0 else 0.0

@@ -122,15 +122,15 @@ def learned(known: Experience | None, report: MigrationReport, link: Rate | None
 def _learned_warm(known: Experience | None, report: MigrationReport) -> Experience | None:
     """Learn from the first sync, and from the outage without data; the rest depends on the guest."""
     first = report.syncs[0] if report.syncs else None
-    if report.outcome is not RunState.DONE or report.request.test or first is None or not first.changed:
+    if report.outcome is not RunState.DONE or report.request.test or first is None or not first.read:
         return known
     verifying = sum(phase.seconds for phase in report.phases if phase.name == "security_setup")
     data_s = sum(sync.seconds for sync in report.syncs if sync.what in {"last", "comparison"})
     besides = max(0.0, (report.outage_s or 0.0) - data_s - verifying)
     fresh = Experience(
-        ends_bps=first.changed * 8 / first.seconds if first.seconds > 0 else FIRST_ENDS_BPS,
-        verify_bps=first.changed * 8 / verifying if verifying > 0 else FIRST_VERIFY_BPS,
-        packed=first.sent / first.changed,
+        ends_bps=first.read * 8 / first.seconds if first.seconds > 0 else FIRST_ENDS_BPS,
+        verify_bps=first.read * 8 / verifying if verifying > 0 else FIRST_VERIFY_BPS,
+        packed=first.sent / first.read,
         fixed_s=besides,
         outage_fixed_s=besides,
         count=1,

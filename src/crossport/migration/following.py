@@ -161,7 +161,7 @@ class Following:
 
     async def _tell(self, number: int, look: Outlook) -> None:
         sync = self.syncs[-1]
-        text = f"Sync {number}: {size_text(sync.changed)} in {seconds_text(sync.seconds)}."
+        text = f"Sync {number}: {size_text(sync.read)} in {seconds_text(sync.seconds)}."
         if look.outage_s is not None:
             text += f" A cutover now would take about {seconds_text(look.outage_s)}."
         if look.next is Next.WAIT:
@@ -212,6 +212,6 @@ def _sync(what: str, moved: tuple[Moved, ...], first: Timed[Exported], last: Tim
         what=what,
         started=first.began.wall,
         seconds=between(first.began, last.ended),
-        changed=sum(one.counters.read for one in moved),
+        read=sum(one.counters.read for one in moved),
         sent=sum(one.counters.sent for one in moved),
     )

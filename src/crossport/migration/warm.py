@@ -21,8 +21,10 @@ from crossport.migration.parts import Parts
 from crossport.migration.step import Exported, Proposed, Timed
 from crossport.migration.target_vm import rooms_for
 from crossport.model.artifact import Artifact, Counters, ExportPoint, Moved, Role
-from crossport.model.run import Act, MigrationRequest, Mode, Verify
+from crossport.model.finding import Finding, Severity
+from crossport.model.run import Act, Event, EventKind, MigrationRequest, Mode, Verify
 from crossport.spi.run import RunContext
+from crossport.units import size_text
 
 __all__ = ["WarmMigration", "migration_of"]
 
@@ -47,9 +49,11 @@ class WarmMigration(ColdMigration):
             await following.follow()
             self._phase(following.first.phase("image_creation"))
             opened, last = await self._cut_over(following)
+            missed = self._missed(proposed, following)
         finally:
             findings = (*self._report.findings, *following.findings)
             self._set(syncs=following.syncs, findings=findings)
+        await self._tell_missed(missed)
         states, ended = await self._states(proposed, opened.value, last)
         self._uploaded(following.room, ended)
         await self._leg.hooks("image_upload", after=True, vm=opened.value.export.vm)
@@ -76,6 +80,36 @@ class WarmMigration(ColdMigration):
                 return opened, last
         opened = await self._leg.timed("compare-open", whole, Exported, How(retry=PATIENT))
         return opened, await following.copied("compare", "comparison", whole, opened, QUICKLY)
+
+    def _missed(self, proposed: Proposed, following: Following) -> tuple[Finding, ...]:
+        """Return what the comparison found and repaired, where a copy is gone on with and not made anew."""
+        later = following.passes[1:]
+        goes_on = any(one.counters.present or one.counters.unchanged for moved in later for one in moved)
+        if not self._compares or self._request.test or not proposed.tracks or not goes_on:
+            return ()
+        return tuple(
+            Finding(
+                "warm.changes.missed",
+                Severity.WARNING,
+                f"disk {one.artifact}",
+                f"{size_text(one.counters.written)} of {one.artifact} had changed, and were not told as "
+                "changed. The comparison found them, and they were copied.",
+                "The copy is right. Do not use --verify stream with this cloud until that is repaired.",
+            )
+            for one in later[-1]
+            if one.counters.written
+        )
+
+    async def _tell_missed(self, missed: tuple[Finding, ...]) -> None:
+        async def tell(act: Act) -> bool:
+            del act
+            for finding in missed:
+                await self._context.emit(Event(kind=EventKind.FINDING, text=finding.text, finding=finding))
+            return True
+
+        if missed:
+            await self._leg.timed("tell-missed", tell, bool)
+            self._set(findings=(*self._report.findings, *missed))
 
     @property
     def _compares(self) -> bool:

@@ -185,14 +185,15 @@ class Estimate:
 class Sync:
     """One copy of what changed, while the guest ran or, the ``last`` ones, when it was off.
 
-    ``started`` is Unix seconds. ``changed`` bytes of the disks were told as changed, ``sent`` bytes crossed
-    the wire. ``what`` is ``first``, ``delta``, ``last`` (the guest is off) or ``comparison``.
+    ``started`` is Unix seconds. ``read`` bytes of the disks were read, which is what may have changed, and
+    ``sent`` bytes crossed the wire. ``what`` is ``first``, ``delta``, ``last`` (the guest is off) or
+    ``comparison``.
     """
 
     what: str
     started: float
     seconds: float
-    changed: int
+    read: int
     sent: int
 
 

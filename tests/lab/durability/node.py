@@ -24,7 +24,7 @@ from crossport.model import codec
 from crossport.model.health import HealthChecks, Probe, ProbeKind
 from crossport.model.mapping import MappingRules
 from crossport.model.request import CloudEntry
-from crossport.model.run import MigrationReport, MigrationRequest
+from crossport.model.run import MigrationReport, MigrationRequest, Mode
 from crossport.model.vm import VM, PowerState
 from crossport.spi.secret import Secret, Secrets
 from crossport.testing.file_disk import FileDisks
@@ -181,6 +181,7 @@ class Node:
             target="beta",
             rules=MappingRules(networks={"app": "frontend"}),
             checks=CHECKS,
+            mode=Mode.WARM if vm.startswith("warm-") else Mode.COLD,
         )
         run = await self.control.migrate(TENANT, request, key=vm)
         ended = await self.engine.wait(run.id, 3600.0)

@@ -37,8 +37,19 @@ LONG_S = 60.0
 PLENTY = Quota(vms=1000, cpus=1000, memory=1000 * GIB, disk=1000 * GIB)
 FORTH = {f"forth-{step}-{point}": [step, point.value] for step in STEPS for point in KillPoint}
 BACKWARD = {f"back-{step}-{point}": [step, point.value] for step in BACK for point in KillPoint}
-CALM = {"forth-calm": ["", ""], "back-calm": ["", ""]}
-HALTS = {**FORTH, **BACKWARD}
+WARM = {
+    f"warm-{step}": [step, KillPoint.AFTER_CALL.value]
+    for step in (
+        "sync-0-open",
+        "sync-0-disk-0",
+        "sync-1-open",
+        "cutover-open",
+        "cutover-disk-0",
+        "compare-open",
+    )
+}
+CALM = {"forth-calm": ["", ""], "back-calm": ["", ""], "warm-calm": ["", ""]}
+HALTS = {**FORTH, **BACKWARD, **WARM}
 
 
 class Site:
@@ -167,7 +178,7 @@ def check_world(field: Field, vms: list[str]) -> None:
     there = {vm.name: vm for vm in picture["beta"]}
     for name in vms:
         source, content = here[name], f"boot and data of {name}".encode()
-        if name.startswith("forth-"):
+        if name.startswith(("forth-", "warm-")):
             assert (source.power, source.fenced) == (PowerState.STOPPED, True), name
             copy = there.pop(name)
             assert (copy.power, copy.quarantined) == (PowerState.RUNNING, False), name
@@ -220,7 +231,7 @@ def test_migrations_killed_at_every_boundary_end_like_undisturbed_ones(field: Fi
     site = field.site()
     site.migrate(everyone)
     ended = site.wait_for(everyone)
-    assert calm["forth-calm"]["state"] == "done"
+    assert calm["forth-calm"]["state"] == calm["warm-calm"]["state"] == "done"
     assert calm["back-calm"]["state"] == "rolled-back"
     assert {words["epoch"] for name, words in ended.items() if name in HALTS} == {2}
     check_ends(ended)

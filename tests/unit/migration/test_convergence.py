@@ -16,7 +16,7 @@ def syncs(*seconds: float, pause_s: float = 0.0) -> list[Sync]:
     now = 1000.0
     for index, each in enumerate(seconds):
         what = "delta" if index else "first"
-        made.append(Sync(what=what, started=now, seconds=each, changed=MIB * round(each), sent=0))
+        made.append(Sync(what=what, started=now, seconds=each, read=MIB * round(each), sent=0))
         now += each + pause_s
     return made
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.unit.migration.test_cold_kill import BACK
 from tests.unit.migration.test_warm import Writer
-from tests.unit.migration.world import World, disk_bytes, new_world
+from tests.unit.migration.world import RememberingMover, World, disk_bytes, new_world
 
 from crossport.migration.warm import migration_of
 from crossport.model.run import MigrationReport, MigrationRequest, Mode, RunState, Verify, WarmRules
@@ -63,7 +63,7 @@ async def expect_moved(world: World, report: MigrationReport) -> None:
 async def test_a_killed_warm_migration_ends_like_an_undisturbed_one(
     tmp_path: Path, step: str, point: KillPoint
 ):
-    world = await new_world(tmp_path)
+    world = await new_world(tmp_path, mover=RememberingMover)
     report, second = await finished(world, request(world), step, point)
     await expect_moved(world, report)
     again = point is KillPoint.AFTER_CALL
@@ -74,7 +74,7 @@ async def test_a_killed_warm_migration_ends_like_an_undisturbed_one(
 @pytest.mark.parametrize("point", list(KillPoint))
 @pytest.mark.parametrize("step", COMPARED)
 async def test_a_comparison_that_was_killed_is_made_again(tmp_path: Path, step: str, point: KillPoint):
-    world = await new_world(tmp_path)
+    world = await new_world(tmp_path, mover=RememberingMover)
     report, _ = await finished(world, request(world, warm=WarmRules()), step, point)
     await expect_moved(world, report)
     assert report.verified == "at rest"
@@ -85,7 +85,7 @@ async def test_a_comparison_that_was_killed_is_made_again(tmp_path: Path, step: 
 async def test_a_killed_way_back_from_a_warm_migration_ends_like_an_undisturbed_one(
     tmp_path: Path, step: str, point: KillPoint
 ):
-    world = await new_world(tmp_path, guest_health="bad-elsewhere")
+    world = await new_world(tmp_path, mover=RememberingMover, guest_health="bad-elsewhere")
     report, _ = await finished(world, request(world), step, point)
     assert report.outcome is RunState.ROLLED_BACK
     source = await world.source_vm()

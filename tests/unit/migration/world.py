@@ -12,20 +12,22 @@ from crossport.clouds.memory import MemoryCloud
 from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.migration.parts import Parts
 from crossport.migration.warm import migration_of
-from crossport.model.artifact import Moved, Progress, Ticket
+from crossport.model.artifact import Counters, DiskRef, Moved, Progress, Ticket
 from crossport.model.construct import Constructs
 from crossport.model.health import HealthChecks, Probe, ProbeKind
 from crossport.model.mapping import MappingRules
 from crossport.model.run import Act, Estimate, Hook, MigrationReport, MigrationRequest
 from crossport.model.vm import VM, PowerState
+from crossport.spi.block import BlockReader
 from crossport.spi.cloud import Cloud
 from crossport.spi.site import Site
 from crossport.testing.document import MemoryDocuments
-from crossport.testing.file_disk import FileDisks
-from crossport.testing.mover import MemoryMover
+from crossport.testing.file_disk import FileDisks, OpenFileDisk
+from crossport.testing.mover import CHUNK, MemoryMover
 from crossport.testing.run import DirectRun
 from crossport.testing.world import ALPHA, BETA, web_vm
 
+BLOCK = 4096
 HTTP = HealthChecks(probes=(Probe(kind=ProbeKind.HTTP, port=80),), successes=2, timeout_s=3.0)
 
 
@@ -149,22 +151,75 @@ TWIN = replace(
 """Beta with alpha's sizes and addresses: a guest can wake up there."""
 
 
-async def new_world(root: Path, *, beta: Constructs = BETA, **tags: str) -> World:
+class RememberingMover(FaultyMover):
+    """A mover that goes on with what it copied: it reads what may have changed, and writes what differs."""
+
+    def __init__(self, clock: TestClock) -> None:
+        super().__init__(clock)
+        self._whole: set[tuple[str, str]] = set()
+
+    async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
+        key = (write.run, write.artifact)
+        if key not in self._whole:
+            moved = await super().move(read, write, report)
+            self._whole.add(key)
+            return moved
+        counters = self._gone_on(read.ref, write.ref)
+        if self.after:
+            await self.after(write)
+        root = await self.digest(write.ref, write.place, CHUNK)
+        return Moved(
+            artifact=read.artifact,
+            size=read.ref.size,
+            chunk_size=CHUNK,
+            root=root,
+            counters=counters,
+            seconds=0.0,
+        )
+
+    def _gone_on(self, source: DiskRef, target: DiskRef) -> Counters:
+        disks, counters = FileDisks(), Counters()
+        reader, writer = disks.open_reader(source), disks.open_writer(target)
+        for extent in reader.extents(0, source.size):
+            for start in range(extent.start, extent.start + extent.size, BLOCK):
+                size = min(BLOCK, extent.start + extent.size - start)
+                counters += (
+                    self._block(reader, writer, start, size) if extent.changed else Counters(unchanged=size)
+                )
+        reader.close()
+        writer.close()
+        return counters
+
+    def _block(self, reader: BlockReader, writer: OpenFileDisk, start: int, size: int) -> Counters:
+        new, old = bytearray(size), bytearray(size)
+        reader.read_into(start, memoryview(new))
+        writer.read_into(start, memoryview(old))
+        if new == old:
+            return Counters(read=size, present=size)
+        writer.write(start, bytes(new))
+        return Counters(read=size, sent=size, written=size)
+
+
+async def new_world(
+    root: Path, *, beta: Constructs = BETA, mover: type[FaultyMover] = FaultyMover, **tags: str
+) -> World:
     """Return both clouds with the VM ``web`` running at alpha; ``tags`` make its guest misbehave."""
     here, there = MemoryCloud("alpha", root / "alpha"), MemoryCloud("beta", root / "beta")
     here.found(ALPHA)
     there.found(beta)
     await here.create_vm(Act(run="setup", step="create", epoch=1), web_vm(**tags), "boot and data")
-    return make_world(here, there)
+    return make_world(here, there, mover=mover)
 
 
-def make_world(alpha: MemoryCloud, beta: MemoryCloud, run: str = "run-1") -> World:
+def make_world(
+    alpha: MemoryCloud, beta: MemoryCloud, run: str = "run-1", *, mover: type[FaultyMover] = FaultyMover
+) -> World:
     """Return the parts of a migration between both clouds."""
     clouds: dict[str, Cloud] = {"alpha": alpha, "beta": beta}
     clock, documents, hooks = TestClock(), MemoryDocuments(), RecordingHooks()
     context = DirectRun(run, clock=clock)
     numbers = count(1)
-    mover = FaultyMover(clock)
+    copier = mover(clock)
 
     async def connect(name: str) -> Cloud:
         return clouds[name]
@@ -176,7 +231,7 @@ def make_world(alpha: MemoryCloud, beta: MemoryCloud, run: str = "run-1") -> Wor
             connect=connect,
             documents=documents,
             ledger=context.ledger,
-            mover=mover,
+            mover=copier,
             clock=clock,
             token=lambda: f"token-{next(numbers)}",
         ),
@@ -185,7 +240,7 @@ def make_world(alpha: MemoryCloud, beta: MemoryCloud, run: str = "run-1") -> Wor
     async def site_of(cloud: str) -> Site:
         return site
 
-    parts = Parts(site=site_of, mover=mover, clock=clock, estimator=_Guess(), hooks=hooks)
+    parts = Parts(site=site_of, mover=copier, clock=clock, estimator=_Guess(), hooks=hooks)
     return World(
         alpha=alpha,
         beta=beta,
@@ -194,6 +249,6 @@ def make_world(alpha: MemoryCloud, beta: MemoryCloud, run: str = "run-1") -> Wor
         documents=documents,
         hooks=hooks,
         clock=clock,
-        mover=mover,
+        mover=copier,
         context=context,
     )
