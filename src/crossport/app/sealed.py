@@ -31,10 +31,15 @@ class Keeper(Protocol):
 
 
 class SealedDocuments:
-    """A `crossport.identity.SealedStore` in the documents of an engine that is opened later."""
+    """A `crossport.identity.SealedStore` in the documents of an engine that is opened later.
 
-    def __init__(self, engine: Keeper) -> None:
+    With ``only_new`` nothing is replaced: a write where something is kept raises Conflict
+    ``document.changed``, also when another node wrote it at the same moment.
+    """
+
+    def __init__(self, engine: Keeper, *, only_new: bool = False) -> None:
         self._engine = engine
+        self._generation = 0 if only_new else None
 
     async def read(self, reference: str) -> bytes | None:
         """Return what is kept, None when there is nothing."""
@@ -47,7 +52,7 @@ class SealedDocuments:
     async def write(self, reference: str, sealed: bytes) -> None:
         """Keep ``sealed``, replacing what was there."""
         kept = _Sealed(base64=base64.b64encode(sealed).decode())
-        await self._engine.documents.put(KIND, reference, kept)
+        await self._engine.documents.put(KIND, reference, kept, generation=self._generation)
 
     async def remove(self, reference: str) -> None:
         """Remove it. Not an error when it is gone."""

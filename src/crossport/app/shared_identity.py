@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossport import errors
+from crossport.app.master_key import KEY_FILE
 from crossport.app.sealed import SealedDocuments
 from crossport.engine.database import Database
 from crossport.engine.documents import Documents
@@ -18,10 +19,9 @@ from crossport.spi.clock import Clock
 from crossport.spi.document import Documents as AnyDocuments
 from crossport.spi.secret import Secret
 
-__all__ = ["AUTHORITY_FILE", "KEY_FILE", "share_identity", "shared_documents"]
+__all__ = ["AUTHORITY_FILE", "share_identity", "shared_documents"]
 
 AUTHORITY_FILE = "authority.pem"
-KEY_FILE = "master.key"
 REFERENCE = "site/authority"
 PATIENCE_S = 30.0
 """How long a transaction may stand still while nodes start."""
@@ -45,17 +45,32 @@ async def shared_documents(state_dir: Path, database_url: str) -> AsyncGenerator
 async def share_identity(directory: Path, site: str, documents: AnyDocuments, clock: Clock) -> None:
     """Let ``directory`` hold the authority of the site whose documents these are; the first node makes it.
 
-    Raise Refused ``identity.key.missing`` when this node cannot open it, Conflict
-    ``identity.authority.other`` when it has another one already.
+    Of nodes that start at the same moment one is the first, and the others take what it made. Raise Refused
+    ``identity.key.missing`` when this node cannot open it, Conflict ``identity.authority.other`` when it has
+    another one already.
     """
-    store = SealedDocuments(_Open(documents))
-    if await store.read(REFERENCE) is None:
-        keys = MasterKeys.open(directory / KEY_FILE, entropy=os.urandom)
-        SiteIdentity.open(directory, site, clock=clock)
-        mine = private_file.read(directory / AUTHORITY_FILE) or b""
-        sealed = SealedSecrets(store, keys, site=site, entropy=os.urandom)
+    keeper = _Open(documents)
+    if await SealedDocuments(keeper).read(REFERENCE) is None:
+        await _be_first(directory, site, keeper, clock)
+    await _take(directory, site, SealedDocuments(keeper))
+
+
+async def _be_first(directory: Path, site: str, keeper: _Open, clock: Clock) -> None:
+    """Make the site's authority, unless another node is faster: then remove what was made here."""
+    private_file.make_private(directory)
+    made = [path for name in (KEY_FILE, AUTHORITY_FILE) if not (path := directory / name).exists()]
+    # On disk first: after a crash a sealed authority has the key that opens it.
+    keys = MasterKeys.open(directory / KEY_FILE, entropy=os.urandom)
+    SiteIdentity.open(directory, site, clock=clock)
+    mine = private_file.read(directory / AUTHORITY_FILE) or b""
+    sealed = SealedSecrets(SealedDocuments(keeper, only_new=True), keys, site=site, entropy=os.urandom)
+    try:
         await sealed.put(REFERENCE, Secret(mine.decode()))
-    await _take(directory, site, store)
+    except errors.Conflict as error:
+        if error.code != "document.changed":
+            raise
+        for path in made:
+            private_file.remove(path)
 
 
 async def _take(directory: Path, site: str, store: SealedDocuments) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 import httpx
 
 from crossport import errors
+from crossport.app.master_key import master_keys
 from crossport.app.sealed import SealedDocuments
 from crossport.app.shared_identity import share_identity, shared_documents
 from crossport.clouds.local.maker import LocalMaker
 from crossport.engine import Engine, EngineSettings
 from crossport.gateway.hub import Hub
 from crossport.gateway.office import Means, Office
-from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
+from crossport.identity import SealedFiles, SealedSecrets, SiteIdentity
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.embedded import SiteMaking
 from crossport.migration.hook import Command, OperatorHooks, Webhook
@@ -102,7 +103,7 @@ async def open_site(
         async with shared_documents(folder, settings.database_url) as documents:
             await share_identity(folder / "identity", settings.name, documents, clock)
     identity = SiteIdentity.open(folder / "identity", settings.name, clock=clock)
-    master = MasterKeys.open(folder / "identity" / "master.key", entropy=os.urandom)
+    master = await master_keys(folder / "identity", folder / "secrets")
     engine = Engine(
         EngineSettings(
             state_dir=folder,

@@ -1,15 +1,21 @@
 """The identity of a site with several nodes: one authority, sealed in the database that they share."""
 
+import asyncio
 import os
 from pathlib import Path
 from time import monotonic, time
+from typing import TypeVar
 
 import pytest
 
 from crossport import errors
-from crossport.app.shared_identity import AUTHORITY_FILE, KEY_FILE, share_identity
+from crossport.app.master_key import KEY_FILE
+from crossport.app.shared_identity import AUTHORITY_FILE, share_identity
 from crossport.identity import MasterKeys, SiteIdentity
+from crossport.spi.document import Document
 from crossport.testing.document import MemoryDocuments
+
+T = TypeVar("T")
 
 
 class RealClock:
@@ -24,6 +30,24 @@ class RealClock:
 
 
 CLOCK = RealClock()
+
+
+class EmptyAtFirst(MemoryDocuments):
+    """A database that two nodes ask at the same moment: both see it empty before either writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._both = asyncio.Barrier(2)
+        self._asked = 0
+
+    async def fetch(self, kind: str, key: str, type_: type[T]) -> Document[T]:
+        self._asked += 1
+        if self._asked > 2:
+            return await super().fetch(kind, key, type_)
+        try:
+            return await super().fetch(kind, key, type_)
+        finally:
+            await self._both.wait()
 
 
 @pytest.fixture
@@ -103,3 +127,26 @@ async def test_a_node_with_another_authority_keeps_it_and_is_told_so(place: Plac
         await place.node("second", key_of=first)
     assert refusal.value.code == "identity.authority.other"
     assert (own / AUTHORITY_FILE).read_bytes() == before
+
+
+async def test_of_two_nodes_that_start_at_once_one_makes_the_authority_and_the_other_takes_it(tmp_path: Path):
+    key = tmp_path / "key"
+    MasterKeys.open(key / KEY_FILE, entropy=os.urandom)
+    place = Place(tmp_path, EmptyAtFirst())
+    one, other = await asyncio.gather(*(place.node(name, key_of=key) for name in ("one", "other")))
+    assert (one / AUTHORITY_FILE).read_bytes() == (other / AUTHORITY_FILE).read_bytes()
+    await place.node("one")
+
+
+async def test_the_slower_of_two_new_nodes_without_a_key_keeps_nothing_and_asks_for_the_other_s(
+    tmp_path: Path,
+):
+    place = Place(tmp_path, EmptyAtFirst())
+    ends = await asyncio.gather(*(place.node(name) for name in ("one", "other")), return_exceptions=True)
+    (first,) = [end for end in ends if isinstance(end, Path)]
+    (refusal,) = [end for end in ends if isinstance(end, errors.Refused)]
+    assert (refusal.code, "no master key" in refusal.text) == ("identity.key.missing", True)
+    slower = tmp_path / ("other" if first.parent.name == "one" else "one") / "identity"
+    assert not [path for path in slower.iterdir() if path.name != ".lock"]
+    await place.node(slower.parent.name, key_of=first)
+    assert (slower / AUTHORITY_FILE).read_bytes() == (first / AUTHORITY_FILE).read_bytes()
