@@ -51,3 +51,18 @@ def test_what_crossport_itself_costs_is_measured(tmp_path: Path):
     assert facts["help"]["cpu_s"] < 0.3
     assert facts["engine"]["step_ms"] > 0
     assert "| goal |" in page
+
+
+@pytest.mark.root
+@pytest.mark.timeout(120)
+def test_every_tool_copies_the_same_disk_over_the_same_link(tmp_path: Path):
+    facts, page = measured("transfer.py", tmp_path, "--small")
+    rows = {row["tool"]: row for row in facts["rows"]}
+    assert {"crossport", "nbdcopy", "qemu-img convert", "rsync -z"} <= set(rows)
+    for row in rows.values():
+        assert row["link_mbit"] == 1000
+        assert row["seconds"] > 0
+        assert row["wire_bytes"] > 5_000_000
+        assert row["peak_rss_bytes"] > 1_000_000
+    assert rows["crossport"]["wire_bytes"] < rows["nbdcopy"]["wire_bytes"]
+    assert "| crossport |" in page

@@ -1,0 +1,88 @@
+"""The disks that are copied: real files of this machine, noise, mostly zeros, and many tiny extents.
+
+Each is the same on every run of one machine: files are chosen in the order of their names.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossport.testing.guest import rootfs
+from crossport.units import GIB, KIB, MIB
+
+__all__ = ["MIXES", "Mix", "made"]
+
+_NOISE_BLOCK = 4 * MIB
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One kind of disk: ``used`` bytes of data in ``size``."""
+
+    name: str
+    size: int
+    used: int
+    write: Callable[[Path, "Mix"], None]
+
+
+def made(mix: Mix, folder: Path) -> Path:
+    """Return the disk as a sparse raw file; made once and kept in ``folder``."""
+    path = folder / f"{mix.name}-{mix.used >> 20}.raw"
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        with part.open("wb") as file:
+            file.truncate(mix.size)
+        mix.write(part, mix)
+        part.rename(path)
+    return path
+
+
+def _debian(path: Path, mix: Mix) -> None:
+    """A file system with files of /usr, as a guest has it."""
+    tree = rootfs.Tree(folders=(), links={}, files={})
+    rootfs.write_root(path, start=0, size=mix.size, tree=tree, fill=rootfs.filling(mix.used))
+
+
+def _noise(path: Path, mix: Mix) -> None:
+    """What is encrypted or compressed already."""
+    with path.open("r+b") as file:
+        for number in range(mix.used // _NOISE_BLOCK):
+            file.write(_random(number, _NOISE_BLOCK))
+
+
+def _zeros(path: Path, mix: Mix) -> None:
+    """Four fifths are zeros that were written: the file system holds no hole for them."""
+    with path.open("r+b") as file:
+        for number in range(mix.used // _NOISE_BLOCK):
+            file.write(_text(number, _NOISE_BLOCK // 5) + bytes(_NOISE_BLOCK - _NOISE_BLOCK // 5))
+
+
+def _tiny(path: Path, mix: Mix) -> None:
+    """Data of 8 KiB every 40 KiB."""
+    with path.open("r+b") as file:
+        for number in range(mix.used // (8 * KIB)):
+            os.pwrite(file.fileno(), _text(number, 8 * KIB), number * 40 * KIB)
+
+
+def _random(number: int, size: int) -> bytes:
+    return hashlib.shake_128(b"noise %d" % number).digest(size)
+
+
+def _text(number: int, size: int) -> bytes:
+    """Half noise, half repetition: compresses to about a half."""
+    noise = _random(number, 2048)
+    return b"".join(noise[at % 1024 : at % 1024 + 64] + bytes(64) for at in range(0, size, 128))[:size]
+
+
+MIXES = {
+    mix.name: mix
+    for mix in (
+        Mix("debian", 4 * GIB, 800_000_000, _debian),
+        Mix("noise", 4 * GIB, 512 * MIB, _noise),
+        Mix("zeros", 4 * GIB, 1024 * MIB, _zeros),
+        Mix("tiny", 4 * GIB, 256 * MIB, _tiny),
+    )
+}
