@@ -105,14 +105,14 @@ class Channel:
             self._expect_sign(self._last_heard)
         return came
 
-    def last_words(self) -> frame.Failed | None:
-        """Return why the peer says it stopped, if it said so in what has come so far."""
+    def last_words(self) -> errors.Error | None:
+        """Return why the peer stopped, if that has come already: its own words, or an alert of TLS."""
         try:
             while (came := self.poll()) is not None:
                 if came.kind is Kind.FAILED:
-                    return frame.Failed.decoded(came)
-        except errors.Error:
-            return None  # the connection's end, most likely
+                    return frame.Failed.decoded(came).error()
+        except errors.Error as error:
+            return None if is_of_the_link(error) else error
         return None
 
     def farewell(self, error: errors.Error) -> None:

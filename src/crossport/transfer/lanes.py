@@ -116,8 +116,7 @@ class Lanes:
 def _explained(error: errors.Error, channel: Channel) -> errors.Error:
     """Return the peer's own words where the connection broke because it stopped; else tell it ours."""
     if is_of_the_link(error):
-        words = channel.last_words()
-        return words.error() if words else error
+        return channel.last_words() or error
     if error.code != "transfer.peer.failed":
         channel.farewell(error)
     return error

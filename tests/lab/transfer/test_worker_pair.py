@@ -1,5 +1,7 @@
 """Two workers started by hand, so that a test can forge their jobs and sit on the wire between them."""
 
+import contextlib
+import itertools
 import json
 import socket
 import subprocess
@@ -141,6 +143,68 @@ def test_a_bit_that_is_flipped_on_the_wire_breaks_the_connection_and_nothing_els
 def test_a_link_that_is_cut_is_unavailable(pair: Pair) -> None:
     sent, _ = pair.run(lambda port: _proxy(port, flip_at=1 << 40, cut_at=1 << 20))
     assert (sent["kind"], sent["code"]) == ("Unavailable", "transfer.peer.unreachable")
+
+
+def test_a_link_that_drops_again_and_again_is_dialled_anew(pair: Pair) -> None:
+    pair.sends = replace(pair.sends, manner=Manner(connections=2, patience_s=20))
+    pair.receives = replace(pair.receives, manner=Manner(connections=2, patience_s=20))
+    link = Dropping(every=SIZE // 4, times=3)
+    sent, received = pair.run(link.before)
+    link.close()
+    assert sent["root"] == received["root"]
+    assert Path(pair.target.locator).read_bytes() == noise(SIZE)
+    assert sent["counters"]["sent"] < 2 * SIZE
+
+
+def test_the_receiver_can_dial_too(pair: Pair) -> None:
+    sender = pair.started("send", pair.sends)
+    port = _last_event(sender, "listening")["port"]
+    pair.receives = replace(pair.receives, end=replace(pair.receives.end, port=port))
+    received = _last_event(pair.started("receive", pair.receives))
+    assert received["root"] == _last_event(sender)["root"]
+    assert Path(pair.target.locator).read_bytes() == noise(SIZE)
+
+
+class Dropping:
+    """Passes connection after connection on; cuts the first ``times`` after ``every`` bytes each."""
+
+    def __init__(self, *, every: int, times: int) -> None:
+        self._every = every
+        self._times = times
+        self._ends = [socket.create_server(("127.0.0.1", 0), backlog=32)]
+        self._threads = list[threading.Thread]()
+
+    def before(self, port: int) -> int:
+        """Stand before ``port``; return where to connect instead."""
+        self._begin(self._serve, port)
+        return int(self._ends[0].getsockname()[1])
+
+    def close(self) -> None:
+        """Close everything."""
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for end in self._ends:
+            end.close()
+
+    def _serve(self, port: int) -> None:
+        for number in itertools.count():
+            try:
+                near, _ = self._ends[0].accept()
+                self._ends.append(near)
+                far = socket.create_connection(("127.0.0.1", port))
+            except OSError:
+                return
+            self._ends.append(far)
+            cut_at = self._every if number < self._times else 1 << 40
+            self._begin(_pump, near, far, 1 << 40, cut_at)
+            self._begin(_pump, far, near, 1 << 40, 1 << 40)
+
+    def _begin(self, work: Callable[..., None], *arguments: object) -> None:
+        self._threads.append(threading.Thread(target=work, args=arguments))
+        self._threads[-1].start()
 
 
 def _proxy(port: int, *, flip_at: int, cut_at: int) -> int:
