@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from crossport import errors
 from crossport.api import Application, Limits, Services, Tokens
@@ -58,7 +59,12 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool) -> None:
             burst=settings.burst,
         )
         services = Services(parts.control, parts.gateways, tokens, parts.rates, parts.making)
-        application = Application(services, clock=clock, new_id=lambda: secrets.token_hex(8), limits=limits)
+        registry = CollectorRegistry()
+        if parts.site is not None:
+            registry.register(parts.site.figures)
+        application = Application(
+            services, clock=clock, new_id=lambda: secrets.token_hex(8), limits=limits, registry=registry
+        )
         node = _Node(settings, state, application, parts, clock)
         await node.run(idle_s=settings.idle_s if embedded else None)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from crossport import errors
+from crossport.app.figures import CountedMover, NodeFigures
 from crossport.app.master_key import master_keys
 from crossport.app.sealed import SealedDocuments
 from crossport.app.shared_identity import share_identity, shared_documents
@@ -62,6 +63,7 @@ class OpenSite:
     identity: SiteIdentity
     hub: Hub
     making: SiteMaking
+    figures: NodeFigures
 
 
 def drivers() -> dict[str, Connect]:
@@ -121,12 +123,13 @@ async def open_site(
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
     hub = Hub(office, clock, LocalHost(folder / "journals"), boot=secrets.token_hex(8))
     rates = Limits(lambda: engine.documents, clock, settings.node)
+    counted = CountedMover(mover or SimpleMover(hub, clock, limits=rates))
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
             engine=engine,
             registry=registry,
-            mover=mover or SimpleMover(hub, clock, limits=rates),
+            mover=counted,
             hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
             clock=clock,
             token=lambda: secrets.token_hex(16),
@@ -137,7 +140,8 @@ async def open_site(
         try:
             maker = LocalMaker(folder.parent / "clouds", lambda: secrets.token_urlsafe(32))
             making = SiteMaking(registry, maker, control)
-            yield OpenSite(control, rates, engine, identity, hub, making)
+            figures = NodeFigures(counted, hub.desks)
+            yield OpenSite(control, rates, engine, identity, hub, making, figures)
         finally:
             await registry.close()
 
