@@ -23,8 +23,10 @@ __all__ = ["AWAY_S", "Desk", "RemotePipe"]
 AWAY_S = 6 * 3600.0
 """How long a gateway may be away before its copies are given up; their tickets end them there before."""
 _LOOK_S = 5.0
-_START_S = 30.0
-_END_S = 45.0  # the gateway itself gives a worker 30 s
+START_S = 30.0
+"""How long a gateway may take to start a worker."""
+END_S = 45.0
+"""How long a gateway may take to end one; it gives the worker itself 30 s."""
 _TOLD_MAX = 4096
 
 
@@ -59,8 +61,15 @@ class RemotePipe:
 
     async def begun(self) -> None:
         """Return when the worker runs; raise what stood in its way."""
-        async with asyncio.timeout(_START_S):
-            started = await Worker(self).event("started")
+        try:
+            async with asyncio.timeout(START_S):
+                started = await Worker(self).event("started")
+        except TimeoutError as error:
+            raise errors.Unavailable(
+                "gateway.start.late",
+                f"{self.name} did not begin within {START_S:.0f} s.",
+                remedy="The gateway's machine is busy, or its connection broke; the copy is tried again.",
+            ) from error
         self.certificate = text(started, "certificate", most=1 << 14)
 
     def tell(self, event: dict[str, Any]) -> None:
@@ -154,7 +163,7 @@ class Desk:
         """End a worker; return when it is gone, or when its gateway cannot say so now."""
         await self.send({"do": "end", "job": pipe.job})
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_END_S):
+            async with asyncio.timeout(END_S):
                 while self.connected and not pipe.ended.is_set():
                     await _first(pipe.ended, _LOOK_S)
         self.pipes.pop(pipe.job, None)

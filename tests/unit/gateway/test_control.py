@@ -13,7 +13,7 @@ from tests.unit.gateway import rig
 from tests.unit.gateway.rig import EXPORT, IMPORT, Site, Workers, job, place
 
 from crossport import errors
-from crossport.gateway import agent, hub, office, trust
+from crossport.gateway import agent, desk, hub, office, trust
 from crossport.gateway.identity import Kept
 from crossport.gateway.wire import Line
 from crossport.model.artifact import DiskRef
@@ -132,6 +132,23 @@ async def test_an_error_of_the_gateway_is_that_of_the_worker(site: Site):
         async with site.hub.started("send", replace(REF, kind="closed"), place()):
             pass
     assert caught.value.code == "transfer.disk.closed"
+
+
+async def test_a_worker_that_does_not_begin_in_time_is_unavailable(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(desk, "START_S", 0.05)
+    monkeypatch.setattr(desk, "END_S", 0.05)
+    kept = await site.joined(await site.enrolled())
+    context = trust.gateway_context(site.identity.authority_pem, kept.certificate(), kept.key())
+    line = await agent.dialled(f"unix:{site.directory / 'node.gate'}", context, "north")
+    await line.send(HELLO)
+    await agent.answered(line, "welcome")
+    with pytest.raises(errors.Unavailable) as caught:
+        async with site.hub.started("send", REF, place()):
+            pass
+    assert caught.value.code == "gateway.start.late"
+    await line.close()
 
 
 async def test_a_job_that_is_for_another_seat_ends_its_worker(site: Site):
