@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import socket
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from tests.unit.gateway import rig
 from tests.unit.gateway.rig import Site
 
 from crossport import errors
-from crossport.gateway import agent, trust
+from crossport.gateway import agent, listener, trust
 from crossport.gateway.identity import Kept
 from crossport.gateway.join import packed, unpacked
 from crossport.gateway.wire import Line
@@ -134,3 +135,28 @@ async def test_whoever_answers_must_be_the_control_plane_and_not_some_process_of
         )
     assert caught.value.code == "gateway.site.foreign"
     server.close()
+
+
+async def test_a_gateway_on_another_machine_joins_and_connects_by_an_address(site: Site, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    doors = listener.Doors(tmp_path / "gate", "127.0.0.1", port, (f"127.0.0.1:{port}",))
+    async with listener.listening(site.hub, site.identity, doors, "node", site.clock):
+        invitation = unpacked((await site.enrolled()).join)
+        remote = replace(invitation, nodes={"node": (f"127.0.0.1:{port}",)})
+        kept = Kept(tmp_path / "gateway" / remote.gateway)
+        await agent.join(remote, kept)
+        assert f"127.0.0.1:{port}" in kept.membership().nodes["node"]
+        (tmp_path / "gate").unlink()
+        running = site.run(kept)
+        await site.until_connected(running.id)
+        await running.stop()
+
+
+async def test_an_address_that_is_taken_is_told_with_its_setting(site: Site, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        doors = listener.Doors(tmp_path / "gate", "127.0.0.1", taken.getsockname()[1])
+        opening = listener.listening(site.hub, site.identity, doors, "node", site.clock)
+        with pytest.raises(errors.Unavailable) as caught:
+            await opening.__aenter__()
+    assert (caught.value.code, caught.value.field) == ("gateway.listen.taken", "gateway_listen")
