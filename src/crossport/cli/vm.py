@@ -167,6 +167,7 @@ def harmless(text: str) -> str:
 
 def _state(vm: VM) -> str:
     words = [vm.busy or vm.power.value]
+    words += ["stands still"] if vm.halted else []
     words += ["fenced"] if vm.fenced else []
     words += ["quarantined"] if vm.quarantined else []
     return ", ".join(words)
@@ -201,6 +202,7 @@ def _tables(vm: VM) -> list[Table]:
             f"VM {vm.name}",
             ("id", vm.id),
             ("state", _state(vm)),
+            ("stands still", vm.halted),
             ("project", vm.project),
             ("zone", vm.zone),
             ("flavor", f"{vm.flavor} ({vm.cpus} CPU{'s' if vm.cpus != 1 else ''}, {size_text(vm.memory)})"),

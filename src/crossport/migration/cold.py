@@ -266,7 +266,7 @@ class ColdMigration:
             )
             raise errors.RolledBack(
                 "check.failed",
-                f"The guest is not well at {self._request.target}: {bad or 'it does not run'}.",
+                f"The guest is not well at {self._request.target}: {bad or 'off, or it stands still'}.",
                 remedy="Correct the check or the guest, then migrate again.",
             )
 

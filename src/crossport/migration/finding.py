@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from crossport.model.artifact import ExportPoint
 from crossport.model.construct import Constructs
 from crossport.model.finding import Finding, Severity
+from crossport.model.health import ProbeKind
 from crossport.model.run import MigrationRequest, Mode
 from crossport.model.vm import VM, PowerState
 from crossport.spi.site import Description
@@ -58,6 +59,16 @@ def source_findings(vm: VM, source: Description, point: ExportPoint | None) -> t
                 subject,
                 f"The cloud is working on {vm.name}: {vm.busy}.",
                 "Wait until it is done and try again.",
+            )
+        )
+    if vm.halted:
+        found.append(
+            Finding(
+                "vm.halted",
+                Severity.BLOCKER,
+                subject,
+                f"{vm.name} has its power on, but stands still: {vm.halted}.",
+                "See to that and start it, so that it goes on; or power it off to move what its disks hold.",
             )
         )
     if point is not None:
@@ -193,8 +204,13 @@ def target_findings(
         Finding("target.not-enforced", Severity.INFO, f"cloud {constructs.cloud}", note)
         for note in constructs.notes
     )
+    found.extend(_check_findings(request, name))
+    return tuple(found)
+
+
+def _check_findings(request: MigrationRequest, name: str) -> list[Finding]:
     if not request.checks.probes:
-        found.append(
+        return [
             Finding(
                 "check.none",
                 Severity.WARNING,
@@ -202,8 +218,21 @@ def target_findings(
                 "No health check is declared: the migration commits when the hypervisor says that it runs.",
                 "Declare one with --check http:80:/ or --check tcp:22.",
             )
+        ]
+    if request.mode is not Mode.SUSPEND or request.test:
+        return []
+    return [
+        Finding(
+            "check.console.memory",
+            Severity.DECISION,
+            f"check console {probe.expect}",
+            "The guest wakes up with its memory and does not print again what it printed before the move.",
+            "Ask the guest itself with --check command:, tcp: or http:; if it prints this again and again, "
+            "accept it with --accept check.console.memory.",
         )
-    return tuple(found)
+        for probe in request.checks.probes
+        if probe.kind is ProbeKind.CONSOLE
+    ]
 
 
 def _ability_findings(end: Description, wanted: tuple[str, ...], word: str) -> list[Finding]:

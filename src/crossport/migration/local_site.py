@@ -264,7 +264,7 @@ class LocalSite:
         began = self._clock.monotonic()
         if not checks.probes:
             vm = await able(driver, Inventory).vm(vm_id)
-            return Health(good=vm.power is PowerState.RUNNING, results=(), seconds=0.0)
+            return Health(good=vm.power is PowerState.RUNNING and not vm.halted, results=(), seconds=0.0)
         prober, in_a_row = able(driver, Prober), 0
         while True:
             results: list[ProbeResult] = [await prober.probe(vm_id, probe) for probe in checks.probes]

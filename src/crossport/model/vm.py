@@ -77,7 +77,10 @@ class Nic:
 
 @record()
 class VM:
-    """One virtual machine. ``busy`` says what the cloud does with it now, empty when nothing."""
+    """One virtual machine. ``busy`` says what the cloud does with it now, empty when nothing.
+
+    ``halted`` says why a running guest stands still, empty while it executes.
+    """
 
     id: str
     name: str
@@ -101,3 +104,4 @@ class VM:
     """What cloud-init calls instance-id: kept across a move so that host keys stay."""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     busy: str = ""
+    halted: str = ""

@@ -1,16 +1,26 @@
 """A cold migration between two simulated clouds: what it does, and what it leaves when it fails."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.migration.world import TWIN, World, act, disk_bytes, new_world
+from tests.unit.migration.world import TWIN, World, act, disk_bytes, make_world, new_world
 
 from crossport import errors
+from crossport.clouds.memory import MemoryCloud
 from crossport.model.artifact import Export, ExportPoint, Progress, Ticket
+from crossport.model.health import HealthChecks
 from crossport.model.mapping import MappingRules
 from crossport.model.run import PHASES, Act, CommitRule, Hook, LedgerState, MigrationReport, Mode, RunState
-from crossport.model.vm import PowerState
+from crossport.model.vm import VM, PowerState
+
+
+class HaltingCloud(MemoryCloud):
+    """A cloud whose guests have their power on and stand still, as over a full file system."""
+
+    async def vm(self, reference: str) -> VM:
+        return replace(await super().vm(reference), halted="its disk is full")
 
 
 async def expect_rolled_back(world: World, report: MigrationReport, code: str) -> None:
@@ -289,3 +299,10 @@ async def new_world_beside(world: World) -> World:
     """Another run in the same clouds, of a second VM with the same name as the one that moved."""
     await world.alpha.delete_vm(act("retire"), (await world.source_vm()).id)
     return await world.again("run-2")
+
+
+async def test_a_guest_that_stands_still_at_the_target_is_not_well_without_any_check(
+    world: World, tmp_path: Path
+):
+    still = make_world(world.alpha, HaltingCloud("beta", tmp_path / "beta"))
+    await expect_rolled_back(still, await still.migrate(checks=HealthChecks()), "check.failed")

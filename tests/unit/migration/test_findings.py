@@ -18,7 +18,7 @@ from tests.unit.migration.world import World, new_world
 from crossport.migration.judge import dry_run
 from crossport.model.construct import KeyPair, Network, Quota, Rule, SecurityGroup
 from crossport.model.finding import Finding, Severity
-from crossport.model.health import HealthChecks
+from crossport.model.health import HealthChecks, Probe, ProbeKind
 from crossport.model.mapping import MappingRules
 from crossport.model.run import Hook, MigrationRequest, Mode, Verify, WarmRules
 from crossport.model.vm import VM, Disk, DiskBus, Firmware, NicModel, PowerState
@@ -27,6 +27,7 @@ from crossport.testing.world import ALPHA, BETA
 from crossport.units import MIB
 
 BLOCKER, DECISION, WARNING, INFO = Severity.BLOCKER, Severity.DECISION, Severity.WARNING, Severity.INFO
+LOGIN = HealthChecks(probes=(Probe(kind=ProbeKind.CONSOLE, expect="login:"),))
 RULES = MappingRules(networks={"app": "frontend"})
 
 
@@ -111,6 +112,14 @@ ROWS: tuple[Row, ...] = (
     ("vm.fenced", BLOCKER, "vm web", "fenced", "run list", lambda it: it.change(fenced=True)),
     ("vm.busy", BLOCKER, "vm web", "resizing", "Wait", lambda it: it.change(busy="resizing")),
     (
+        "vm.halted",
+        BLOCKER,
+        "vm web",
+        "stands still: its disk is full",
+        "power it off",
+        lambda it: it.change(halted="its disk is full"),
+    ),
+    (
         "source.export.unable",
         BLOCKER,
         "cloud alpha",
@@ -180,6 +189,14 @@ ROWS: tuple[Row, ...] = (
         lambda it: it.offer(notes=("Groups are not enforced.",)),
     ),
     ("check.none", WARNING, "vm web", "No health check", "--check", lambda it: it.ask(checks=HealthChecks())),
+    (
+        "check.console.memory",
+        DECISION,
+        "check console login:",
+        "does not print again",
+        "--accept check.console.memory",
+        lambda it: (it.suspended(), it.ask(checks=LOGIN))[0],
+    ),
     ("target.quota.vms", BLOCKER, "project shop", "needs 1 of vms", "operator", free(vms=0)),
     ("target.quota.cpus", BLOCKER, "project shop", "leaves 0", "operator", free(cpus=0)),
     ("target.quota.memory", BLOCKER, "project shop", "256 MiB of memory", "operator", free(memory=MIB)),

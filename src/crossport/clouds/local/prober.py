@@ -7,6 +7,7 @@ import re
 import socket
 
 from crossport.clouds.local import console, shell
+from crossport.clouds.local.halt import halted
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.launch import control_of, port_of, typing_of
 from crossport.clouds.local.provision import refresh_ports
@@ -32,9 +33,7 @@ async def probe(cloud: Installation, guest: Guest, asked: Probe, *, nonce: str) 
     if guest.daemon is None:
         return ProbeResult(probe=asked, good=False, text=f"{guest.vm.name} is {guest.vm.power}.")
     if asked.kind is ProbeKind.CONSOLE:
-        seen = asked.expect in console.tail(cloud, guest, cloud.spec.console_size, this_boot=True)
-        text = f"The console {'shows' if seen else 'does not show'} {asked.expect!r}."
-        return ProbeResult(probe=asked, good=seen, text=text)
+        return await _printed(cloud, guest, asked)
     if asked.kind is ProbeKind.COMMAND:
         return await _commanded(cloud, guest, asked, nonce)
     if not guest.vm.nics or guest.detached:
@@ -49,6 +48,15 @@ async def probe(cloud: Installation, guest: Guest, asked: Probe, *, nonce: str) 
     except OSError as error:
         text = f"Port {asked.port} cannot be reached: {error.strerror or error}."
     return ProbeResult(probe=asked, good=False, text=text)
+
+
+async def _printed(cloud: Installation, guest: Guest, asked: Probe) -> ProbeResult:
+    # The other probes ask the guest itself; what it printed is there even when it stands still.
+    if why := await halted(cloud, guest):
+        return ProbeResult(probe=asked, good=False, text=f"{guest.vm.name} stands still: {why}.")
+    seen = asked.expect in console.tail(cloud, guest, cloud.spec.console_size, this_boot=True)
+    text = f"The console {'shows' if seen else 'does not show'} {asked.expect!r}."
+    return ProbeResult(probe=asked, good=seen, text=text)
 
 
 async def _commanded(cloud: Installation, guest: Guest, asked: Probe, nonce: str) -> ProbeResult:

@@ -23,6 +23,7 @@ from crossport.clouds.local import (
     catalog,
     console,
     guest,
+    halt,
     inbound,
     offer,
     orphan,
@@ -174,10 +175,11 @@ class _Handlers:
     async def vms(self, request: Request) -> object:
         for one in self._cloud.state.every(Guest):
             await self._settle(one)
-        return catalog.vms(self._cloud, request.query_params.get("project", ""))
+        vms = catalog.vms(self._cloud, request.query_params.get("project", ""))
+        return tuple(await asyncio.gather(*(halt.told(self._cloud, vm) for vm in vms)))
 
     async def vm(self, request: Request) -> object:
-        return catalog.described(self._cloud, await self._guest(request))
+        return await halt.told(self._cloud, catalog.described(self._cloud, await self._guest(request)))
 
     async def create(self, request: Request) -> object:
         ask = await _body(request, wire.AskCreate)
