@@ -56,7 +56,10 @@ class Story:
             artifact="", size=sum(part.size for part in parts), done=sum(part.done for part in parts)
         )
         rate = sum(part.rate_bps for part in unfinished)
-        return replace(whole, rate_bps=rate, seconds_left=max(left) if left else None)
+        waits = {part.waits_for for part in unfinished}
+        # One that stands still is not worth a word while another goes on.
+        waits_for = waits.pop() if len(waits) == 1 else ""
+        return replace(whole, rate_bps=rate, seconds_left=max(left) if left else None, waits_for=waits_for)
 
 
 def phase_table(story: Story, now: float) -> Table:
@@ -82,4 +85,4 @@ def copy_text(progress: Progress) -> str:
         text += f", {rate_text(progress.rate_bps)}"
     if progress.seconds_left is not None:
         text += f", {seconds_text(progress.seconds_left)} left"
-    return text
+    return text + (f", stands still: waits for the {progress.waits_for}" if progress.waits_for else "")

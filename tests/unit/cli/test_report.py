@@ -76,6 +76,8 @@ def test_a_story_adds_up_the_copies_of_several_disks():
     copied = story.copied()
     assert copied
     assert copy_text(copied) == "50 MiB of 100 MiB (50 %), 2 Mbit/s, 9.0 s left"
+    still = replace(copied, rate_bps=0.0, seconds_left=None, waits_for="target")
+    assert copy_text(still) == "50 MiB of 100 MiB (50 %), stands still: waits for the target"
 
 
 def test_a_phase_that_begins_anew_is_running_again():
