@@ -1,7 +1,8 @@
 """Compressing chunks as hard as the link is slow.
 
-Where the threads wait for the link there is time to compress harder; where they never do, compression is what
-holds the copy up, and it is eased. What does not compress goes as it is, after a look at two small samples.
+Where the threads wait for the link or for the rate limit there is time to compress harder; where they wait
+for nothing, compression is what holds the copy up, and it is eased. While a disk holds it up, at either end,
+neither would help. What does not compress goes as it is, after a look at two small samples.
 """
 
 import threading
@@ -9,7 +10,7 @@ import time
 
 import zstandard
 
-from crossport.transfer.meter import Meter
+from crossport.transfer.meter import Cause, Meter
 
 __all__ = ["LEVELS", "Packer"]
 
@@ -19,6 +20,10 @@ _FIRST = LEVELS.index(1)
 # Shares of the threads' time that they wait for the link. The network's own buffers fill first, so that a
 # short while without any wait says nothing.
 _EASE_BELOW, _HARDEN_ABOVE = 0.05, 0.3
+# With a larger share of waits for anything, it is not the processor that holds the copy up.
+_BUSY_BELOW = 0.3
+_LINK: tuple[Cause, ...] = ("link", "limit")
+_DISKS: tuple[Cause, ...] = ("source", "peer")
 _EASE_AFTER = 3
 _SAMPLE = 4 << 10
 
@@ -34,7 +39,7 @@ class Packer:
         self._judging = threading.Lock()
         self._place = _FIRST
         self._judged = time.monotonic()
-        self._waited = 0.0
+        self._link = self._disks = 0.0
         self._unhindered = 0
 
     @property
@@ -73,13 +78,18 @@ class Packer:
         if now - self._judged < self._judge_every_s or not self._judging.acquire(blocking=False):
             return
         try:
-            waited = self._meter.waited("link")
-            share = (waited - self._waited) / ((now - self._judged) * self._threads)
-            self._judged, self._waited = now, waited
-            self._unhindered = self._unhindered + 1 if share < _EASE_BELOW else 0
+            span = (now - self._judged) * self._threads
+            link, disks = self._waited_for(_LINK), self._waited_for(_DISKS)
+            share, other = (link - self._link) / span, (disks - self._disks) / span
+            self._judged, self._link, self._disks = now, link, disks
+            at_work = share < _EASE_BELOW and share + other < _BUSY_BELOW
+            self._unhindered = self._unhindered + 1 if at_work else 0
             if share > _HARDEN_ABOVE:
                 self._place = min(self._place + 1, len(LEVELS) - 1)
             elif self._unhindered >= _EASE_AFTER:
                 self._place = max(self._place - 1, 0)
         finally:
             self._judging.release()
+
+    def _waited_for(self, causes: tuple[Cause, ...]) -> float:
+        return sum(self._meter.waited(cause) for cause in causes)

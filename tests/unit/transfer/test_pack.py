@@ -1,21 +1,24 @@
 """Compression that adapts: harder where threads wait for the link, easier where they never do."""
 
+import contextlib
 import time
 
+import pytest
+
 from crossport.testing.conformance.block import noise
-from crossport.transfer.meter import Meter
+from crossport.transfer.meter import Cause, Meter
 from crossport.transfer.pack import LEVELS, Packer
 
 CHUNK = 256 << 10
 TEXT = memoryview((b"the same words, again and again; " * 9000)[:CHUNK])
 
 
-def levels(*, waits: bool) -> list[int | None]:
-    """Return the levels that are gone through while the link is, or is not, waited for all the time."""
+def levels(cause: Cause | None) -> list[int | None]:
+    """Return the levels that are gone through while the time is spent waiting for ``cause``, or at work."""
     meter, seen = Meter(), list[int | None]()
     packer = Packer(meter, threads=1, judge_every_s=0.004)
     for _ in range(40):
-        with meter.waits("link" if waits else "source"):
+        with meter.waits(cause) if cause else contextlib.nullcontext():
             time.sleep(0.005)
         packer.packed(TEXT[:4096])
         if packer.level not in seen:
@@ -23,17 +26,23 @@ def levels(*, waits: bool) -> list[int | None]:
     return seen
 
 
-def test_a_slow_link_makes_it_compress_harder() -> None:
-    found = levels(waits=True)
+@pytest.mark.parametrize("cause", ["link", "limit"])
+def test_a_slow_link_or_a_limit_makes_it_compress_harder(cause: Cause) -> None:
+    found = levels(cause)
     assert found[0] in {1, 2}
     assert found[-1] == LEVELS[-1]
     assert found == sorted(found, key=LEVELS.index)
 
 
 def test_a_fast_link_makes_it_give_up_compression() -> None:
-    found = levels(waits=False)
+    found = levels(None)
     assert found[-1] is None
     assert found == sorted(found, key=LEVELS.index, reverse=True)
+
+
+@pytest.mark.parametrize("cause", ["source", "peer"])
+def test_it_keeps_to_its_level_while_a_disk_holds_the_copy_up(cause: Cause) -> None:
+    assert len(levels(cause)) == 1
 
 
 def test_what_does_not_compress_goes_as_it_is() -> None:
