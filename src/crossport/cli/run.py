@@ -29,6 +29,9 @@ def list_(
     *,
     state: Annotated[RunState | None, Parameter(help="Only runs in this state.")] = None,
     kind: Annotated[str, Parameter(help="Only runs of this kind.", show_default=False)] = "",
+    vm: Annotated[
+        str, Parameter(help="Only runs of the VM, named as it was to them.", show_default=False)
+    ] = "",
     session: Here,
 ) -> None:
     """List runs, newest first.
@@ -38,8 +41,10 @@ def list_(
       crossport run list
 
       crossport run list --state attention
+
+      crossport run list --vm web
     """
-    runs = session.all(lambda after: calls.runs(state=state, kind=kind, after=after))
+    runs = session.all(lambda after: calls.runs(state=state, kind=kind, vm=vm, after=after))
     session.out.result(runs, run_table(runs))
 
 

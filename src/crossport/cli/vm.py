@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from crossport import errors
 from crossport.cli.parameter import Many
 from crossport.cli.session import Here
 from crossport.cli.text import Table, fields
@@ -37,7 +38,7 @@ class _Wish:
     ] = False
 
 
-app = App(name="vm", help="List, make, start and stop VMs.")
+app = App(name="vm", help="List, make, start, stop and delete VMs.")
 
 
 @app.command(name="list")
@@ -142,6 +143,38 @@ def stop(
     request = StopRequest(shutdown_s=shutdown, power_off=power_off)
     found = session.send(calls.stop_vm(cloud, vm, request))
     session.out.result(found, *_tables(found))
+
+
+@app.command
+def delete(
+    vm: VmName,
+    /,
+    *,
+    from_: Annotated[str, Parameter(name="--from", help="The cloud it is in.")],
+    force_off: Annotated[bool, Parameter(negative=(), help="Take its power away first.")] = False,
+    yes: Annotated[bool, Parameter(negative=(), help="Delete without asking again.")] = False,
+    session: Here,
+) -> None:
+    """Delete a VM with its disks, for ever. A kept source, or one that is being migrated, is refused.
+
+    What would be deleted is printed first; then you are asked, unless --yes is given.
+
+    For example:
+
+      crossport vm delete web --from alpha
+
+      crossport vm delete web --from alpha --force-off --yes
+    """
+    preview = session.send(calls.deletion(from_, vm, force_off=force_off))
+    if not yes:
+        if not session.out.as_json:
+            session.out.table(Table(("WILL BE DELETED",), tuple((thing,) for thing in preview.things)))
+        if session.ask("Delete these for ever? Type yes: ") != "yes":
+            raise errors.Cancelled(
+                "vm.delete.unconfirmed", "Nothing was deleted.", remedy="Confirm, or add --yes."
+            )
+    done = session.send(calls.delete_vm(from_, vm, force_off=force_off))
+    session.out.result(done, Table(("DELETED",), tuple((thing,) for thing in done.things)))
 
 
 @app.command

@@ -50,6 +50,8 @@ __all__ = [
     "destroy_cloud",
     "destruction",
     "drain_gateway",
+    "delete_vm",
+    "deletion",
     "dry_run",
     "enroll_gateway",
     "evidence",
@@ -186,6 +188,20 @@ def stop_vm(cloud: str, vm: str, request: StopRequest) -> Call[VM]:
     return Call("POST", path("clouds", cloud, "vms", vm, "stop"), VM, request, patience_s=patience_s)
 
 
+def deletion(cloud: str, vm: str, *, force_off: bool) -> Call[Destruction]:
+    """Say what deleting a VM would remove."""
+    query = {"force_off": "true"} if force_off else {}
+    return Call("GET", path("clouds", cloud, "vms", vm, "deletion"), Destruction, query=query)
+
+
+def delete_vm(cloud: str, vm: str, *, force_off: bool) -> Call[Destruction]:
+    """Delete a VM with its disks."""
+    query = {"force_off": "true"} if force_off else {}
+    return Call(
+        "POST", path("clouds", cloud, "vms", vm, "deletion"), Destruction, query=query, patience_s=LONG_S
+    )
+
+
 def console(cloud: str, vm: str) -> Call[Console]:
     """Show the end of a VM's console log."""
     return Call("GET", path("clouds", cloud, "vms", vm, "console"), Console)
@@ -207,9 +223,11 @@ def migrate(request: MigrationRequest, key: str) -> Call[RunRecord]:
     return Call("POST", path("migrations"), RunRecord, request, key=key, patience_s=LONG_S)
 
 
-def runs(*, state: RunState | None = None, kind: str = "", after: str = "") -> Call[Page[RunRecord]]:
+def runs(
+    *, state: RunState | None = None, kind: str = "", vm: str = "", after: str = ""
+) -> Call[Page[RunRecord]]:
     """List runs, newest first."""
-    chosen = {"state": state.value if state else "", "kind": kind}
+    chosen = {"state": state.value if state else "", "kind": kind, "vm": vm}
     query = {name: value for name, value in chosen.items() if value}
     return Call("GET", path("runs"), Page[RunRecord], query=_page(after) | query)
 

@@ -12,6 +12,7 @@ from crossport import errors
 from crossport.engine.engine import Engine
 from crossport.engine.runs import RunFilter
 from crossport.engine.settings import Limits
+from crossport.migration.deletion import need_deletable
 from crossport.migration.embedded import need_unused
 from crossport.migration.estimate import HistoryEstimator
 from crossport.migration.finding import standing
@@ -50,7 +51,7 @@ from crossport.model.run import (
     RunRecord,
     RunState,
 )
-from crossport.model.vm import VM
+from crossport.model.vm import VM, PowerState
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import Console, Inventory, Power, Provisioner
 from crossport.spi.mover import Mover
@@ -218,6 +219,20 @@ class SiteControl:
             await able(driver, Power).power_off(act, found.id)
         return await able(driver, Inventory).vm(found.id)
 
+    async def delete_vm(
+        self, tenant: str, cloud: str, vm: str, *, confirmed: bool, force_off: bool
+    ) -> tuple[str, ...]:
+        """Delete a VM with its disks, unless a migration holds or keeps it."""
+        driver = await self._registry.cloud(tenant, cloud)
+        found = await able(driver, Inventory).vm(vm)
+        need_deletable(found, await self._site(tenant).holder(cloud, found.id), force_off=force_off)
+        if not confirmed:
+            return able(driver, Provisioner).deletes(found)
+        act = _act(self._means.token(), "delete")
+        if found.power is not PowerState.STOPPED:
+            await able(driver, Power).power_off(act, found.id)
+        return await able(driver, Provisioner).delete_vm(act, found.id)
+
     async def console(self, tenant: str, cloud: str, vm: str) -> str:
         """Return the end of the console log."""
         driver = await self._registry.cloud(tenant, cloud)
@@ -270,11 +285,13 @@ class SiteControl:
 
     # Runs
     async def runs(
-        self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int
+        self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int, vm: str = ""
     ) -> tuple[RunRecord, ...]:
         """Return runs, newest first. A test migration is a migration with a label; ``test`` finds these."""
-        kept = MIGRATE if kind == TEST else kind
-        which = RunFilter(tenant=tenant, kind=kept, states=(state,) if state else ())
+        if vm and kind not in {"", TEST, MIGRATE}:
+            return ()  # its subject is no VM
+        kept = MIGRATE if kind == TEST or vm else kind
+        which = RunFilter(tenant=tenant, kind=kept, subject=vm, states=(state,) if state else ())
         found: list[RunRecord] = []
         while len(found) < limit:
             page = await self._engine.runs.list(which, cursor=after, limit=limit)

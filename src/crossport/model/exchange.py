@@ -42,7 +42,7 @@ class ResolveRequest:
 
 @record()
 class Destruction:
-    """What is removed when an embedded cloud is destroyed; ``done`` tells that it was."""
+    """What is removed with an embedded cloud or a VM; ``done`` tells that it was."""
 
     things: tuple[str, ...]
     done: bool

@@ -70,6 +70,16 @@ class Control(Protocol):
         """Shut a VM down; pull the plug afterwards only when told."""
         ...
 
+    async def delete_vm(
+        self, tenant: str, cloud: str, vm: str, *, confirmed: bool, force_off: bool
+    ) -> tuple[str, ...]:
+        """Delete a VM with its disks; unconfirmed, only say what would be deleted.
+
+        Raise Refused for one that a migration holds or keeps, Conflict (``vm.delete.running``) for one that
+        is not off, unless its power may be taken with ``force_off``.
+        """
+        ...
+
     async def console(self, tenant: str, cloud: str, vm: str) -> str:
         """Return the end of the console log."""
         ...
@@ -89,9 +99,12 @@ class Control(Protocol):
 
     # Runs
     async def runs(
-        self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int
+        self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int, vm: str = ""
     ) -> tuple[RunRecord, ...]:
-        """Return runs, newest first, beginning behind run ``after``."""
+        """Return runs, newest first, beginning behind run ``after``.
+
+        With ``vm`` only those that move a VM which was named so when they were begun.
+        """
         ...
 
     async def run(self, tenant: str, run: str) -> RunRecord:

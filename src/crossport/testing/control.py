@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 from crossport import errors
-from crossport.model.construct import Constructs, Flavor, KeyPair, Network, Quota, SecurityGroup
+from crossport.model.construct import Constructs
 from crossport.model.finding import Finding, Severity
 from crossport.model.plan import Plan, PlanCheck, PlanStatus, VmStatus
 from crossport.model.request import (
@@ -36,7 +36,7 @@ from crossport.model.run import (
 from crossport.model.vm import VM, Disk, Nic, PowerState
 from crossport.spi.clock import Clock
 from crossport.spi.site import Cleaned
-from crossport.testing.control_run import ESTIMATE, MemoryRun, mapping_of
+from crossport.testing.control_run import ESTIMATE, MemoryRun, mapping_of, need_deletable, sample_constructs
 from crossport.units import GIB, MIB
 
 __all__ = ["MemoryControl", "sample_vm"]
@@ -140,18 +140,7 @@ class MemoryControl:
 
     async def constructs(self, tenant: str, cloud: str) -> Constructs:
         self._cloud(tenant, cloud)
-        return Constructs(
-            cloud=cloud,
-            project="shop",
-            zones=("z1",),
-            flavors=(Flavor(name="small", cpus=1, memory=256 * MIB),),
-            networks=(Network(name="lan", cidr="10.0.0.0/24"),),
-            security_groups=(SecurityGroup(name="default"),),
-            keys=(KeyPair(name="ops", public_key="ssh-ed25519 AAAA ops", fingerprint="SHA256:fake"),),
-            storage_classes=("standard",),
-            free=Quota(vms=10, cpus=20, memory=32 * GIB, disk=200 * GIB),
-            disk_free=100 * GIB,
-        )
+        return sample_constructs(cloud)
 
     # VMs
 
@@ -193,6 +182,15 @@ class MemoryControl:
 
     async def stop_vm(self, tenant: str, cloud: str, vm: str, *, shutdown_s: float, power_off: bool) -> VM:
         return self._power(tenant, cloud, await self.vm(tenant, cloud, vm), PowerState.STOPPED)
+
+    async def delete_vm(
+        self, tenant: str, cloud: str, vm: str, *, confirmed: bool, force_off: bool
+    ) -> tuple[str, ...]:
+        found = await self.vm(tenant, cloud, vm)
+        need_deletable(found, force_off=force_off)
+        if confirmed:
+            del self._of(tenant).vms[cloud][found.id]
+        return (f"VM {found.name}", *(f"volume {disk.id}" for disk in found.disks))
 
     async def console(self, tenant: str, cloud: str, vm: str) -> str:
         found = await self.vm(tenant, cloud, vm)
@@ -238,13 +236,15 @@ class MemoryControl:
     # Runs
 
     async def runs(
-        self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int
+        self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int, vm: str = ""
     ) -> tuple[RunRecord, ...]:
         records = [run.record for run in reversed(self._of(tenant).runs.values())]
         if after:
             self._run(tenant, after)
             records = records[[record.id for record in records].index(after) + 1 :]
         chosen = [one for one in records if state in (None, one.state) and kind in ("", one.kind)]
+        if vm:
+            chosen = [one for one in chosen if one.subject == vm and one.kind != "plan"]
         return tuple(chosen[:limit])
 
     async def run(self, tenant: str, run: str) -> RunRecord:

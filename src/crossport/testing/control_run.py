@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from crossport import errors
 from crossport.model.artifact import Counters, Moved, Progress
+from crossport.model.construct import Constructs, Flavor, KeyPair, Network, Quota, SecurityGroup
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health, ProbeResult
 from crossport.model.mapping import Choice, Construct, Mapping
@@ -23,10 +24,11 @@ from crossport.model.run import (
     RunRecord,
     RunState,
 )
+from crossport.model.vm import VM, PowerState
 from crossport.spi.clock import Clock
 from crossport.units import GIB, MIB
 
-__all__ = ["ESTIMATE", "MemoryRun", "mapping_of"]
+__all__ = ["ESTIMATE", "MemoryRun", "mapping_of", "need_deletable", "sample_constructs"]
 
 ESTIMATE = Estimate(seconds=12.0, outage_s=9.0, size=120 * MIB, basis="a fixed figure of the fake")
 
@@ -219,3 +221,37 @@ def mapping_of(request: MigrationRequest) -> Mapping:
             ),
         )
     )
+
+
+def sample_constructs(cloud: str) -> Constructs:
+    """Return what a VM can be mapped to in any cloud of this site."""
+    return Constructs(
+        cloud=cloud,
+        project="shop",
+        zones=("z1",),
+        flavors=(Flavor(name="small", cpus=1, memory=256 * MIB),),
+        networks=(Network(name="lan", cidr="10.0.0.0/24"),),
+        security_groups=(SecurityGroup(name="default"),),
+        keys=(KeyPair(name="ops", public_key="ssh-ed25519 AAAA ops", fingerprint="SHA256:fake"),),
+        storage_classes=("standard",),
+        free=Quota(vms=10, cpus=20, memory=32 * GIB, disk=200 * GIB),
+        disk_free=100 * GIB,
+    )
+
+
+def need_deletable(vm: VM, *, force_off: bool) -> None:
+    """Refuse a kept source, and a VM that is not off unless its power may be taken."""
+    if vm.fenced:
+        raise errors.Refused(
+            "vm.delete.kept",
+            f"{vm.name} is fenced.",
+            field="vm",
+            remedy="Retire it with: crossport source retire RUN",
+        )
+    if vm.power is not PowerState.STOPPED and not force_off:
+        raise errors.Conflict(
+            "vm.delete.running",
+            f"{vm.name} is {vm.power}.",
+            field="vm",
+            remedy="Stop it first, or take its power away with --force-off.",
+        )

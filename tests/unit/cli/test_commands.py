@@ -153,6 +153,28 @@ def test_runs_are_filtered(desk: Desk, served: Served):
     assert desk.type("run", "list", "--kind", "never") == "Result: none\n"
 
 
+def test_the_runs_of_a_vm_are_found_and_no_plan_of_its_name(desk: Desk, served: Served, tmp_path: Path):
+    run = move(desk, served, "m9").split()[1].rstrip(":")
+    move(desk, served, "m10")
+    (tmp_path / "m9.yaml").write_text("name: m9\nsource: alpha\ntarget: beta\nvms:\n- vm: m10\n")
+    desk.type("plan", "run", str(tmp_path / "m9.yaml"))
+    assert [one["id"] for one in desk.json("run", "list", "--vm", "m9")] == [run]
+    assert desk.json("run", "list", "--vm", "m9", "--kind", "plan") == []
+
+
+def test_a_vm_is_deleted_only_when_it_is_off_and_confirmed(desk: Desk, served: Served):
+    vm(served, "old")
+    delete = ("vm", "delete", "old", "--from", "alpha")
+    desk.type(*delete, "--yes")
+    assert (desk.code, "--force-off" in desk.stderr.getvalue()) == (2, True)
+    told = desk.type(*delete, "--force-off", answer="no\n", terminal=True)
+    assert (desk.code, "volume vol-old" in told) == (6, True)
+    desk.type("vm", "stop", "alpha", "old")
+    assert desk.json(*delete, "--yes") == {"things": ["VM old", "volume vol-old"], "done": True}
+    desk.type("vm", "show", "alpha", "old")
+    assert desk.code == 2
+
+
 def test_vms_are_stopped_started_and_shown(desk: Desk, served: Served):
     vm(served, "m8")
     assert "stopped" in desk.type("vm", "stop", "alpha", "m8", "--shutdown", "1")

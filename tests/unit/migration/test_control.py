@@ -191,6 +191,9 @@ class TestMigrate:
         assert [newest.id, other.id] == runs[::-1]
         (found,) = await place.control.runs(TENANT, state=None, kind="test", after="", limit=1)
         assert found.id == runs[0]
+        for vm, number in (("web", 2), ("we", 0)):
+            some = await place.control.runs(TENANT, state=None, kind="", vm=vm, after="", limit=9)
+            assert len(some) == number
 
     async def test_runs_of_others_are_not_found(self, place: Place):
         run = (await place.control.migrate(TENANT, wish(), "")).id
@@ -335,6 +338,30 @@ class TestVMs:
         stopped = await place.control.stop_vm(TENANT, "alpha", "deaf", shutdown_s=1.0, power_off=True)
         assert stopped.power is PowerState.STOPPED
         assert (await place.control.start_vm(TENANT, "alpha", "deaf")).power is PowerState.RUNNING
+
+    async def test_one_is_deleted_with_its_disks_when_it_may_lose_its_power(self, place: Place):
+        with pytest.raises(errors.Conflict, match=r"vm\.delete\.running"):
+            await place.control.delete_vm(TENANT, "alpha", "web", confirmed=True, force_off=False)
+        told = await place.control.delete_vm(TENANT, "alpha", "web", confirmed=False, force_off=True)
+        assert (await place.control.vm(TENANT, "alpha", "web")).power is PowerState.RUNNING
+        done = await place.control.delete_vm(TENANT, "alpha", "web", confirmed=True, force_off=True)
+        assert (done, len(done) > 1) == (told, True)
+        assert await place.control.vms(TENANT, "alpha") == ()
+
+    async def test_a_kept_source_is_not_deleted_but_retired(self, place: Place):
+        await place.ended((await place.control.migrate(TENANT, wish(), "")).id)
+        with pytest.raises(errors.Refused) as refusal:
+            await place.control.delete_vm(TENANT, "alpha", "web", confirmed=True, force_off=True)
+        assert (refusal.value.code, "source retire" in refusal.value.remedy) == ("vm.delete.kept", True)
+
+    async def test_neither_end_of_a_run_that_goes_on_is_deleted(self, place: Place):
+        run = (await place.control.migrate(TENANT, wish(commit=CommitRule.MANUAL), "")).id
+        await place.waiting(run)
+        for cloud in ("alpha", "beta"):
+            with pytest.raises(errors.Refused, match=r"vm\.delete\.(kept|migrating)"):
+                await place.control.delete_vm(TENANT, cloud, "web", confirmed=True, force_off=True)
+        await place.control.decide(TENANT, run, commit=True)
+        assert await place.ended(run) is RunState.DONE
 
     async def test_a_cloud_is_judged_without_writing(self, place: Place):
         before = sorted(path.stat().st_mtime_ns for path in (place.root / "alpha/vms").iterdir())

@@ -129,11 +129,16 @@ class Runs:
         kind: Annotated[
             str, Query(max_length=64, description="Only runs of this kind: migrate, test, plan.")
         ] = "",
+        vm: Annotated[
+            str, Query(max_length=255, description="Only runs of the VM that was named so to them.")
+        ] = "",
         after: After = "",
         limit: Limit = 100,
     ) -> Page[RunRecord]:
         """List runs, newest first."""
-        runs = await self._control.runs(who.tenant, state=state, kind=kind, after=after, limit=limit + 1)
+        runs = await self._control.runs(
+            who.tenant, state=state, kind=kind, vm=vm, after=after, limit=limit + 1
+        )
         return Page(items=runs[:limit], next=runs[limit - 1].id if len(runs) > limit else "")
 
     async def show(self, who: Who, run: RunId) -> RunRecord:

@@ -9,12 +9,14 @@ from crossport.api.body import body
 from crossport.api.parameter import After, CloudName, Key, Limit, Page, VmName, Who, page
 from crossport.api.route import Route
 from crossport.model.access import Right
-from crossport.model.exchange import Console, StopRequest
+from crossport.model.exchange import Console, Destruction, StopRequest
 from crossport.model.request import VmRequest
 from crossport.model.vm import VM, PowerState
 from crossport.spi.control import Control
 
 __all__ = ["VMs"]
+
+ForceOff = Annotated[bool, Query(description="Take its power away first, if it is not off.")]
 
 
 class VMs:
@@ -30,6 +32,8 @@ class VMs:
         vm, sent = example.shown(example.WEB), example.shown(example.VM_REQUEST)
         listed, log = example.page_of(example.WEB), example.shown(Console(text="web login: "))
         named = {"vm": "$response.body#/id"}
+        told = example.shown(Destruction(things=("vm web (vm-1)", "disk root (1 GiB)"), done=False))
+        deleted = {**told, "done": True}
         stop, fails = example.shown(StopRequest()), (404, 409, 503)
         return (
             Route("GET", many, "vm.list", read, self.list, listed, raises=(404, 503)),
@@ -50,6 +54,10 @@ class VMs:
             Route("POST", one + "/start", "vm.start", operate, self.start, vm, raises=fails),
             Route(
                 "POST", one + "/stop", "vm.stop", operate, self.stop, vm, 200, StopRequest, stop, raises=fails
+            ),
+            Route("GET", one + "/deletion", "vm.preview", read, self.preview, told, raises=fails),
+            Route(
+                "POST", one + "/deletion", "vm.delete", Right.ADMINISTER, self.delete, deleted, raises=fails
             ),
             Route("GET", one + "/console", "vm.console", read, self.console, log, raises=(404, 503)),
         )
@@ -93,6 +101,20 @@ class VMs:
         return await self._control.stop_vm(
             who.tenant, cloud, vm, shutdown_s=request.shutdown_s, power_off=request.power_off
         )
+
+    async def preview(
+        self, who: Who, cloud: CloudName, vm: VmName, *, force_off: ForceOff = False
+    ) -> Destruction:
+        """Say what deleting the VM would remove, or why it is refused."""
+        things = await self._control.delete_vm(who.tenant, cloud, vm, confirmed=False, force_off=force_off)
+        return Destruction(things=things, done=False)
+
+    async def delete(
+        self, who: Who, cloud: CloudName, vm: VmName, *, force_off: ForceOff = False
+    ) -> Destruction:
+        """Delete the VM with its disks. Refused for one that a migration holds or keeps. Cannot be undone."""
+        things = await self._control.delete_vm(who.tenant, cloud, vm, confirmed=True, force_off=force_off)
+        return Destruction(things=things, done=True)
 
     async def console(self, who: Who, cloud: CloudName, vm: VmName) -> Console:
         """Show the end of the VM's console log."""

@@ -106,6 +106,7 @@ async def _contents(name: str, root: Path) -> tuple[str, ...]:
             "cloud.vms.left",
             f"{name} has VMs: {', '.join(names)}.",
             field="cloud",
-            remedy="Migrate or delete them; retire kept sources with: crossport source retire RUN",
+            remedy=f"Migrate them, or delete them with: crossport vm delete VM --from {name}; "
+            "kept sources with: crossport source retire RUN",
         )
     return (f"cloud {name} in {root}", *(f"image {one.name} ({size_text(one.size)})" for one in images))
