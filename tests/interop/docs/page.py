@@ -24,6 +24,7 @@ ID = re.compile(r"\b[0-9a-f]{12,16}\b")
 VARYING = (
     (re.compile(r"(?:\b[0-9a-f]{12,16}|(?<=-test))-[0-9a-f]{8}\b"), "ID"),
     (ID, "ID"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
     (re.compile(r"\bxp_\S+"), "TOKEN"),
     (re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d)?"), "DATE"),
     (re.compile(r"[+-]?\b\d+(?:\.\d+)? (?:s|min|h|B|KiB|MiB|GiB|[KMG]?bit/s|%)(?!\w)"), "N"),

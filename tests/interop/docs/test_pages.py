@@ -39,10 +39,6 @@ ELSEWHERE = {
     "crossport gateway drain GATEWAY --wait": "tests/unit/cli/test_gateway.py",
     "crossport gateway remove GATEWAY": "tests/unit/cli/test_gateway.py",
     "crossport vm list alpha": "tests/lab/demo/test_demo.py",
-    "crossport run limit RUN 50M": "tests/unit/cli/test_commands.py",
-    "crossport vm create lab web --image empty --flavor tiny --network office": (
-        "tests/lab/local/test_making.py"
-    ),
     "crossport run list": "tests/lab/demo/test_demo.py",
     "crossport source retire RUN": "tests/lab/demo/test_demo.py",
     "crossport migrate web --from alpha --to beta --map-network office=dmz --map-group web-in=http-server": (
