@@ -6,7 +6,6 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from tests.lab.local import clouds
 from tests.lab.serve.test_life import Machine
 
 from crossport import errors
@@ -27,12 +26,6 @@ def machine(tmp_path: Path) -> Generator[Machine]:
     finally:
         one.end()
         asyncio.run(destroy(tmp_path / "home" / "clouds" / "default" / "lab"))
-
-
-async def emptied(root: Path) -> None:
-    cloud = await clouds.connected(root)
-    await clouds.cleared(cloud)
-    await cloud.close()
 
 
 def test_a_cloud_is_made_filled_used_and_destroyed(machine: Machine, tmp_path: Path):
@@ -59,7 +52,11 @@ def test_a_cloud_is_made_filled_used_and_destroyed(machine: Machine, tmp_path: P
     assert machine.run(*words)[0] == 0
     status, _, told = machine.run("cloud", "destroy", "lab", "--yes")
     assert (status, "lab has VMs: web." in told) == (2, True), told
-    asyncio.run(emptied(root))
+    delete = ("vm", "delete", "web", "--from", "lab", "--yes")
+    status, _, told = machine.run(*delete)
+    assert (status, "--force-off" in told) == (2, True), told
+    status, deleted, told = machine.run(*delete, "--force-off")
+    assert (status, "web" in deleted) == (0, True), told
     assert root.exists()
     status, removed, told = machine.run("cloud", "destroy", "lab", "--yes")
     assert (status, "image tiny (1 MiB)" in removed) == (0, True), told
