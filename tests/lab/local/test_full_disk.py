@@ -62,3 +62,20 @@ async def test_a_copy_that_fills_the_disk_fails_and_leaves_nothing(small: Path, 
         await patiently(lambda: cloud.remove(act("remove"), thing))
         assert await cloud.tagged("run-1") == ()
         assert await cloud.prepare_import(more, rooms)
+
+
+async def test_an_image_that_would_fill_the_disk_is_refused_with_its_need_and_leaves_nothing(
+    small: Path, tmp_path: Path
+):
+    image, large = tmp_path / "image", tmp_path / "large"
+    image.write_bytes(bytes(MIB))
+    large.write_bytes(b"x" * 20 * MIB)
+    async with clouds.running_cloud(small / "alpha", image, network="user", overcommit=4.0) as cloud:
+        with pytest.raises(errors.Blocked) as refusal:
+            await cloud.register_image("large", large)
+        assert (refusal.value.code, refusal.value.field) == ("image.disk.full", "disk")
+        assert "MiB left" in refusal.value.text
+        assert [one.name for one in await cloud.images()] == [clouds.IMAGE]
+        assert not [path for path in (small / "alpha/images").iterdir() if path.stat().st_size > MIB]
+        with pytest.raises(errors.Invalid, match=r"image\.name\.invalid"):
+            await cloud.register_image("two words", image)

@@ -7,6 +7,7 @@ reads it. A volume belongs to one user of the machine, the one its VM runs as.
 import asyncio
 import dataclasses
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from crossport.convert.reader import opened
 from crossport.hypervisor import qemu_img
 from crossport.hypervisor.qemu_img import QemuImg
 from crossport.model.artifact import Role
-from crossport.units import MIB, SECTOR
+from crossport.units import MIB, SECTOR, size_text
 
 __all__ = [
     "drop_image",
@@ -36,6 +37,8 @@ __all__ = [
 
 _FORMATS = {"raw": Format.RAW, "qcow2": Format.QCOW2}
 _PIECE = 1 * MIB
+_SPARE = 8 * MIB
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ISO_VOLUME = 32808  # ECMA-119 8.4: the volume identifier of the primary descriptor
 _FAT_LABELS = (43, 71)
 
@@ -52,6 +55,13 @@ async def register_image(
 
     Raise Conflict ``image.exists``, Refused with the code of what is wrong with the content.
     """
+    if not _NAME.fullmatch(name):
+        raise errors.Invalid(
+            "image.name.invalid",
+            f"{name!r} cannot be the name of an image.",
+            field="name",
+            remedy="Use at most 63 letters, digits, dots, dashes and underscores, a letter or digit first.",
+        )
     if any(image.name == name for image in images(cloud)):
         raise errors.Conflict(
             "image.exists",
@@ -69,11 +79,12 @@ async def register_image(
     image_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{cloud.cloud_id}/{name}/{cloud.state.count_up('image')}"))
     raw, kept = cloud.layout.images / f"{image_id}.new", cloud.layout.images / f"{image_id}.{image_format}"
     try:
-        await _received(raw, content)
+        await _received(cloud, raw, content)
         size = await asyncio.to_thread(_inspected, raw, image_format)
         if image_format == "raw":
             raw.rename(kept)
         else:
+            _need_room(cloud, raw.stat().st_blocks * 512, raw.stat().st_blocks * 512)
             # What is kept was written by our own tool: no feature of the sender's survives.
             await QemuImg().convert(qemu_img.Image(raw, "qcow2"), kept, "qcow2")
         sync(kept)
@@ -193,8 +204,8 @@ def _driver(name: str) -> qemu_img.Driver:
     return "qcow2" if name == "qcow2" else "raw"
 
 
-async def _received(path: Path, content: AsyncIterator[bytes]) -> None:
-    zero = bytes(_PIECE)
+async def _received(cloud: Installation, path: Path, content: AsyncIterator[bytes]) -> None:
+    zero, written = bytes(_PIECE), 0
     with path.open("xb") as file:
         path.chmod(0o600)
         async for piece in content:
@@ -202,8 +213,27 @@ async def _received(path: Path, content: AsyncIterator[bytes]) -> None:
             if piece == zero[: len(piece)]:
                 file.seek(len(piece), os.SEEK_CUR)
             else:
+                written += len(piece)
+                _need_room(cloud, len(piece), written)
                 await asyncio.to_thread(file.write, piece)
         file.truncate(file.tell())
+
+
+def _need_room(cloud: Installation, more: int, size: int) -> None:
+    """Raise Blocked when ``more`` bytes of an image, that takes ``size`` so far, would fill the disk.
+
+    The guests of the cloud write to the same disk: one that is full stops them.
+    """
+    facts = os.statvfs(cloud.layout.images)
+    free = facts.f_bavail * facts.f_frsize
+    if more + _SPARE > free:
+        raise errors.Blocked(
+            "image.disk.full",
+            f"The image needs {size_text(size)} or more, and {size_text(_SPARE)} stay free for the guests; "
+            f"{cloud.spec.name} has {size_text(free)} left.",
+            field="disk",
+            remedy="Delete images or VMs that are not needed, or give the cloud's file system more room.",
+        )
 
 
 def _inspected(path: Path, image_format: str) -> int:
