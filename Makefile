@@ -44,9 +44,10 @@ fmt: ## Put the code into the agreed form.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: ## Measure the phases of a migration and what Crossport itself costs.
+bench: ## Measure a migration in phases, copying beside other tools, and what Crossport costs.
 	@scripts/set-up test
 	$(BIN)/python bench/phases.py
+	$(BIN)/python bench/transfer.py
 	$(BIN)/python bench/overhead.py
 
 lab: ## Run only the tests that boot guests and make networks on this machine.

@@ -58,11 +58,33 @@ def test_what_crossport_itself_costs_is_measured(tmp_path: Path):
 def test_every_tool_copies_the_same_disk_over_the_same_link(tmp_path: Path):
     facts, page = measured("transfer.py", tmp_path, "--small")
     rows = {row["tool"]: row for row in facts["rows"]}
-    assert {"crossport", "nbdcopy", "qemu-img convert", "rsync -z"} <= set(rows)
+    assert {"crossport", "nbdcopy", "nbdcopy, TLS", "qcow2 with zstd, nc", "rsync -z"} <= set(rows)
     for row in rows.values():
         assert row["link_mbit"] == 1000
         assert row["seconds"] > 0
         assert row["wire_bytes"] > 5_000_000
         assert row["peak_rss_bytes"] > 1_000_000
-    assert rows["crossport"]["wire_bytes"] < rows["nbdcopy"]["wire_bytes"]
+    ours = rows["crossport"]
+    assert ours["wire_bytes"] < rows["nbdcopy"]["wire_bytes"]
+    assert 0 < ours["copy_seconds"] < ours["seconds"]
+    assert ours["disk"]["data_bytes"] > ours["disk"]["zstd1_bytes"] > 5_000_000
     assert "| crossport |" in page
+
+
+@pytest.mark.root
+def test_a_target_that_differs_in_one_byte_does_not_count(tmp_path: Path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(bytes(1 << 20) + b"data" + bytes(1 << 20))
+    target.write_bytes(source.read_bytes())
+    code = f"import pathlib, mix; mix.same(pathlib.Path({str(source)!r}), pathlib.Path({str(target)!r}))"
+
+    def compared() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "bench", check=False)
+
+    assert compared().returncode == 0
+    with target.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    assert compared().returncode == 1
+    assert "not as the source" in compared().stderr

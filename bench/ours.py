@@ -1,0 +1,93 @@
+"""One copy by Crossport between two namespaces, as migrations make it: two confined workers and a journal."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from crossport.app.clock import SystemClock
+from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket, Way
+from crossport.transfer import host
+from crossport.transfer.confined import piped
+from crossport.transfer.host import Journal, Pipe, Worker
+from crossport.transfer.journals import Journals
+from crossport.transfer.simple import SimpleMover
+from link import SOURCE, TARGET, Ends
+
+__all__ = ["Copier"]
+
+
+class Copier:
+    """Copies ``source`` to ``target`` as often as it is told; each time only what differs from the last.
+
+    ``copy_seconds`` is the time of the last copy from connecting until all was durable and verified, without
+    the start of the workers; ``pids`` are those of the workers that run.
+    """
+
+    def __init__(self, source: Path, target: Path, ends: Ends, journals: Path) -> None:
+        """``journals`` is the directory where what arrived is noted."""
+        self.copy_seconds = 0.0
+        self.pids = dict[host.Way, int]()
+        size = source.stat().st_size
+        self._read = _ticket(Way.READ, source, size, _place("alpha", SOURCE, ends.source))
+        self._write = _ticket(Way.WRITE, target, size, _place("beta", TARGET, ends.target))
+        self._mover = SimpleMover(_Host(journals, self), SystemClock())
+
+    async def copied(self, report: Callable[[Progress], None] = lambda _: None) -> Moved:
+        """Copy; raise Unavailable when a worker died."""
+        return await self._mover.move(self._read, self._write, report)
+
+
+class _Host:
+    """Starts workers on this machine, and tells a copier of them."""
+
+    def __init__(self, journals: Path, copier: Copier) -> None:
+        self._journals = Journals(journals)
+        self._copier = copier
+
+    @asynccontextmanager
+    async def started(
+        self, way: host.Way, ref: DiskRef, place: Place, journal: Journal | None = None
+    ) -> AsyncGenerator[Worker]:
+        with self._journals.opened(journal) as file:
+            async with piped(way, ref, place, file.fileno()) as pipe:
+                self._copier.pids[way] = pipe.process.pid
+                yield _Timed(pipe, self._copier)
+
+    async def forget(self, run: str) -> None:
+        self._journals.forget(run)
+
+
+class _Timed(Worker):
+    """A worker that tells a copier how long its part took."""
+
+    def __init__(self, pipe: Pipe, copier: Copier) -> None:
+        super().__init__(pipe)
+        self._copier = copier
+
+    async def event(self, name: str, on_progress: Callable[[dict[str, Any]], None] | None = None) -> Any:
+        said = await super().event(name, on_progress)
+        if "took_us" in said:  # the sender's last word
+            self._copier.copy_seconds = said["took_us"] / 1e6
+        return said
+
+
+def _place(cloud: str, address: str, namespace: str) -> Place:
+    return Place(cloud=cloud, subnet="bench", address=address, namespace=namespace)
+
+
+def _ticket(way: Way, path: Path, size: int, place: Place) -> Ticket:
+    return Ticket(
+        id=f"bench-{way}",
+        tenant="bench",
+        run="bench",
+        epoch=1,
+        artifact="disk-0",
+        way=way,
+        ref=DiskRef(kind="file", locator=str(path), size=size, identity=f"bench-{path.name}"),
+        place=place,
+        byte_budget=size,
+        expires=time.time() + 3600,
+        nonce=f"bench-{way}",
+    )
