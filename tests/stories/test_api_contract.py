@@ -29,7 +29,12 @@ EXISTING = """
 SETTINGS = """
 headers = { Authorization = "Bearer ${CROSSPORT_TEST_TOKEN}" }
 request-timeout = 10
+
+[[operations]]
+include-name = "POST /v1/limits"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422]
 """
+"""A schema cannot say that a limit bounds something, or which time zones the machine knows."""
 
 
 @asynccontextmanager
