@@ -12,7 +12,6 @@ from typing import Any
 
 from crossport import errors
 from crossport.hypervisor import confine
-from crossport.model.artifact import Progress
 from crossport.transfer.host import Way
 from crossport.units import KIB
 from link import Ends
@@ -24,7 +23,9 @@ __all__ = ["delta", "resume"]
 _BLOCK = 4 * KIB
 _CHANGED = 0.01
 _PERCENT = (10, 50, 90)
-_TRIES = 5  # progress is told four times a second: a short copy may end before
+_TRIES = 5
+_SECTOR = 512
+_LOOK_S = 0.01
 _ENDS: tuple[Way, ...] = ("send", "receive")
 
 
@@ -50,10 +51,12 @@ def delta(folder: Path, mix: Mix, ends: Ends) -> list[dict[str, Any]]:
 def resume(folder: Path, mix: Mix, ends: Ends) -> list[dict[str, Any]]:
     """Kill either worker in the middle and copy again: what had been written, and was sent again."""
     rows = list[dict[str, Any]]()
+    with _Trial(folder, mix, ends) as trial:
+        data = trial.timed()["written_bytes"]  # zeros that the source holds are not written
     for end, percent in itertools.product(_ENDS, _PERCENT):
         for _ in range(_TRIES):
             with _Trial(folder, mix, ends) as trial:
-                row = trial.killed(end, percent / 100)
+                row = trial.killed(end, data, percent / 100)
             if row is not None:
                 break
         else:
@@ -97,29 +100,37 @@ class _Trial:
         same(self.source, self._target)
         return took
 
-    def killed(self, end: Way, share: float) -> dict[str, Any] | None:
-        """Copy, kill one end when ``share`` of the data is written, and copy what is left.
+    def killed(self, end: Way, data: int, share: float) -> dict[str, Any] | None:
+        """Copy, kill one end when ``share`` of ``data`` bytes is written, and copy what is left.
 
         Return None when the copy ended before.
         """
-        data = sum(stop - start for start, stop in data_extents(self.source))
         if not self._cut(end, share * data):
             return None
-        written = sum(stop - start for start, stop in data_extents(self._target))
+        written = _data_bytes(self._target)
         rest = self.timed()
         again = max(0, written + rest["written_bytes"] - data)
         return {"data_bytes": data, "before_bytes": written, "again_bytes": again, **rest}
 
     def _cut(self, end: Way, size: float) -> bool:
-        def look(progress: Progress) -> None:
-            if progress.counters.written >= size:
-                confine.kill(self._copier.pids[end])
-
+        """Return whether the copy ended by the kill."""
         try:
-            asyncio.run(self._copier.copied(look))
+            asyncio.run(self._copied_until(end, size))
         except errors.Unavailable:
             return True
         return False
+
+    async def _copied_until(self, end: Way, size: float) -> None:
+        copying = asyncio.ensure_future(self._copier.copied())
+        while not copying.done() and self._target.stat().st_blocks * _SECTOR < size:
+            await asyncio.wait({copying}, timeout=_LOOK_S)
+        if not copying.done():
+            confine.kill(self._copier.pids[end])
+        await copying
+
+
+def _data_bytes(path: Path) -> int:
+    return sum(stop - start for start, stop in data_extents(path))
 
 
 def _change(path: Path, *, scattered: bool) -> int:

@@ -34,9 +34,9 @@ class Copier:
         self._write = _ticket(Way.WRITE, target, size, _place("beta", TARGET, ends.target))
         self._mover = SimpleMover(_Host(journals, self), SystemClock())
 
-    async def copied(self, report: Callable[[Progress], None] = lambda _: None) -> Moved:
+    async def copied(self) -> Moved:
         """Copy; raise Unavailable when a worker died."""
-        return await self._mover.move(self._read, self._write, report)
+        return await self._mover.move(self._read, self._write, _ignore)
 
 
 class _Host:
@@ -71,6 +71,10 @@ class _Timed(Worker):
         if "took_us" in said:  # the sender's last word
             self._copier.copy_seconds = said["took_us"] / 1e6
         return said
+
+
+def _ignore(progress: Progress) -> None:
+    del progress
 
 
 def _place(cloud: str, address: str, namespace: str) -> Place:
