@@ -118,8 +118,8 @@ def _random(number: int, size: int) -> bytes:
 
 def _text(number: int, size: int) -> bytes:
     """Half noise, half repetition: compresses to about a half."""
-    noise = _random(number, 2048)
-    return b"".join(noise[at % 1024 : at % 1024 + 64] + bytes(64) for at in range(0, size, 128))[:size]
+    noise = _random(number, size // 2)
+    return b"".join(noise[at : at + 64] + bytes(64) for at in range(0, len(noise), 64))[:size]
 
 
 MIXES = {
