@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.qemu, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).resolve().parents[3]
 LONG_S = 180.0
+KEY = Path("identity/master.key")
 PHASES = [
     ["describe-target", "after-call"],
     ["export", "after-call"],
@@ -52,8 +53,12 @@ class GuestSite:
             text=True,
             cwd=ROOT,
         )
-        self.say(home=str(home), node=name, database_url=url, halts={"web": halts})
-        self.hear("opened")
+        try:
+            self.say(home=str(home), node=name, database_url=url, halts={"web": halts})
+            self.hear("opened")
+        except BaseException:
+            self.end()
+            raise
 
     def say(self, **words: object) -> None:
         assert self.process.stdin is not None
@@ -94,8 +99,17 @@ class Guests:
         await alpha.close()
 
     def site(self, name: str, url: str, halts: list[list[str]]) -> GuestSite:
+        self._give_key(name)
         self.sites.append(GuestSite(self.home, name, url, halts))
         return self.sites[-1]
+
+    def _give_key(self, name: str) -> None:
+        """Copy the master key of the first node, as an operator does for nodes that share a database."""
+        first = next(self.home.glob(f"*/{KEY}"), None)
+        if first is not None and not (own := self.home / name / KEY).exists():
+            own.parent.mkdir(mode=0o700, parents=True)
+            own.write_bytes(first.read_bytes())
+            own.chmod(0o600)
 
     def until_halted(self, count: int) -> None:
         calls, deadline = self.home / "calls", time.monotonic() + LONG_S
