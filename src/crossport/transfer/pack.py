@@ -2,9 +2,12 @@
 
 Where the threads wait for the link or for the rate limit there is time to compress harder; where they wait
 for nothing, compression is what holds the copy up, and it is eased. While a disk holds it up, at either end,
-neither would help. What does not compress goes as it is, after a look at two small samples.
+neither would help. A level that was eased and brought waits for the link at once was eased too far: it is not
+tried again for a while, and for longer each time. What does not compress goes as it is, after a look at two
+small samples.
 """
 
+import math
 import threading
 import time
 
@@ -12,11 +15,10 @@ import zstandard
 
 from crossport.transfer.meter import Cause, Meter
 
-__all__ = ["LEVELS", "Packer"]
+__all__ = ["LEVELS", "Gear", "Packer"]
 
 LEVELS = (None, -5, -1, 1, 2, 3, 5, 7, 9)
 """From no compression to the hardest, as zstd counts."""
-_FIRST = LEVELS.index(1)
 # Shares of the threads' time that they wait for the link. The network's own buffers fill first, so that a
 # short while without any wait says nothing.
 _EASE_BELOW, _HARDEN_ABOVE = 0.05, 0.3
@@ -25,7 +27,37 @@ _BUSY_BELOW = 0.3
 _LINK: tuple[Cause, ...] = ("link", "limit")
 _DISKS: tuple[Cause, ...] = ("source", "peer")
 _EASE_AFTER = 3
+_FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 64.0
+_FAR_ABOVE = 0.6
 _SAMPLE = 4 << 10
+
+
+class Gear:
+    """Which of LEVELS is used, judged by shares of the threads' time. Pure: the caller tells the time."""
+
+    def __init__(self) -> None:
+        self.place = LEVELS.index(1)
+        self._unhindered = 0
+        self._eased = -math.inf
+        self._hold_s = _FIRST_HOLD_S
+        self._held_until = -math.inf
+
+    def judge(self, link: float, disks: float, now: float) -> None:
+        """Choose anew; ``link`` and ``disks`` are the shares of the last while spent waiting for these."""
+        at_work = link < _EASE_BELOW and link + disks < _BUSY_BELOW
+        self._unhindered = self._unhindered + 1 if at_work else 0
+        if link > _HARDEN_ABOVE:
+            self._harden(2 if link > _FAR_ABOVE else 1, now)
+        elif self._unhindered >= _EASE_AFTER and now >= self._held_until and self.place:
+            self.place -= 1
+            self._eased, self._unhindered = now, 0
+
+    def _harden(self, steps: int, now: float) -> None:
+        if now - self._eased < _FIRST_HOLD_S:
+            self._held_until = now + self._hold_s
+            self._hold_s = min(self._hold_s * 2, _LONGEST_HOLD_S)
+            self._eased = -math.inf
+        self.place = min(self.place + steps, len(LEVELS) - 1)
 
 
 class Packer:
@@ -37,15 +69,14 @@ class Packer:
         self._judge_every_s = judge_every_s
         self._local = threading.local()
         self._judging = threading.Lock()
-        self._place = _FIRST
+        self._gear = Gear()
         self._judged = time.monotonic()
         self._link = self._disks = 0.0
-        self._unhindered = 0
 
     @property
     def level(self) -> int | None:
         """The level now."""
-        return LEVELS[self._place]
+        return LEVELS[self._gear.place]
 
     def packed(self, content: memoryview) -> bytes | None:
         """Return the compressed form of a chunk, None when it should go as it is."""
@@ -80,14 +111,9 @@ class Packer:
         try:
             span = (now - self._judged) * self._threads
             link, disks = self._waited_for(_LINK), self._waited_for(_DISKS)
-            share, other = (link - self._link) / span, (disks - self._disks) / span
+            shares = (link - self._link) / span, (disks - self._disks) / span
             self._judged, self._link, self._disks = now, link, disks
-            at_work = share < _EASE_BELOW and share + other < _BUSY_BELOW
-            self._unhindered = self._unhindered + 1 if at_work else 0
-            if share > _HARDEN_ABOVE:
-                self._place = min(self._place + 1, len(LEVELS) - 1)
-            elif self._unhindered >= _EASE_AFTER:
-                self._place = max(self._place - 1, 0)
+            self._gear.judge(*shares, now)
         finally:
             self._judging.release()
 

@@ -1,13 +1,14 @@
 """Compression that adapts: harder where threads wait for the link, easier where they never do."""
 
 import contextlib
+import itertools
 import time
 
 import pytest
 
 from crossport.testing.conformance.block import noise
 from crossport.transfer.meter import Cause, Meter
-from crossport.transfer.pack import LEVELS, Packer
+from crossport.transfer.pack import LEVELS, Gear, Packer
 
 CHUNK = 256 << 10
 TEXT = memoryview((b"the same words, again and again; " * 9000)[:CHUNK])
@@ -29,7 +30,7 @@ def levels(cause: Cause | None) -> list[int | None]:
 @pytest.mark.parametrize("cause", ["link", "limit"])
 def test_a_slow_link_or_a_limit_makes_it_compress_harder(cause: Cause) -> None:
     found = levels(cause)
-    assert found[0] in {1, 2}
+    assert found[0] in {1, 2, 3}
     assert found[-1] == LEVELS[-1]
     assert found == sorted(found, key=LEVELS.index)
 
@@ -58,3 +59,23 @@ def test_a_chunk_of_which_half_compresses_is_compressed() -> None:
     packed = Packer(Meter(), threads=1).packed(half)
     assert packed is not None
     assert len(packed) < CHUNK * 0.6
+
+
+def test_a_level_that_was_eased_too_far_is_tried_again_ever_more_seldom() -> None:
+    gear, tried = Gear(), list[float]()
+    for tick in range(400):
+        too_far = gear.place < LEVELS.index(-1)
+        gear.judge(0.4 if too_far else 0.0, 0.0, tick / 4)
+        if too_far:
+            tried.append(tick / 4)
+    pauses = [later - sooner for sooner, later in itertools.pairwise(tried)]
+    assert len(tried) < 10
+    assert pauses == sorted(pauses)
+    assert pauses[0] > 1.5
+
+
+def test_a_link_that_is_waited_for_nearly_all_the_time_hardens_in_large_steps() -> None:
+    gear = Gear()
+    for tick in range(3):
+        gear.judge(0.9, 0.0, tick / 4)
+    assert LEVELS[gear.place] == 9
