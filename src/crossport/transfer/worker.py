@@ -74,11 +74,16 @@ class _Orders:
         self.throttle = Throttle(time.monotonic)
 
     def follow(self) -> None:
-        for line in sys.stdin.buffer:
-            order = json.loads(line)
-            if order.get("do") == "rate":
-                self.throttle.rate(order["bps"])
+        try:
+            for line in sys.stdin.buffer:
+                self._obey(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            traceback.print_exc()  # whoever speaks nonsense is no starter: end as if it were gone
         os._exit(_ORPHANED)
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        if order["do"] == "rate":
+            self.throttle.rate(order["bps"])
 
 
 @dataclass(frozen=True, slots=True)
