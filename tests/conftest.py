@@ -1,7 +1,13 @@
 """What holds for every test: one that was skipped proves nothing, so a skip fails the session."""
 
+import signal
+
 import pytest
 from hypothesis import settings
+
+# A shell's background command ignores Ctrl-C, and so would everything that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long one example takes says something of the machine, not of the code.
 settings.register_profile("untimed", deadline=None)

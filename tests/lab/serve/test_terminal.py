@@ -18,8 +18,6 @@ class Terminal:
         self.text = ""
         pid, self.descriptor = pty.fork()
         if not pid:
-            # Who runs the tests in the background ignores it, and a person at a terminal does not.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
             environment = machine.environment(TERM="xterm", COLUMNS="100", **more)
             os.execve(PROGRAM[0], [*PROGRAM, *words], environment)  # noqa: S606
         self.pid = pid
