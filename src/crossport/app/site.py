@@ -33,6 +33,7 @@ from crossport.spi.driver import GROUP, Connect
 from crossport.spi.mover import Mover
 from crossport.spi.secret import Secrets
 from crossport.transfer.confined import LocalHost
+from crossport.transfer.dialling import Dialling
 from crossport.transfer.rate_probe import WorkerRateProbe
 from crossport.transfer.simple import SimpleMover
 
@@ -123,7 +124,8 @@ async def open_site(
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
     hub = Hub(office, clock, LocalHost(folder / "journals"), boot=secrets.token_hex(8))
     rates = Limits(lambda: engine.documents, clock, settings.node)
-    counted = CountedMover(mover or SimpleMover(hub, clock, limits=rates))
+    dialling = Dialling()
+    counted = CountedMover(mover or SimpleMover(hub, clock, limits=rates, dialling=dialling))
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
@@ -133,7 +135,8 @@ async def open_site(
             hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
             clock=clock,
             token=lambda: secrets.token_hex(16),
-            probe=probe if mover else probe or WorkerRateProbe(hub, clock),
+            probe=probe if mover else probe or WorkerRateProbe(hub, clock, dialling=dialling),
+            seats=hub,
         )
     )
     async with engine:

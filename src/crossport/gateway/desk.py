@@ -101,6 +101,11 @@ class Desk:
         """Whether there is a connection now."""
         return self._line is not None
 
+    @property
+    def seen(self) -> float:
+        """When it was connected last, by the monotonic clock."""
+        return self._clock.monotonic() if self.connected else self._seen
+
     async def send(self, message: dict[str, Any]) -> None:
         """Send a message, if somebody is there to hear it."""
         if self._line is not None:

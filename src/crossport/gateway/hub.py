@@ -16,7 +16,7 @@ from crossport.gateway.desk import Desk, away
 from crossport.gateway.office import Entry, Office, shown
 from crossport.gateway.wire import Line, agreed, integer, table, text
 from crossport.model.artifact import DiskRef, Place
-from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
+from crossport.model.gateway import EnrollRequest, Enrolment, Gateway, Presence, Seated
 from crossport.spi.clock import Clock
 from crossport.transfer.host import Journal, Way, Worker, WorkerHost
 
@@ -30,7 +30,7 @@ SILENCE_S = 3 * PING_S
 
 
 class Hub:
-    """Implements `crossport.transfer.host.WorkerHost` and `crossport.spi.gateway.Gateways`."""
+    """Implements `crossport.transfer.host.WorkerHost`, and Gateways and Seats of `crossport.spi.gateway`."""
 
     def __init__(self, office: Office, clock: Clock, local: WorkerHost, *, boot: str) -> None:
         self.office = office
@@ -40,6 +40,8 @@ class Hub:
         self._local = local
         self.desks: dict[str, Desk] = {}
         self._came = asyncio.Condition()
+        self._apart: dict[str, str] = {}
+        self._born = clock.monotonic()
         self._log: Any = structlog.get_logger("crossport.gateway")
 
     @contextlib.asynccontextmanager
@@ -89,9 +91,26 @@ class Hub:
             await desk.send({"do": "removed"})
             await desk.cut()
 
+    async def seated(self, place: Place) -> Seated:
+        """Return who would work at ``place``; waits for one that was here, or could be, a moment ago."""
+        seated = await self._seated(place)
+        if not seated:
+            return Seated()
+        able = [entry for entry in seated if not entry.draining]
+        if not able:
+            return Seated(gateway=seated[0].id, presence=Presence.DRAINING, release=seated[0].release)
+        apart = next((entry for entry in able if entry.id in self._apart), None)
+        seen = max(self.desks[one.id].seen if one.id in self.desks else self._born for one in able)
+        left_s = PATIENCE_S - (self._clock.monotonic() - seen)
+        if found := await self._there(able, 0.0 if apart else max(left_s, 0.0)):
+            return Seated(gateway=found[0].gateway, presence=Presence.HERE, release=found[0].release)
+        if apart:
+            return Seated(gateway=apart.id, presence=Presence.APART, release=self._apart[apart.id])
+        return Seated(gateway=able[0].id, presence=Presence.AWAY, release=able[0].release)
+
     async def serve(self, line: Line, hello: dict[str, Any], entry: Entry, fingerprint: str) -> None:
         """Serve one connection of a gateway that was admitted, until it ends."""
-        version, boot = agreed(hello.get("versions")), text(hello, "boot", most=64)
+        version, boot = self._agreed(entry.id, hello), text(hello, "boot", most=64)
         heard = table(table(hello, "jobs"), self.boot)
         desk = self.desks.setdefault(entry.id, Desk(entry.id, self._clock))
         desk.release = text(hello, "release", most=64)
@@ -106,6 +125,16 @@ class Hub:
         finally:
             desk.detach(line)
             self._log.info("gateway gone", gateway=entry.id)
+
+    def _agreed(self, gateway: str, hello: dict[str, Any]) -> int:
+        """Return the version to speak; raise Refused, and remember it for who asks after this gateway."""
+        try:
+            version = agreed(hello.get("versions"))
+        except errors.Refused:
+            self._apart[gateway] = str(hello.get("release"))[:64]
+            raise
+        self._apart.pop(gateway, None)
+        return version
 
     async def _welcome(self, entry: Entry, desk: Desk, version: int) -> dict[str, Any]:
         return {
@@ -171,16 +200,21 @@ class Hub:
                 f"Gateway {seated[0].id} in {place.subnet} of {place.cloud} begins nothing new.",
                 remedy="Enroll another one for this subnet, or remove this one.",
             )
-
-        def there() -> list[Desk]:
-            return [desk for one in able if (desk := self.desks.get(one.id)) is not None and desk.connected]
-
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S), self._came:
-                await self._came.wait_for(lambda: bool(there()))
-        if found := there():
+        if found := await self._there(able, PATIENCE_S):
             return min(found, key=lambda desk: len(desk.pipes))
         raise away(able[0].id)
+
+    async def _there(self, entries: list[Entry], patience_s: float) -> list[Desk]:
+        """Return those that are connected, as soon as there are any."""
+
+        def there() -> list[Desk]:
+            desks = (self.desks.get(one.id) for one in entries)
+            return [desk for desk in desks if desk is not None and desk.connected]
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s), self._came:
+                await self._came.wait_for(lambda: bool(there()))
+        return there()
 
     async def _seated(self, place: Place) -> list[Entry]:
         entries = await self.office.entries(place.tenant)

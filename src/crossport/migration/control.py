@@ -54,6 +54,7 @@ from crossport.model.run import (
 from crossport.model.vm import VM, PowerState
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import Console, Inventory, Power, Provisioner
+from crossport.spi.gateway import Seats
 from crossport.spi.mover import Mover
 from crossport.spi.run import RunContext
 from crossport.spi.site import Cleaned, Site
@@ -67,8 +68,10 @@ AT_ONCE = Limits(at_once=8, per_partition=4)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeansOfControl:
-    """What a site's control works with. ``token`` returns fresh random text; without ``probe`` no link is
-    measured."""
+    """What a site's control works with. ``token`` returns fresh random text.
+
+    Without ``probe`` no link is measured; without ``seats`` there are no gateways.
+    """
 
     site: str
     engine: Engine
@@ -78,6 +81,7 @@ class MeansOfControl:
     clock: Clock
     token: Callable[[], str]
     probe: RateProbe | None = None
+    seats: Seats | None = None
 
 
 class SiteControl:
@@ -87,7 +91,7 @@ class SiteControl:
         self._means = means
         self._engine = means.engine
         self._registry = means.registry
-        self._links = Links(means.probe, self._place, means.clock)
+        self._links = Links(means.probe, self._place, means.clock, means.seats)
         engine = means.engine
         engine.register(
             MIGRATE,
@@ -123,6 +127,7 @@ class SiteControl:
             clock=means.clock,
             estimator=self._estimator(tenant),
             hooks=means.hooks,
+            passage=lambda source, target: self._links.passage(tenant, source, target),
         )
 
     def _site(self, tenant: str) -> LocalSite:

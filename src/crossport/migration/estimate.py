@@ -11,7 +11,8 @@ before the first one they are assumed. An estimate says in words which of all th
 """
 
 from crossport import errors
-from crossport.migration.link import Links, Passage
+from crossport.migration.link import Links
+from crossport.migration.passage import Passage
 from crossport.model.artifact import Rate
 from crossport.model.record import record
 from crossport.model.run import Estimate, MigrationReport, MigrationRequest, Mode, RunState, Verify

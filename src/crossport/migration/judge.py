@@ -5,6 +5,7 @@ from dataclasses import replace
 from crossport import errors
 from crossport.migration.estimate import predicted
 from crossport.migration.finding import export_point, source_findings, standing, target_findings
+from crossport.migration.gateway_finding import gateway_findings
 from crossport.migration.mapping import propose
 from crossport.migration.parts import Parts
 from crossport.migration.step import Proposed
@@ -52,6 +53,7 @@ async def judged(
     estimate = await parts.estimator.estimate(vm, request)
     findings = (
         *source_findings(vm, source, point),
+        *gateway_findings(await parts.passage(request.source, request.target)),
         *warm_findings(vm, request, source, estimate, parts.clock.wall()),
         *target_findings(vm, request, target, moving),
         *mapped,

@@ -6,35 +6,20 @@ remembered for a minute with its reason, and whoever asks has to do without.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crossport import errors
 from crossport.migration.parts import RateProbe
+from crossport.migration.passage import READY, Ends, Passage
 from crossport.model.artifact import Place, Rate, Way
+from crossport.model.gateway import Seated
 from crossport.spi.clock import Clock
-from crossport.units import rate_text, size_text
+from crossport.spi.gateway import Seats
 
-__all__ = ["Links", "Passage"]
+__all__ = ["Links"]
 
 KEPT_S = 600.0
 FAILURE_KEPT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """What is known of a link: its rate of ``age_s`` seconds ago, or the reason (``why``) of having none."""
-
-    rate: Rate | None = None
-    why: str = ""
-    age_s: float = 0.0
-
-    @property
-    def words(self) -> str:
-        """Say on what it rests; empty when nobody measures here."""
-        if self.rate is None:
-            return f"not measured ({self.why.rstrip('.')})" if self.why else ""
-        when = "now" if self.age_s < 60 else f"{self.age_s / 60:.0f} min ago"
-        return f"measured {when}: {rate_text(self.rate.bps)} over {size_text(self.rate.size)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +32,39 @@ class Links:
     """The links between the clouds of a site. ``place`` returns the seat of a tenant's cloud."""
 
     def __init__(
-        self, probe: RateProbe | None, place: Callable[[str, str, Way], Awaitable[Place]], clock: Clock
+        self,
+        probe: RateProbe | None,
+        place: Callable[[str, str, Way], Awaitable[Place]],
+        clock: Clock,
+        seats: Seats | None = None,
     ) -> None:
+        """Without ``seats``, every place is the site's own machine."""
         self._probe = probe
+        self._seats = seats
         self._place = place
         self._clock = clock
         self._known: dict[tuple[str, str, str], _Known] = {}
         self._measuring = asyncio.Lock()
 
     async def passage(self, tenant: str, source: str, target: str) -> Passage:
-        """Return what is known of the link, measured now where that is needed."""
-        if self._probe is None:
-            return Passage()
+        """Return what is known of the link, measured now where that is needed and its ends are there."""
         pair = (tenant, source, target)
+        try:
+            ends = await self._ends(pair)
+        except errors.Error as error:
+            return Passage(why=error.text, code=error.code)
+        if any(one.presence not in READY for one in ends.seated):
+            return Passage(why="a gateway is not there", ends=ends)
+        if self._probe is None:
+            return Passage(ends=ends)
         if known := self._fresh(pair):
-            return known
+            return replace(known, ends=ends)
         async with self._measuring:
             if known := self._fresh(pair):
-                return known
-            passage = await self._measured(self._probe, pair)
+                return replace(known, ends=ends)
+            passage = await self._measured(self._probe, ends)
             self._known[pair] = _Known(passage, self._clock.monotonic())
-            return passage
+            return replace(passage, ends=ends)
 
     def latest(self, tenant: str, source: str, target: str) -> Rate | None:
         """Return the rate if it is known now; measure nothing."""
@@ -85,15 +82,20 @@ class Links:
         if pair not in kept:
             return None
         known = kept[pair]
-        return Passage(known.passage.rate, known.passage.why, now - known.at)
+        return replace(known.passage, age_s=now - known.at)
 
-    async def _measured(self, probe: RateProbe, pair: tuple[str, str, str]) -> Passage:
+    async def _ends(self, pair: tuple[str, str, str]) -> Ends:
         tenant, source, target = pair
+        here = await self._place(tenant, source, Way.READ)
+        there = await self._place(tenant, target, Way.WRITE)
+        if self._seats is None:
+            return Ends((here, there), (Seated(), Seated()))
+        return Ends((here, there), (await self._seats.seated(here), await self._seats.seated(there)))
+
+    async def _measured(self, probe: RateProbe, ends: Ends) -> Passage:
         try:
-            here = await self._place(tenant, source, Way.READ)
-            there = await self._place(tenant, target, Way.WRITE)
-            return Passage(rate=await probe.measure(here, there))
+            return Passage(rate=await probe.measure(*ends.places))
         except errors.Error as error:
-            return Passage(why=error.text)
+            return Passage(why=error.text, code=error.code)
         except OSError as error:
             return Passage(why=error.strerror or type(error).__name__)

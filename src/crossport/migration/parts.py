@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from crossport.migration.passage import Passage
 from crossport.model.artifact import Place, Rate
 from crossport.model.run import Estimate, Hook, MigrationRequest
 from crossport.model.vm import VM
@@ -47,10 +48,14 @@ class Hooks(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The two ends and the means. ``site`` returns the site of a cloud: this one, or a partner."""
+    """The two ends and the means. ``site`` returns the site of a cloud: this one, or a partner.
+
+    ``passage`` returns what is known of the way from one cloud to another.
+    """
 
     site: Callable[[str], Awaitable[Site]]
     mover: Mover
     clock: Clock
     estimator: Estimator
     hooks: Hooks
+    passage: Callable[[str, str], Awaitable[Passage]]

@@ -1,12 +1,13 @@
 """Gateways as people see them: where one sits, whether it is there, and how a new one joins."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from crossport.model.record import record
 
-__all__ = ["EnrollRequest", "Enrolment", "Gateway"]
+__all__ = ["EnrollRequest", "Enrolment", "Gateway", "Presence", "Seated"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
 
@@ -52,3 +53,25 @@ class Gateway:
     connected: bool = False
     release: str = ""
     jobs: int = 0
+
+
+class Presence(StrEnum):
+    """How the gateway of a seat stands. ``none`` was enrolled there: the site's own machine works instead.
+
+    One that is ``apart`` came and was sent away: its release and the site's have no version in common.
+    """
+
+    NONE = "none"
+    HERE = "here"
+    AWAY = "away"
+    DRAINING = "draining"
+    APART = "apart"
+
+
+@record()
+class Seated:
+    """The gateway that a copy would use at a seat, and how it stands now. ``release`` is its Crossport."""
+
+    gateway: str = ""
+    presence: Presence = Presence.NONE
+    release: str = ""

@@ -1,10 +1,11 @@
-"""What a site does about its gateways, for people."""
+"""What a site does about its gateways: for people, and for who plans a copy."""
 
 from typing import Protocol
 
-from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
+from crossport.model.artifact import Place
+from crossport.model.gateway import EnrollRequest, Enrolment, Gateway, Seated
 
-__all__ = ["Gateways"]
+__all__ = ["Gateways", "Seats"]
 
 
 class Gateways(Protocol):
@@ -28,4 +29,12 @@ class Gateways(Protocol):
 
     async def remove(self, tenant: str, id: str) -> None:  # noqa: A002
         """Trust it no longer and end its connection; its copies end. Raise NotFound."""
+        ...
+
+
+class Seats(Protocol):
+    """Who knows which gateways are there."""
+
+    async def seated(self, place: Place) -> Seated:
+        """Return who would work at ``place``; waits a moment for a gateway that is just reconnecting."""
         ...

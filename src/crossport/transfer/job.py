@@ -12,9 +12,11 @@ from crossport.model.artifact import DiskRef, Place, Ticket, Way
 from crossport.transfer.frame import Hello
 from crossport.transfer.manner import Manner
 
-__all__ = ["MAX_LINE", "Credential", "DigestJob", "End", "Job", "failure_from", "failure_line"]
+__all__ = ["CONNECT_S", "MAX_LINE", "Credential", "DigestJob", "End", "Job", "failure_from", "failure_line"]
 
 MAX_LINE = 256 << 10
+CONNECT_S = 20.0
+"""How long an end may take to come to the other, where a job does not say."""
 _KINDS: dict[str, type[errors.Error]] = {
     kind.__name__: kind
     for kind in (
@@ -64,6 +66,7 @@ class Job:
     manner: Manner
     disk_timeout_s: float
     idle_s: float
+    connect_s: float = CONNECT_S
 
     def line(self) -> bytes:
         """Return the job as one line."""
@@ -80,6 +83,7 @@ class Job:
             manner=Manner(**said["manner"]),
             disk_timeout_s=said["disk_timeout_s"],
             idle_s=said["idle_s"],
+            connect_s=said.get("connect_s", CONNECT_S),  # a site of an older release does not say
         )
 
 

@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 from crossport import errors
 from crossport.transfer.channel import Channel
-from crossport.transfer.job import Credential, End
+from crossport.transfer.job import CONNECT_S, Credential, End
 from crossport.transfer.meter import Meter
 
 __all__ = ["Dialled", "Listening"]
 
-CONNECT_S = 20.0
+COME_S = CONNECT_S + 5.0
+"""How long an end that listens waits: the other one gives up first and knows more."""
 AGAIN_S = 3.0
 HANDSHAKE_S = 5.0
 _STEP_S = 0.25
@@ -25,12 +26,14 @@ _STEP_S = 0.25
 class Dialled:
     """A link that this end opens."""
 
-    def __init__(self, end: End, own: Credential, meter: Meter, idle_s: float) -> None:
+    def __init__(
+        self, end: End, own: Credential, meter: Meter, idle_s: float, connect_s: float = CONNECT_S
+    ) -> None:
         self._end = end
         self._context = _context(ssl.PROTOCOL_TLS_CLIENT, end, own)
         self._meter = meter
         self._idle_s = idle_s
-        self._timeout_s = CONNECT_S
+        self._timeout_s = connect_s
 
     def open(self, check: Callable[[], None]) -> Channel:
         """Dial; raise Unavailable when nobody answers, Refused when somebody else does."""
@@ -78,7 +81,7 @@ class Listening:
 
     def open(self, check: Callable[[], None]) -> Channel:
         """Wait for the other end; raise Unavailable when it does not come."""
-        deadline = time.monotonic() + CONNECT_S
+        deadline = time.monotonic() + COME_S
         refused: errors.Error | None = None
         while time.monotonic() < deadline:
             check()
@@ -92,7 +95,7 @@ class Listening:
             except errors.Error as error:
                 refused = error
         raise refused or errors.Unavailable(
-            "transfer.peer.absent", f"Nobody connected within {CONNECT_S:.0f} s."
+            "transfer.peer.absent", f"Nobody connected within {COME_S:.0f} s."
         )
 
     def close(self) -> None:

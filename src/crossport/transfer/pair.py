@@ -14,7 +14,7 @@ from crossport.model.artifact import Ticket
 from crossport.transfer import merkle
 from crossport.transfer.frame import VERSION, Hello
 from crossport.transfer.host import Worker
-from crossport.transfer.job import End, Job
+from crossport.transfer.job import CONNECT_S, End, Job
 from crossport.transfer.manner import Manner
 from crossport.transfer.meter import number
 
@@ -28,11 +28,15 @@ _CONSEQUENCES = ("transfer.peer.failed", "transfer.peer.gone", "transfer.peer.ab
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How copies are made. A disk's server or a peer that is silent for so many seconds is given up."""
+    """How copies are made. A disk's server or a peer that is silent for so many seconds is given up.
+
+    ``connect_s`` is how long one end dials the other for the first time.
+    """
 
     chunk_size: int = merkle.CHUNK
     disk_timeout_s: float = 60.0
     idle_s: float = 10.0
+    connect_s: float = CONNECT_S
     manner: Manner = field(default_factory=Manner)
 
 
@@ -51,7 +55,8 @@ async def introduce(
 
     def line(ticket: Ticket, peer: Worker, port: int, at: str) -> bytes:
         end = End(peer.certificate, at, port)
-        return Job(ticket, hello, end, settings.manner, settings.disk_timeout_s, settings.idle_s).line()
+        bounds = (settings.disk_timeout_s, settings.idle_s, settings.connect_s)
+        return Job(ticket, hello, end, settings.manner, *bounds).line()
 
     ends = list(zip(tickets, workers, strict=True))
     (dials, dialler), (listens, listener) = ends if sender_dials else reversed(ends)

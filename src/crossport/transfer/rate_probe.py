@@ -11,6 +11,7 @@ from typing import Any
 from crossport import errors
 from crossport.model.artifact import DiskRef, Place, Rate, Ticket, Way
 from crossport.spi.clock import Clock
+from crossport.transfer.dialling import Dialling
 from crossport.transfer.host import WorkerHost
 from crossport.transfer.meter import counters_of, number
 from crossport.transfer.noise import NOISE, VOID
@@ -28,19 +29,28 @@ class ProbeBounds:
     """How much noise is sent: ``size`` bytes or for ``noise_s``, whichever is less.
 
     After ``limit_s``, the workers' start included, it is cut off, and what arrived by then counts: what is on
-    its way over a slow link at ``noise_s`` may take long to arrive.
+    its way over a slow link at ``noise_s`` may take long to arrive. An end that does not answer the other
+    within ``connect_s`` may dial itself; then the limit holds once more.
     """
 
     size: int = 48 * MIB
     noise_s: float = 1.5
     limit_s: float = 6.0
+    connect_s: float = 2.5
 
 
 class WorkerRateProbe:
     """Implements `crossport.migration.parts.RateProbe` with the workers that copy disks."""
 
-    def __init__(self, host: WorkerHost, clock: Clock, bounds: ProbeBounds | None = None) -> None:
+    def __init__(
+        self,
+        host: WorkerHost,
+        clock: Clock,
+        bounds: ProbeBounds | None = None,
+        dialling: Dialling | None = None,
+    ) -> None:
         self._host = host
+        self._dialling = dialling or Dialling()
         self._clock = clock
         self._bounds = bounds or ProbeBounds()
 
@@ -49,21 +59,26 @@ class WorkerRateProbe:
 
         Raise Unavailable when nothing arrived within the limit, and what the ends of a copy raise.
         """
+        return await self._dialling.either(
+            source, target, lambda sender_dials: self._bounded(source, target, sender_dials=sender_dials)
+        )
+
+    async def _bounded(self, source: Place, target: Place, *, sender_dials: bool) -> Rate:
         seen = _Seen(self._clock)
         try:
             async with asyncio.timeout(self._bounds.limit_s):
-                return await self._measured(source, target, seen)
+                return await self._measured(source, target, seen, sender_dials=sender_dials)
         except TimeoutError:
             return seen.so_far(self._bounds.limit_s)
 
-    async def _measured(self, source: Place, target: Place, seen: "_Seen") -> Rate:
+    async def _measured(self, source: Place, target: Place, seen: "_Seen", *, sender_dials: bool) -> Rate:
         read, write = self._tickets(source, target)
         async with (
             self._host.started("receive", write.ref, write.place) as receiver,
             self._host.started("send", read.ref, read.place) as sender,
         ):
-            # The bounds of a copy are longer than this whole measurement.
-            await introduce(Settings(), (read, write), (sender, receiver))
+            settings = Settings(connect_s=self._bounds.connect_s)
+            await introduce(settings, (read, write), (sender, receiver), sender_dials=sender_dials)
             sent, _ = await both(sender.event("done"), receiver.event("done", seen.progress))
         return Rate(size=counters_of(sent).sent, seconds=number(sent, "took_us") / 1e6)
 

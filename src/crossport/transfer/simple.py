@@ -15,6 +15,7 @@ from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
 from crossport.spi.clock import Clock
 from crossport.spi.limit import RateLimits
 from crossport.transfer import merkle, pace
+from crossport.transfer.dialling import Dialling
 from crossport.transfer.host import WorkerHost
 from crossport.transfer.job import DigestJob
 from crossport.transfer.meter import counters_of
@@ -34,8 +35,13 @@ class SimpleMover:
         clock: Clock,
         settings: Settings | None = None,
         limits: RateLimits | None = None,
+        dialling: Dialling | None = None,
     ) -> None:
-        """``limits`` say how fast each copy may send; without them it is as fast as it can."""
+        """``limits`` say how fast each copy may send; without them it is as fast as it can.
+
+        ``dialling`` may be shared with others that join the same places.
+        """
+        self._dialling = dialling or Dialling()
         self._host = host
         self._limits = limits
         self._clock = clock
@@ -92,13 +98,11 @@ class SimpleMover:
 
     async def _copied(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
         """Copy over a link that the sender opens, or else the receiver: one of them can be reached."""
-        if write.place.address:
-            try:
-                return await self._joined(read, write, report, sender_dials=True)
-            except errors.Unavailable as error:
-                if error.code != "transfer.peer.unreachable" or not read.place.address:
-                    raise
-        return await self._joined(read, write, report, sender_dials=False)
+        return await self._dialling.either(
+            read.place,
+            write.place,
+            lambda sender_dials: self._joined(read, write, report, sender_dials=sender_dials),
+        )
 
     async def _joined(
         self, read: Ticket, write: Ticket, report: Callable[[Progress], None], *, sender_dials: bool

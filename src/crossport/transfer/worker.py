@@ -139,7 +139,7 @@ def _store(job: Job, journal: int) -> LeafStore:
 
 def _link(job: Job, meter: Meter, here: _Surroundings) -> Dialled | Listening:
     if job.end.port:
-        return Dialled(job.end, here.own, meter, job.idle_s)
+        return Dialled(job.end, here.own, meter, job.idle_s, job.connect_s)
     link = Listening(job.end, here.own, meter, job.idle_s)
     here.voice.say({"event": "listening", "port": link.port})
     return link

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from scripts.codes import SOURCE, codes_in
+from tests.unit.migration.gateway_rows import GATEWAY_ROWS
 from tests.unit.migration.test_control import TENANT, open_place
 from tests.unit.migration.test_plan_run import begun, plan_of
 from tests.unit.migration.world import World, new_world
 
 from crossport.migration.judge import dry_run
+from crossport.migration.passage import Passage
 from crossport.model.construct import KeyPair, Network, Quota, Rule, SecurityGroup
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import HealthChecks, Probe, ProbeKind
@@ -38,6 +40,7 @@ class Scene:
     source: Description
     target: Description
     request: MigrationRequest
+    passage: Passage = dataclasses.field(default_factory=Passage)
 
     @property
     def vm(self) -> VM:
@@ -351,6 +354,7 @@ ROWS: tuple[Row, ...] = (
         lambda it: it.suspended(flavors=ALPHA.flavors),
     ),
     ("mapping.address.changes", WARNING, "nic 0", "will change", "Point names", lambda it: None),
+    *GATEWAY_ROWS,
     (
         "vm.warm.stopped",
         BLOCKER,
@@ -431,7 +435,11 @@ async def judged(root: Path, row: Row) -> tuple[Finding, ...]:
     async def site_of(cloud: str) -> Any:
         return Said()
 
-    parts = dataclasses.replace(world.parts, site=site_of)
+    async def passage(source: str, target: str) -> Passage:
+        del source, target
+        return scene.passage
+
+    parts = dataclasses.replace(world.parts, site=site_of, passage=passage)
     return (await dry_run(scene.request, parts)).findings
 
 

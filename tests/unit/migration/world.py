@@ -11,6 +11,7 @@ from crossport import errors
 from crossport.clouds.memory import MemoryCloud
 from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.migration.parts import Parts
+from crossport.migration.passage import Passage
 from crossport.migration.warm import migration_of
 from crossport.model.artifact import Counters, DiskRef, Moved, Progress, Ticket
 from crossport.model.construct import Constructs
@@ -240,7 +241,11 @@ def make_world(
     async def site_of(cloud: str) -> Site:
         return site
 
-    parts = Parts(site=site_of, mover=copier, clock=clock, estimator=_Guess(), hooks=hooks)
+    async def passage(source: str, target: str) -> Passage:
+        del source, target
+        return Passage()
+
+    parts = Parts(site=site_of, mover=copier, clock=clock, estimator=_Guess(), hooks=hooks, passage=passage)
     return World(
         alpha=alpha,
         beta=beta,

@@ -1,0 +1,89 @@
+"""What of gateways and the link between them stands in the way, found before anything is touched. Pure."""
+
+from collections.abc import Callable
+
+from crossport.migration.passage import Passage
+from crossport.model.artifact import Place
+from crossport.model.finding import Finding, Severity
+from crossport.model.gateway import Presence, Seated
+
+__all__ = ["gateway_findings"]
+
+_OTHER_RELEASES = ("transfer.protocol.newer", "transfer.protocol.older")
+
+
+def gateway_findings(passage: Passage) -> tuple[Finding, ...]:
+    """Return why a copy could not begin now, or could not get from the one end to the other."""
+    if passage.ends is None:
+        return ()
+    found = [
+        _SAID[seated.presence](place, seated)
+        for place, seated in zip(passage.ends.places, passage.ends.seated, strict=True)
+        if seated.presence in _SAID
+    ]
+    return (*found, *_link_findings(passage.ends.places, passage))
+
+
+def _link_findings(places: tuple[Place, Place], passage: Passage) -> tuple[Finding, ...]:
+    source, target = places
+    subject = f"link {source.cloud} {target.cloud}"
+    if passage.code == "transfer.peer.unreachable":
+        return (
+            Finding(
+                "gateway.link.closed",
+                Severity.BLOCKER,
+                subject,
+                f"{source.subnet} of {source.cloud} and {target.subnet} of {target.cloud} cannot reach each "
+                f"other. {passage.why}",
+                "Let one of the two be dialled from the other; in which direction does not matter.",
+            ),
+        )
+    if passage.code in _OTHER_RELEASES:
+        return (
+            Finding(
+                "gateway.link.release",
+                Severity.BLOCKER,
+                subject,
+                f"The two ends copy in no version that both speak. {passage.why}",
+                "Update the gateway of the older release: releases that follow one another work together.",
+            ),
+        )
+    return ()
+
+
+def _away(place: Place, seated: Seated) -> Finding:
+    return Finding(
+        "gateway.away",
+        Severity.BLOCKER,
+        f"gateway {seated.gateway}",
+        f"{seated.gateway} in {place.subnet} of {place.cloud} is not connected to this site.",
+        "See that `crossport gateway run` runs on its machine; its log says what it cannot reach.",
+    )
+
+
+def _draining(place: Place, seated: Seated) -> Finding:
+    return Finding(
+        "gateway.draining",
+        Severity.BLOCKER,
+        f"gateway {seated.gateway}",
+        f"{seated.gateway} in {place.subnet} of {place.cloud} begins nothing new.",
+        "Enroll another one for this subnet, or remove this one.",
+    )
+
+
+def _apart(place: Place, seated: Seated) -> Finding:
+    release = f"is of release {seated.release}, which" if seated.release else "is of a release that"
+    return Finding(
+        "gateway.release.apart",
+        Severity.BLOCKER,
+        f"gateway {seated.gateway}",
+        f"{seated.gateway} in {place.subnet} of {place.cloud} {release} this site does not understand.",
+        "Update the older of the two: releases that follow one another understand each other.",
+    )
+
+
+_SAID: dict[Presence, Callable[[Place, Seated], Finding]] = {
+    Presence.AWAY: _away,
+    Presence.DRAINING: _draining,
+    Presence.APART: _apart,
+}
