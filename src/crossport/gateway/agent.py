@@ -21,6 +21,8 @@ from crossport.transfer.job import failure_from
 __all__ = ["Agent", "Chance", "Means", "answered", "dialled", "join"]
 
 DIAL_S = 10.0
+SHELVES_MAX = 4096
+"""How many shelves with journals are told at once; of more the rest is told the next time."""
 SILENCE_S = 30.0
 """A site that says nothing for so long is gone: it asks every ten seconds."""
 BACKOFF_S = (0.2, 15.0)
@@ -173,6 +175,7 @@ class Agent:
                     "release": __version__,
                     "boot": self._means.boot,
                     "jobs": self._jobs.heard(),
+                    "shelves": self._jobs.shelves()[:SHELVES_MAX],
                 }
             )
             welcome = await answered(line, "welcome")
@@ -209,7 +212,7 @@ class Agent:
             case "removed":
                 self._removed.set()
             case "forget":
-                self._jobs.forget(text(message, "run", most=256))
+                await self._jobs.forget(line, message)
             case "start" | "give" | "end" | "heard":
                 await self._jobs.take(owner, message)
             case _:

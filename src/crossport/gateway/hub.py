@@ -14,7 +14,7 @@ import structlog
 from crossport import errors
 from crossport.gateway.desk import Desk, away
 from crossport.gateway.office import Entry, Office, shown
-from crossport.gateway.wire import Line, agreed, integer, table, text
+from crossport.gateway.wire import Line, agreed, integer, table, text, texts
 from crossport.model.artifact import DiskRef, Place
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway, Presence, Seated
 from crossport.spi.clock import Clock
@@ -54,6 +54,8 @@ class Hub:
             async with self._local.started(way, ref, place, journal) as worker:
                 yield worker
             return
+        if journal is not None:
+            await self.office.keeping.keeps(desk.gateway, journal[0])
         pipe = await desk.open(way, ref, place, journal)
         try:
             await pipe.begun()
@@ -62,10 +64,11 @@ class Hub:
             await asyncio.shield(asyncio.ensure_future(desk.end(pipe)))
 
     async def forget(self, run: str) -> None:
-        """Remove the journals of ``run`` here and at the gateways that are connected now."""
+        """Remove the journals of ``run`` here and at the gateways; one that is away is told when it comes."""
         await self._local.forget(run)
+        await self.office.keeping.forget(run)
         for desk in tuple(self.desks.values()):
-            await desk.send({"do": "forget", "run": run})
+            await self._tell_unwanted(desk)
 
     async def enroll(self, tenant: str, request: EnrollRequest) -> Enrolment:
         """Let one new gateway join."""
@@ -118,6 +121,7 @@ class Hub:
         try:
             await line.send(await self._welcome(entry, desk, version))
             await desk.replay()
+            await self._tell_unwanted(desk, texts(hello, "shelves"))
             async with self._came:
                 self._came.notify_all()
             self._log.info("gateway connected", gateway=entry.id, release=desk.release, version=version)
@@ -170,6 +174,8 @@ class Hub:
                     desk.gateway, text(message, "request", most=1 << 14), desk.release
                 )
                 await line.send({"do": "certificate", "certificate": signed.certificate_pem})
+            case "forgot":
+                await self.office.keeping.forgot(desk.gateway, text(message, "run", most=256))
             case "told" | "heard":
                 await desk.take(message)
             case _:
@@ -181,12 +187,20 @@ class Hub:
             try:
                 await self.office.admitted(desk.gateway, fingerprint)
                 await line.send({"do": "ping", "nodes": await self.office.nodes()})
+                await self._tell_unwanted(desk)  # another node may have ended a run
             except errors.Refused:
                 await line.send({"do": "removed"})
                 await line.close()
                 return
             except errors.Unavailable as error:
                 self._log.warning("gateway not asked", gateway=desk.gateway, code=error.code)
+
+    async def _tell_unwanted(self, desk: Desk, shelves: tuple[str, ...] = ()) -> None:
+        unwanted = await self.office.keeping.unwanted(desk.gateway, shelves)
+        for run in unwanted.runs:
+            await desk.send({"do": "forget", "run": run})
+        if unwanted.shelves:
+            await desk.send({"do": "forget", "shelves": unwanted.shelves})
 
     async def _desk(self, place: Place) -> Desk | None:
         """Return the desk of a gateway that can take a job at this seat, None where none was enrolled."""

@@ -15,7 +15,7 @@ from typing import Any
 from crossport import errors
 from crossport.gateway.mail import Inbox, Outbox
 from crossport.gateway.seat import Copy, Seat, Tickets
-from crossport.gateway.wire import Line, integer, text
+from crossport.gateway.wire import Line, integer, text, texts
 from crossport.model import codec
 from crossport.model.artifact import DiskRef, Place
 from crossport.spi.clock import Clock
@@ -139,9 +139,18 @@ class Jobs:
         job.task = asyncio.create_task(self._run(job, ref, seat, _journal(message)))
         return job
 
-    def forget(self, run: str) -> None:
-        """Remove the journals of ``run``."""
-        self._journals.forget(run)
+    def shelves(self) -> tuple[str, ...]:
+        """Return the shelves on which journals lie."""
+        return self._journals.shelves()
+
+    async def forget(self, line: Line, message: dict[str, Any]) -> None:
+        """Remove the journals of a run and say so, or shelves of runs that the site does not know."""
+        if "run" in message:
+            run = text(message, "run", most=256)
+            await asyncio.to_thread(self._journals.forget, run)
+            await line.send({"do": "forgot", "run": run})
+        for name in texts(message, "shelves"):
+            await asyncio.to_thread(self._journals.clear, name)
 
     async def _run(self, job: _Job, ref: DiskRef, place: Place, journal: Journal | None) -> None:
         try:

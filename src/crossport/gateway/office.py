@@ -9,6 +9,7 @@ from typing import Protocol
 
 from crossport import errors
 from crossport.gateway.join import Invitation, Nodes, packed
+from crossport.gateway.keeping import Keeping
 from crossport.gateway.trust import GATEWAY, fingerprint
 from crossport.identity import token as secret_text
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
@@ -99,10 +100,11 @@ class Means:
 
 
 class Office:
-    """Keeps the book."""
+    """Keeps the book, and in ``keeping`` the ledger of journals."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
+        self.keeping = Keeping(means.documents)
 
     @property
     def authority(self) -> Authority:
@@ -225,6 +227,7 @@ class Office:
         """Trust it no longer."""
         await self.entry(tenant, gateway)
         await self._documents.delete(_GATEWAYS, gateway)
+        await self.keeping.left(gateway)
 
     async def listening(self, node: str, addresses: tuple[str, ...]) -> None:
         """Note where a node is reached by gateways. To be said again now and then."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from crossport import errors
 
-__all__ = ["MAX_LINE", "SPOKEN", "Line", "agreed", "integer", "table", "text"]
+__all__ = ["MAX_LINE", "SPOKEN", "Line", "agreed", "integer", "table", "text", "texts"]
 
 SPOKEN = (1,)
 """The versions of the control connection that this release speaks."""
@@ -107,6 +107,15 @@ def table(message: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
     return cast("dict[str, Any]", value)
+
+
+def texts(message: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Return a list of texts of a message, empty where it is not named; raise Broken for what is none."""
+    value = message.get(name, ())
+    listed: list[Any] = list(cast("list[Any]", value)) if isinstance(value, list | tuple) else [None]
+    if not all(isinstance(one, str) for one in listed):
+        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+    return tuple(listed)
 
 
 def integer(message: dict[str, Any], name: str) -> int:

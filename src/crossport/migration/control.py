@@ -162,7 +162,7 @@ class SiteControl:
         plan = found.id.rpartition("-")[0]
         if plan and await self._find(plan) is not None:
             return False  # the plan's own run tells how far its VMs are
-        return await self._settlement.forget(found.id)
+        return await self._settlement.forget(found)
 
     # Clouds
     async def add_cloud(self, tenant: str, entry: CloudEntry) -> CloudStatus:

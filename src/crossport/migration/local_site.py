@@ -384,10 +384,9 @@ class LocalSite:
         for document in await self._documents.list("reservation", _Reservation, prefix=self._key(cloud, "")):
             if document.value.run == act.run:
                 await self._documents.delete("reservation", document.key)
-        cleaned = await self._remove_all(act, cloud, must=False, keep_vm=keep_vm)
         if (await self._ends.landing(act.run)).cloud == cloud:
             await self._mover.forget(act.run)
-        return cleaned
+        return await self._remove_all(act, cloud, must=False, keep_vm=keep_vm)
 
     async def _remove_all(self, act: Act, cloud: str, *, must: bool, keep_vm: bool = False) -> Cleaned:
         """Remove the run's things, VMs first. ``must`` raises what could not be removed."""

@@ -157,15 +157,17 @@ class Settlement:
         await context.step("conclude", conclude, result=bool)
         return report
 
-    async def forget(self, run: str) -> bool:
+    async def forget(self, found: RunRecord) -> bool:
         """Forget both ends of a run if nothing hangs on them any more; say whether it did.
 
         A committed run is needed to retire its source.
         """
+        run = found.id
         hold = await self._ends.hold(run)
         retained = hold is not None and hold.state is SourceState.COMMITTED and not hold.retired
         if retained or not await self._ends.settled(run):
             return False
+        await self._means.parts(found.tenant).mover.forget(run)
         await self._ends.forget(run)
         return True
 

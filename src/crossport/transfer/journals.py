@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -12,11 +13,13 @@ from typing import IO
 from crossport import errors
 from crossport.transfer.host import Journal
 
-__all__ = ["Journals"]
+__all__ = ["Journals", "shelf"]
+
+_SHELF = re.compile(r"[0-9a-f]{32}")
 
 
 class Journals:
-    """The journals of one host. Their names are digests: ids of runs may hold what file names may not."""
+    """The journals of one host."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
@@ -32,7 +35,7 @@ class Journals:
                 yield file
             return
         run, artifact = journal
-        path = self._of(self._directory, run) / _name(artifact)
+        path = self._directory / shelf(run) / shelf(artifact)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)
@@ -45,15 +48,23 @@ class Journals:
         with file:
             yield file
 
+    def shelves(self) -> tuple[str, ...]:
+        """Return the names of the directories that hold journals: `shelf` of their runs."""
+        if self._directory is None or not self._directory.exists():
+            return ()
+        return tuple(sorted(path.name for path in self._directory.iterdir() if _SHELF.fullmatch(path.name)))
+
     def forget(self, run: str) -> None:
         """Remove the journals of ``run``, if there are any."""
-        if self._directory is not None:
+        self.clear(shelf(run))
+
+    def clear(self, name: str) -> None:
+        """Remove the journals on one shelf, if it is one and there are any."""
+        if self._directory is not None and _SHELF.fullmatch(name):
             with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self._of(self._directory, run))
-
-    def _of(self, directory: Path, run: str) -> Path:
-        return directory / _name(run)
+                shutil.rmtree(self._directory / name)
 
 
-def _name(of: str) -> str:
+def shelf(of: str) -> str:
+    """Return under which name something of that id lies: ids may hold what file names may not."""
     return hashlib.sha256(of.encode()).hexdigest()[:32]

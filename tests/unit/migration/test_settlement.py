@@ -362,6 +362,7 @@ class TestForgotten:
         await place.control.retire(TENANT, run, confirmed=True)
         assert await self.left(place) == set()
         assert await place.engine.documents.list("source-end", Hold) == ()
+        assert place.mover.forgotten == [run, run]  # when it was cleaned up, and once more to be sure
 
     async def test_a_rolled_back_run_is_not_kept(self, place: Place):
         await place.vm("ill", guest_health="bad-elsewhere")

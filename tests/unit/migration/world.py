@@ -75,6 +75,7 @@ class FaultyMover(MemoryMover):
     def __init__(self, clock: TestClock) -> None:
         super().__init__(cast("Any", FileDisks()), clock, self._paced)
         self.fail_times = 0
+        self.forgotten: list[str] = []
         self.during: Callable[[Progress], Awaitable[None]] | None = None
         self.after: Callable[[Ticket], Awaitable[None]] | None = None
 
@@ -82,6 +83,10 @@ class FaultyMover(MemoryMover):
         if self.during:
             await self.during(progress)
         await asyncio.sleep(0.01 if self.during else 0)
+
+    async def forget(self, run: str) -> None:
+        self.forgotten.append(run)
+        await super().forget(run)
 
     async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
         if self.fail_times:

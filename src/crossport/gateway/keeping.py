@@ -1,0 +1,88 @@
+"""The site's ledger of journals: which gateway keeps one of which run, and which of them is to be forgotten.
+
+An entry is written before a worker is started with a journal, and goes when the gateway said that it forgot
+it. So a gateway that was away when a run ended is told when it comes back; what it keeps without an entry is
+of no run of this site.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Collection
+from dataclasses import dataclass, replace
+
+from crossport import errors
+from crossport.model.record import record
+from crossport.spi.document import Document, Documents
+from crossport.transfer.journals import shelf
+
+__all__ = ["Keeping", "Unwanted"]
+
+_KIND = "gateway-journal"
+
+
+@record()
+class _Kept:
+    run: str
+    gateway: str
+    forget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """What a gateway is to forget: runs by their ids, and shelves of runs that nobody knows."""
+
+    runs: tuple[str, ...] = ()
+    shelves: tuple[str, ...] = ()
+
+
+class Keeping:
+    """Keeps the ledger in the site's documents; ``documents`` is asked at each use."""
+
+    def __init__(self, documents: Callable[[], Documents]) -> None:
+        self._documents = documents
+
+    async def keeps(self, gateway: str, run: str) -> None:
+        """Note that a journal of ``run`` is about to be at ``gateway``."""
+        await self._documents().put(_KIND, _key(gateway, run), _Kept(run=run, gateway=gateway))
+
+    async def forget(self, run: str) -> None:
+        """Note that no gateway shall keep anything of ``run``."""
+        async for kept in self._all(f"{run}/"):
+            if kept.value.run == run and not kept.value.forget:
+                await self._documents().put(_KIND, kept.key, replace(kept.value, forget=True))
+
+    async def forgot(self, gateway: str, run: str) -> None:
+        """Take the entry out, unless the run has begun anew there."""
+        try:
+            kept = await self._documents().fetch(_KIND, _key(gateway, run), _Kept)
+            if kept.value.forget:
+                await self._documents().delete(_KIND, kept.key, generation=kept.generation)
+        except (errors.NotFound, errors.Conflict):
+            return
+
+    async def unwanted(self, gateway: str, shelves: Collection[str] = ()) -> Unwanted:
+        """Return what ``gateway``, which said that it keeps these ``shelves``, is to forget.
+
+        What it keeps must have been told before this is called: an entry is always older than its shelf.
+        """
+        known = {kept.value.run: kept.value async for kept in self._all() if kept.value.gateway == gateway}
+        names = {shelf(run) for run in known}
+        return Unwanted(
+            runs=tuple(run for run, kept in known.items() if kept.forget),
+            shelves=tuple(name for name in shelves if name not in names),
+        )
+
+    async def left(self, gateway: str) -> None:
+        """Take out all entries of a gateway that will not come back."""
+        async for kept in self._all():
+            if kept.value.gateway == gateway:
+                await self._documents().delete(_KIND, kept.key)
+
+    async def _all(self, prefix: str = "") -> AsyncGenerator[Document[_Kept]]:
+        after = ""
+        while batch := await self._documents().list(_KIND, _Kept, prefix=prefix, after=after):
+            for kept in batch:
+                yield kept
+            after = batch[-1].key
+
+
+def _key(gateway: str, run: str) -> str:
+    return f"{run}/{gateway}"
