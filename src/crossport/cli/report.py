@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from crossport.cli.text import Table, aligned, fields
+from crossport.model.artifact import Consistency
 from crossport.model.finding import Finding
 from crossport.model.mapping import Mapping
 from crossport.model.run import PHASES, Estimate, MigrationReport, Phase, Sync
@@ -94,10 +95,17 @@ def _summary(report: MigrationReport) -> Table:
         ("code", report.code),
         ("outage", "none: the source was not touched" if request.test else outage),
         ("verified", report.verified),
+        ("disks", _consistency(report)),
         ("estimate", report.estimate.basis if report.estimate else ""),
         ("VM at the target", report.vm_id),
         ("VM at the source", report.source_id),
     )
+
+
+def _consistency(report: MigrationReport) -> str:
+    """Return how the copy of a running guest was caught; one that was off is as it left itself."""
+    told = report.consistency
+    return told.value if told and told is not Consistency.OFF else ""
 
 
 def _bytes(report: MigrationReport) -> Table:
@@ -117,6 +125,7 @@ def _syncs(syncs: tuple[Sync, ...]) -> Table:
     rows = tuple(
         (
             sync.what,
+            sync.consistency.value,
             f"+{sync.started - syncs[0].started:.1f} s",
             seconds_text(sync.seconds),
             size_text(sync.read),
@@ -124,8 +133,8 @@ def _syncs(syncs: tuple[Sync, ...]) -> Table:
         )
         for sync in syncs
     )
-    headers = ("SYNC", "BEGAN", "TOOK", "READ", "SENT")
-    return Table(headers, rows, "Syncs", right=frozenset(headers[1:]))
+    headers = ("SYNC", "DISKS", "BEGAN", "TOOK", "READ", "SENT")
+    return Table(headers, rows, "Syncs", right=frozenset(headers[2:]))
 
 
 def _estimate(report: MigrationReport, estimate: Estimate) -> Table:

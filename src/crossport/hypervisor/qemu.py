@@ -22,6 +22,7 @@ _PROGRAM = "qemu-system-x86_64"
 PINNED_Q35 = "pc-q35-7.2"
 PINNED_I440FX = "pc-i440fx-7.2"
 CD = "cd0"
+AGENT = "agent"
 _CARDS = {
     NicModel.VIRTIO: "virtio-net-pci",
     NicModel.E1000: "e1000",
@@ -66,7 +67,8 @@ class Machine:
     """What makes a virtual machine. Memory in bytes; descriptors are open in the starter.
 
     ``variables`` is the UEFI variable store, None for BIOS. ``console`` is the log of the serial console;
-    ``typing``, where somebody may type at it, and ``control`` listen, ``tpm`` is one end of a pair.
+    ``typing``, where somebody may type at it, ``agent``, where one asks the guest's agent, and ``control``
+    listen, ``tpm`` is one end of a pair.
     ``incoming`` is a memory state to resume from. It is started paused.
     """
 
@@ -78,6 +80,7 @@ class Machine:
     cards: tuple[Card, ...]
     console: Path
     typing: int
+    agent: int
     control: int
     variables: Path | None = None
     seed: Path | None = None
@@ -109,6 +112,7 @@ def command_line(machine: Machine) -> list[str]:
     line += _disks(machine)
     for index, card in enumerate(machine.cards):
         line += _card(index, card)
+    line += _agent(machine.agent)
     line += _tpm(machine.tpm)
     if machine.incoming is not None:
         line += ["-incoming", f"fd:{machine.incoming}"]
@@ -242,6 +246,15 @@ def _card(index: int, card: Card) -> list[str]:
         line += ["-netdev", json.dumps({**card.netdev, "id": f"net{index}"})]
         device["netdev"] = f"net{index}"
     return line + _device(device)
+
+
+def _agent(descriptor: int) -> list[str]:
+    """The guest finds its port by this name. It comes last on the bus, so that it moves no other device."""
+    line = ["-chardev", f"socket,id={AGENT},fd={descriptor},server=on,wait=off"]
+    line += _device({"driver": "virtio-serial-pci", "id": "serialbus0"})
+    return line + _device(
+        {"driver": "virtserialport", "id": "agentport0", "chardev": AGENT, "name": "org.qemu.guest_agent.0"}
+    )
 
 
 def _tpm(descriptor: int | None) -> list[str]:

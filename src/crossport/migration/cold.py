@@ -130,6 +130,7 @@ class ColdMigration:
         exported, moved = await self._bring(proposed)
         artifacts = await self._verify(moved)
         vm = await self._instantiate(proposed, exported, artifacts)
+        self._set(consistency=exported.export.consistency)
         await self._check(vm)
         if request.test:
             return await self._finish_test(proposed.vm)

@@ -214,4 +214,5 @@ def _sync(what: str, moved: tuple[Moved, ...], first: Timed[Exported], last: Tim
         seconds=between(first.began, last.ended),
         read=sum(one.counters.read for one in moved),
         sent=sum(one.counters.sent for one in moved),
+        consistency=first.value.export.consistency,
     )

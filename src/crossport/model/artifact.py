@@ -8,6 +8,7 @@ from crossport.model.vm import VM
 
 __all__ = [
     "Artifact",
+    "Consistency",
     "Counters",
     "DiskRef",
     "Export",
@@ -82,13 +83,35 @@ class ExportPoint(StrEnum):
     """One moment of the running VM; the VM itself is not touched."""
 
 
+class Consistency(StrEnum):
+    """How a guest finds its file systems when it starts from what was exported."""
+
+    OFF = "off"
+    """As it left them: it was shut down, or suspended."""
+    FROZEN = "frozen"
+    """As after a clean unmount: an agent in the guest kept them still at the moment."""
+    CRASH = "crash-consistent"
+    """As after a power cut; a journal repairs that."""
+
+
 @record()
 class Export:
-    """A VM opened for reading: its description at that point, and what to copy."""
+    """A VM opened for reading: its description at that point, and what to copy.
+
+    ``frozen``: of a running VM, an agent in the guest kept all its file systems still at the moment.
+    """
 
     vm: VM
     point: ExportPoint
     artifacts: tuple[Artifact, ...]
+    frozen: bool = False
+
+    @property
+    def consistency(self) -> Consistency:
+        """How the guest finds its file systems in this."""
+        if self.point is not ExportPoint.SNAPSHOT:
+            return Consistency.OFF
+        return Consistency.FROZEN if self.frozen else Consistency.CRASH
 
 
 @record()

@@ -4,7 +4,7 @@ from collections.abc import Mapping as Table
 from dataclasses import field
 from enum import StrEnum
 
-from crossport.model.artifact import Moved, Progress
+from crossport.model.artifact import Consistency, Moved, Progress
 from crossport.model.finding import Finding
 from crossport.model.health import Health, HealthChecks
 from crossport.model.mapping import Mapping, MappingRules
@@ -187,7 +187,7 @@ class Sync:
 
     ``started`` is Unix seconds. ``read`` bytes of the disks were read, which is what may have changed, and
     ``sent`` bytes crossed the wire. ``what`` is ``first``, ``delta``, ``last`` (the guest is off) or
-    ``comparison``.
+    ``comparison``. ``consistency`` is that of the moment which was copied.
     """
 
     what: str
@@ -195,13 +195,15 @@ class Sync:
     seconds: float
     read: int
     sent: int
+    consistency: Consistency = Consistency.CRASH
 
 
 @record()
 class MigrationReport:
     """What a migration did. The target VM's ``vm_id`` is empty when nothing is left there.
 
-    ``verified`` tells how the copy was checked: ``at rest`` or ``stream only``.
+    ``verified`` tells how the copy was checked: ``at rest`` or ``stream only``; ``consistency`` how its guest
+    found its file systems, None when none was started.
     """
 
     run: str
@@ -217,6 +219,7 @@ class MigrationReport:
     estimate: Estimate | None = None
     health: Health | None = None
     verified: str = ""
+    consistency: Consistency | None = None
     source_id: str = ""
     vm_id: str = ""
     left_behind: tuple[str, ...] = ()

@@ -125,7 +125,9 @@ class Exporter(Protocol):
         """Open everything that makes the VM for reading, until ``end_export``.
 
         For STOPPED the VM must be off and for SUSPENDED suspended, else Conflict. The artifacts read the
-        same bytes however often they are opened.
+        same bytes however often they are opened. For SNAPSHOT the file systems are kept still at the moment
+        where an agent in the guest can do that, for seconds at most; ``Export.frozen`` says whether they
+        were. Whoever dies meanwhile, the guest goes on.
         """
         ...
 

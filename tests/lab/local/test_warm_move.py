@@ -124,6 +124,7 @@ async def test_a_guest_that_is_written_to_all_the_time_moves_warm(tmp_path: Path
         what = [sync.what for sync in report.syncs]
         assert (what[:2], what[-2:]) == (["first", "delta"], ["last", "comparison"])
         first, delta, *_, comparison = report.syncs
+        assert (first.consistency, delta.consistency, comparison.consistency) == ("frozen", "frozen", "off")
         assert 0 < delta.read < first.read / 2
         assert comparison.sent < first.sent / 2 < comparison.read
         assert [one.code for one in report.findings if one.code.startswith("warm.")] == []

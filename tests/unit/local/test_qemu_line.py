@@ -34,6 +34,7 @@ def machine(*buses: DiskBus, **changes: object) -> Machine:
         cards=(Card(model=NicModel.VIRTIO, mac="52:54:00:00:00:01", netdev={"type": "user"}),),
         console=Path("/clouds/a,b/console.log"),
         typing=8,
+        agent=9,
         control=7,
     )
     return dataclasses.replace(plain, **changes)

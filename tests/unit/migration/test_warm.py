@@ -14,7 +14,7 @@ from tests.unit.migration.test_cold import expect_rolled_back
 from tests.unit.migration.world import World, act, disk_bytes, new_world
 
 from crossport import errors
-from crossport.model.artifact import Ticket
+from crossport.model.artifact import Consistency, Ticket
 from crossport.model.run import PHASES, Cutover, LedgerState, Mode, RunState, Verify, WarmRules
 from crossport.model.vm import PowerState
 
@@ -156,6 +156,22 @@ async def test_a_test_leaves_the_source_alone_and_starts_an_isolated_copy(world:
     (vm,) = await world.target_vms()
     assert vm.quarantined
     assert [sync.what for sync in report.syncs] == ["first", "delta", "comparison"]
+
+
+@pytest.mark.parametrize(("agent", "told"), [("yes", Consistency.FROZEN), ("", Consistency.CRASH)])
+async def test_a_test_tells_how_its_guest_finds_its_disks(tmp_path: Path, agent: str, told: Consistency):
+    world = await new_world(tmp_path, guest_agent=agent)
+    report = await world.migrate(mode=Mode.WARM, test=True)
+    assert report.consistency is told
+    assert {sync.consistency for sync in report.syncs} == {told}
+
+
+async def test_after_a_shutdown_the_disks_are_as_the_guest_left_them(tmp_path: Path):
+    world = await new_world(tmp_path, guest_agent="yes")
+    report = await world.migrate(mode=Mode.WARM)
+    assert report.consistency is Consistency.OFF
+    assert [sync.consistency for sync in report.syncs][-2:] == [Consistency.OFF] * 2
+    assert report.syncs[0].consistency is Consistency.FROZEN
 
 
 async def test_an_ill_guest_brings_the_source_back_and_ends_the_tracking(tmp_path: Path):

@@ -8,28 +8,36 @@ changes (QEMU, docs/interop/live-block-operations and "image fleecing").
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from crossport import errors
-from crossport.clouds.local import serving, tracking
+from crossport.clouds.local import freeze, serving, tracking
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.launch import control_of
 from crossport.clouds.local.state import Guest, OpenExport, Volume
 from crossport.hypervisor import qmp
 from crossport.hypervisor.qemu_img import QemuImg
 
-__all__ = ["begin_fleecing", "end_fleecing"]
+__all__ = ["Caught", "begin_fleecing", "end_fleecing"]
 
 _POLLS, _POLL_S = 400, 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """The moment. ``bitmaps`` tell what changed, by volume id; ``frozen``: the file systems were still."""
+
+    bitmaps: Mapping[str, str]
+    frozen: bool
+
+
 async def begin_fleecing(
     cloud: Installation, guest: Guest, opened: OpenExport, volumes: Sequence[Volume], path: Path
-) -> Mapping[str, str]:
+) -> Caught:
     """Catch the disks now and serve them, each under its volume id, at the socket ``path``.
 
-    Return the names of the bitmaps that tell what changed, by volume id. The marks are set in the same
-    instant, so that no write of the guest falls between.
+    The marks are set in the same instant, so that no write of the guest falls between.
     """
     overlays = [await _overlay(cloud, guest, number, volume) for number, volume in enumerate(volumes)]
     async with qmp.monitor(control_of(cloud, guest)) as steer:
@@ -48,7 +56,8 @@ async def begin_fleecing(
             }
             for number in range(len(volumes))
         ]
-        await steer.execute("transaction", {"actions": [*told.actions, *backups]})
+        async with freeze.held(cloud, guest, steer) as still:
+            await steer.execute("transaction", {"actions": [*told.actions, *backups]})
         with serving.listening(cloud, path) as listener:
             await steer.pass_descriptor("moment", listener.fileno())
         await steer.execute("nbd-server-start", {"addr": {"type": "fd", "data": {"str": "moment"}}})
@@ -58,7 +67,7 @@ async def begin_fleecing(
             if volume.id in told.bitmaps:
                 export["bitmaps"] = [{"node": f"disk-{number}", "name": told.bitmaps[volume.id]}]
             await steer.execute("block-export-add", {**export, "name": volume.id})
-    return told.bitmaps
+    return Caught(told.bitmaps, frozen=still.kept)
 
 
 async def end_fleecing(cloud: Installation, guest: Guest, count: int) -> None:

@@ -25,6 +25,7 @@ from crossport.hypervisor.swtpm import serve_tpm
 from crossport.model.vm import PowerState
 
 __all__ = [
+    "agent_of",
     "console_of",
     "control_of",
     "decided_accelerator",
@@ -52,6 +53,11 @@ def console_of(cloud: Installation, guest: Guest) -> Path:
 def typing_of(cloud: Installation, guest: Guest) -> Path:
     """Return the socket at which one can type at the guest's console."""
     return cloud.layout.vm(guest.vm.id) / "console"
+
+
+def agent_of(cloud: Installation, guest: Guest) -> Path:
+    """Return the socket at which one asks the guest's agent."""
+    return cloud.layout.vm(guest.vm.id) / "agent"
 
 
 def port_of(cloud: Installation, guest: Guest, index: int) -> Port:
@@ -167,6 +173,7 @@ async def _started(
         tpm = await _tpm(cloud, guest, open_files, failed)
         listener = open_files.enter_context(unix_socket.listening(control_of(cloud, guest)))
         typing = open_files.enter_context(unix_socket.listening(typing_of(cloud, guest)))
+        agent = open_files.enter_context(unix_socket.listening(agent_of(cloud, guest)))
         guest = dataclasses.replace(
             guest,
             tpm_daemon=tpm[1] if tpm else None,
@@ -182,6 +189,7 @@ async def _started(
             cards=_cards(guest, backends),
             console=console,
             typing=typing.fileno(),
+            agent=agent.fileno(),
             control=listener.fileno(),
             variables=cloud.path(cloud.volume(guest.nvram)) if guest.nvram else None,
             seed=seed_file,
@@ -189,7 +197,7 @@ async def _started(
             incoming=_memory(cloud, guest, open_files),
             network=any(backend.needs_network for backend in backends if backend),
         )
-        passed = [listener.fileno(), typing.fileno()]
+        passed = [listener.fileno(), typing.fileno(), agent.fileno()]
         passed += [*(fd for fd in (machine.tpm, machine.incoming) if fd is not None)]
         passed += [fd for backend in backends if backend for fd in backend.descriptors.values()]
         group = accelerator.kvm_group()

@@ -46,7 +46,8 @@ async def export(
             opened = None
         if opened is None:
             opened = await _opened(cloud, wanted, guest)
-        return Export(vm=catalog.settled(cloud, guest), point=point, artifacts=opened.artifacts)
+        vm = catalog.settled(cloud, guest)
+        return Export(vm=vm, point=point, artifacts=opened.artifacts, frozen=opened.frozen)
 
 
 def _need_power(guest: Guest, point: ExportPoint) -> None:
@@ -81,10 +82,11 @@ async def _opened(cloud: Installation, opened: OpenExport, guest: Guest) -> Open
         live_path = path.with_name("live")
         states = await asyncio.to_thread(_copied, cloud, guest, states)
         every = [cloud.volume(disk.id) for disk in guest.vm.disks]
-        bitmaps = await fleece.begin_fleecing(cloud, guest, opened, every, live_path)
+        caught = await fleece.begin_fleecing(cloud, guest, opened, every, live_path)
+        opened = dataclasses.replace(opened, frozen=caught.frozen)
         await tracking.forget_others(cloud, opened, disks)
         server = await serving.open_volumes(cloud, opened.id, states, writable=False)
-        artifacts = [*_disk_artifacts(disks, live_path, bitmaps), *_state_artifacts(states, path)]
+        artifacts = [*_disk_artifacts(disks, live_path, caught.bitmaps), *_state_artifacts(states, path)]
     else:
         bitmaps = (await tracking.stopped(cloud, opened, disks)).bitmaps
         await tracking.forget_others(cloud, opened, disks)

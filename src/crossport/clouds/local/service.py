@@ -18,7 +18,7 @@ from pathlib import Path
 import uvicorn
 
 from crossport import errors
-from crossport.clouds.local import console, guest, orphan, provision, reserve, serving
+from crossport.clouds.local import console, freeze, guest, orphan, provision, reserve, serving
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.ownership import locked, open_installation
 from crossport.clouds.local.routes import Desk, application
@@ -101,6 +101,7 @@ async def _found_again(cloud: Installation) -> None:
             _LOG.info("vm=%s found again, pid=%s", found.vm.id, found.daemon.pid)
             await provision.refresh_ports(cloud, found)
             await guest.go_on(cloud, found)
+            await freeze.thaw_left(cloud, found)
     for text in orphan.orphans(cloud):
         _LOG.warning("orphan: %s", text)
     _LOG.info("boot=%s", boot_id())

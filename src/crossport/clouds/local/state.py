@@ -20,7 +20,7 @@ from crossport.model.record import record
 from crossport.model.run import Act
 from crossport.model.vm import VM
 
-__all__ = ["Guest", "Image", "OpenExport", "OpenImport", "State", "Tracking", "Volume"]
+__all__ = ["Guest", "Image", "OpenExport", "OpenImport", "State", "Still", "Tracking", "Volume"]
 
 VERSION = 2
 
@@ -94,6 +94,7 @@ class OpenExport:
     live: bool = False
     overlays: int = 0
     marks: Marks = Marks()
+    frozen: bool = False
 
 
 @record()
@@ -104,6 +105,13 @@ class Tracking:
     run: str
     vm_id: str
     marks: tuple[str, ...] = ()
+
+
+@record()
+class Still:
+    """A VM whose guest's file systems are frozen, or were when this was written down."""
+
+    id: str
 
 
 @record()

@@ -230,7 +230,8 @@ class MemoryCloud:
         if point is ExportPoint.SUSPENDED:
             ref = DiskRef(kind="file", locator=str(self._store.disk(f"{vm.id}-memory")), size=65536)
             artifacts.append(Artifact(role=Role.MEMORY, name="memory", ref=ref))
-        return Export(vm=_shown(vm), point=point, artifacts=tuple(artifacts))
+        frozen = point is ExportPoint.SNAPSHOT and vm.tags.get("guest.agent") == "yes"
+        return Export(vm=_shown(vm), point=point, artifacts=tuple(artifacts), frozen=frozen)
 
     def _readable(self, disk: Disk, point: ExportPoint, moment: str) -> DiskRef:
         path = self._store.disk(disk.id)

@@ -9,7 +9,7 @@ import dataclasses
 import pytest
 
 from crossport import errors
-from crossport.model.artifact import Artifact, ExportPoint, Role
+from crossport.model.artifact import Artifact, Consistency, ExportPoint, Role
 from crossport.model.run import Created
 from crossport.model.vm import VM, PowerState
 from crossport.spi.block import BlockWriter
@@ -49,6 +49,7 @@ class ExporterConformance(StagedConformance):
     ) -> None:
         export = await stage.cloud.export(act(run, "export"), stopped.id, ExportPoint.STOPPED)
         assert (export.vm.id, export.point) == (stopped.id, ExportPoint.STOPPED)
+        assert export.consistency is Consistency.OFF
         names = [artifact.name for artifact in export.artifacts]
         assert len(set(names)) == len(names)
         assert "disk-0" in names
@@ -82,6 +83,7 @@ class ExporterConformance(StagedConformance):
         content = await stage.content(disk)
         assert await stage.content(disk) == content
         assert (await stage.cloud.vm(running.id)).power is PowerState.RUNNING
+        assert export.consistency is not Consistency.OFF
         for _ in range(2):
             await stage.cloud.end_export(act(run, "end"), running.id)
         assert (await stage.cloud.vm(running.id)).power is PowerState.RUNNING

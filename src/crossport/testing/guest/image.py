@@ -31,6 +31,7 @@ _PLACES = {
     **{
         f"/etc/crossport/{name}": (name, 0o755)
         for name in (
+            "agent",
             "start",
             "stop",
             "seed",
