@@ -34,6 +34,7 @@ from crossport.spi.mover import Mover
 from crossport.spi.secret import Secrets
 from crossport.transfer.confined import LocalHost
 from crossport.transfer.dialling import Dialling
+from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.rate_probe import WorkerRateProbe
 from crossport.transfer.simple import SimpleMover
 
@@ -123,9 +124,10 @@ async def open_site(
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
     hub = Hub(office, clock, LocalHost(folder / "journals"), boot=secrets.token_hex(8))
+    names = NameKeys(master.derived("transfer names"))
     rates = Limits(lambda: engine.documents, clock, settings.node)
     dialling = Dialling()
-    counted = CountedMover(mover or SimpleMover(hub, clock, limits=rates, dialling=dialling))
+    counted = CountedMover(mover or SimpleMover(hub, clock, None, rates, dialling, names))
     control = SiteControl(
         MeansOfControl(
             site=settings.name,

@@ -8,6 +8,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from crossport import errors
 from crossport.identity import private_file
 
@@ -65,6 +68,11 @@ class MasterKeys:
                 remedy="Restore the master key from a backup, or put the secret anew.",
             )
         return self._keys[key_id]
+
+    def derived(self, purpose: str) -> bytes:
+        """Return a secret for one purpose, the same at every node, another one once the key was changed."""
+        info = b"crossport " + purpose.encode()
+        return HKDF(hashes.SHA256(), KEY_SIZE, None, info).derive(self.key(self.current))
 
     def add(self, key: bytes) -> None:
         """Make ``key`` the current one, durably; the old ones stay, those of other processes too."""

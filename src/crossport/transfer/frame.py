@@ -38,7 +38,9 @@ from crossport.transfer.names import KEY, NAME
 from crossport.transfer.plan import COMPARED_AT_ONCE
 
 __all__ = [
+    "ASKS_REMEMBERED",
     "HEADER",
+    "KEY_AGREED",
     "LEAST_VERSION",
     "MAX_CHUNK",
     "MAX_CONNECTIONS",
@@ -61,8 +63,12 @@ __all__ = [
     "ranged",
 ]
 
-VERSION = 2
+VERSION = 3
 LEAST_VERSION = 2
+ASKS_REMEMBERED = {2: 1, 3: 16}
+"""By version: how many ASKs a receiver remembers, so that SAME may still refer to them."""
+KEY_AGREED = 3
+"""The version from which on the key of the names may come with the jobs of both ends."""
 MAX_CONNECTIONS = 16
 MIN_CHUNK, MAX_CHUNK = 4 << 10, 4 << 20
 HEADER = struct.Struct(">B3sI")
@@ -225,7 +231,8 @@ class Hello:
 class Welcome:
     """The receiver agrees, and says how: ``held`` is how many chunks MAP will name.
 
-    ``goes_on`` says that it remembers what earlier attempts of this copy settled.
+    ``key`` is that of the names, empty when both ends know it. ``goes_on`` says that the receiver remembers
+    what earlier attempts of this copy settled.
     """
 
     key: bytes
@@ -253,13 +260,7 @@ class Welcome:
             raise malformed("WELCOME is incomplete")
         if not 0 <= held < 1 << 63 or not 0 < connections <= MAX_CONNECTIONS:
             raise malformed("WELCOME is incomplete")
-        try:
-            key = bytes.fromhex(str(said.get("key")))
-        except ValueError as error:
-            raise malformed("WELCOME has no key") from error
-        if len(key) != KEY:
-            raise malformed("WELCOME has no key")
-        return cls(key, held, connections, goes_on, version)
+        return cls(_key(said, version), held, connections, goes_on, version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +368,16 @@ def _said(frame: Frame, kind: Kind) -> dict[str, Any]:
     if frame.kind is not kind or not isinstance(said, dict):
         raise malformed(f"{frame.kind.name} came in place of {kind.name}")
     return said  # pyright: ignore[reportUnknownVariableType]
+
+
+def _key(said: dict[str, Any], version: int) -> bytes:
+    try:
+        key = bytes.fromhex(str(said.get("key")))
+    except ValueError as error:
+        raise malformed("WELCOME has no key") from error
+    if len(key) != KEY and (key or version < KEY_AGREED):
+        raise malformed("WELCOME has no key")
+    return key
 
 
 def _check_versions(said: dict[str, Any]) -> None:

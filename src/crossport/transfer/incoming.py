@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections import deque
 
 import zstandard
 
@@ -41,7 +42,8 @@ class Damage:
 class Incoming:
     """One connection, used by one thread; ``durable`` is called by the one that flushes."""
 
-    def __init__(self, holding: Holding, channel: Channel, names: Names, damage: Damage) -> None:
+    def __init__(self, holding: Holding, channel: Channel, names: Names, damage: Damage, asks: int) -> None:
+        """Remember as many ``asks`` of the sender."""
         self.settled = 0
         self.end = End(0, bytes(SEAL))
         self._told = 0
@@ -52,8 +54,8 @@ class Incoming:
         self._damage = damage
         self._state = ReceiverState.OPEN
         self._unpacker = zstandard.ZstdDecompressor()
-        # What was asked for last: the first chunk, and its leaf with those of its followers.
-        self._asked: tuple[int, list[bytes | None]] = (0, [])
+        # What was asked for lately: the first chunk, and its leaf with those of its followers.
+        self._asked: deque[tuple[int, list[bytes | None]]] = deque(maxlen=asks)
 
     def run(self) -> None:
         """Take in frames until the end."""
@@ -113,9 +115,15 @@ class Incoming:
 
     def _release(self, index: int) -> None:
         """Forget the chunk, and with it at once what follows of those that were asked for."""
-        first, leaves = self._asked
-        asked = first <= index < first + len(leaves)
-        self._holding.release(index, first + len(leaves) - index if asked else 1)
+        first, leaves = self._asked_for(index)
+        self._holding.release(index, max(1, first + len(leaves) - index))
+
+    def _asked_for(self, index: int) -> tuple[int, list[bytes | None]]:
+        """Return what was asked for together with a chunk, nothing when it was not."""
+        for first, leaves in self._asked:
+            if first <= index < first + len(leaves):
+                return first, leaves
+        return index, []
 
     def _take_zeros(self, first: int, count: int) -> None:
         self._holding.take(first, count)
@@ -123,8 +131,8 @@ class Incoming:
         self._holding.settle(self, [(Run(first, count, zero=True), b"")], "zero")
 
     def _take_same(self, first: int, count: int) -> None:
-        asked, leaves = self._asked
-        if not asked <= first < first + count <= asked + len(leaves):
+        asked, leaves = self._asked_for(first)
+        if first + count > asked + len(leaves):
             raise frame.malformed(f"SAME of chunks {first} to {first + count}, which were not asked for")
         named = leaves[first - asked : first - asked + count]
         self._holding.take(first, count)
@@ -139,7 +147,7 @@ class Incoming:
         if count > COMPARED_AT_ONCE:
             raise frame.malformed(f"it asks for {count} names at once")
         leaves = self._holding.leaves(first, count)
-        self._asked = (first, leaves)
+        self._asked.append((first, leaves))
         names = (NOTHING if leaf is None else self._names.name(leaf) for leaf in leaves)
         self._channel.send(frame.listed(Kind.HAVE, first, b"".join(names)))
 

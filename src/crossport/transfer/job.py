@@ -58,7 +58,11 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One end of one copy. It listens on ``end.address`` when the port is 0, else it connects to it."""
+    """One end of one copy. It listens on ``end.address`` when the port is 0, else it connects to it.
+
+    ``hello`` says the least version, whichever newer ones the worker speaks. ``names_key`` (hex) is that of
+    the names; a site of an older release tells none.
+    """
 
     ticket: Ticket
     hello: Hello
@@ -67,6 +71,7 @@ class Job:
     disk_timeout_s: float
     idle_s: float
     connect_s: float = CONNECT_S
+    names_key: str = field(default="", repr=False)
 
     def line(self) -> bytes:
         """Return the job as one line."""
@@ -84,6 +89,7 @@ class Job:
             disk_timeout_s=said["disk_timeout_s"],
             idle_s=said["idle_s"],
             connect_s=said.get("connect_s", CONNECT_S),  # a site of an older release does not say
+            names_key=said.get("names_key", ""),
         )
 
 

@@ -3,11 +3,12 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from crossport.spi.block import BlockReader
 from crossport.transfer import frame, merkle
+from crossport.transfer.ahead import Ahead
 from crossport.transfer.bits import Bits
 from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Cut
@@ -62,6 +63,7 @@ class Work:
     meter: Meter
     packer: Packer
     throttle: Throttle | None
+    key: bytes = field(default=b"", repr=False)
     spoil: Callable[[Data], Data] | None = None
 
 
@@ -87,7 +89,7 @@ class Lane:
         self._under_way: deque[_Sent] = deque()
         self._size_under_way = 0
         self._durable = 0
-        self._had = list[Frame]()
+        self._ahead = Ahead(1)
         self._root = b""
         self._zeros = self._sames = (0, 0)
         self._buffer = bytearray(READ_AT_ONCE * work.cut.chunk_size)
@@ -99,7 +101,10 @@ class Lane:
         while (came := self._expected(self.channel.receive())).kind is not Kind.WELCOME:
             continue
         welcome = frame.Welcome.decoded(came)
-        self._names = Names(welcome.key)
+        if not welcome.key and not self._work.key:
+            raise frame.malformed("it tells no key, and none came with the job")
+        self._names = Names(welcome.key or self._work.key)
+        self._ahead = Ahead(frame.ASKS_REMEMBERED[welcome.version] // 2 or 1)
         return welcome
 
     def held(self, total: int) -> Bits:
@@ -124,7 +129,7 @@ class Lane:
         At most ``window`` bytes are under way that are not.
         """
         self._coverage = coverage
-        while (task := plan.next()) is not None:
+        while (task := self._next(plan)) is not None:
             self._do(task)
             while (came := self.channel.poll()) is not None:
                 self._hear(came)
@@ -152,21 +157,24 @@ class Lane:
             case Deed.SEND:
                 self._send_chunks(task.first, task.count, b"")
             case Deed.COMPARE:
-                names = self._names_of(task)
+                names = self._ahead.names(task)
                 for first in range(task.first, task.first + task.count, READ_AT_ONCE):
                     count = min(READ_AT_ONCE, task.first + task.count - first)
                     at = (first - task.first) * NAME
                     self._send_chunks(first, count, names[at : at + count * NAME])
 
-    def _names_of(self, task: Task) -> bytes:
-        self._had.clear()
-        self.channel.send(frame.ranged(Kind.ASK, task.first, task.count))
-        while not self._had:
-            self._hear(self.channel.receive())
-        first, names = self._had.pop().listed()
-        if first != task.first or len(names) != task.count * NAME:
-            raise frame.malformed("HAVE does not answer what was asked")
-        return names
+    def _next(self, plan: Plan) -> Task | None:
+        """Return the next task that can be done at once; names are asked for long before they are used."""
+        ahead = self._ahead
+        while True:
+            while ahead.has_room and (task := plan.next()) is not None:
+                ahead.add(task)
+                if task.deed is Deed.COMPARE:
+                    self.channel.send(frame.ranged(Kind.ASK, task.first, task.count))
+            if not ahead or ahead.is_ready:
+                return ahead.pop() if ahead else None
+            if not ahead.widen(more=not plan.over):
+                self._hear(self.channel.receive())
 
     def _send_chunks(self, first: int, count: int, held: bytes) -> None:
         """Send what is neither zero nor named in ``held``."""
@@ -261,7 +269,7 @@ class Lane:
             case Kind.AGAIN:
                 self._send_again(came.count())
             case Kind.HAVE:
-                self._had.append(came)
+                self._ahead.answer(*came.listed())
             case Kind.DONE:
                 self._root = bytes(came.body)
                 if len(self._root) != len(merkle.zero_leaf(0)):

@@ -1,7 +1,7 @@
 """How a copy is made, and how long its ends wait for each other."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crossport import errors
 from crossport.transfer.channel import is_of_the_link
@@ -24,10 +24,14 @@ class Manner:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is copied, and how."""
+    """What is copied, and how.
+
+    ``hello.version`` is the newest that this end speaks. ``key`` is that of the names, if both ends know it.
+    """
 
     hello: Hello
     manner: Manner
+    key: bytes = field(default=b"", repr=False)
 
 
 class Patience:

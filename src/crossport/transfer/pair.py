@@ -12,7 +12,7 @@ from typing import Any
 from crossport import errors
 from crossport.model.artifact import Ticket
 from crossport.transfer import merkle
-from crossport.transfer.frame import VERSION, Hello
+from crossport.transfer.frame import LEAST_VERSION, Hello
 from crossport.transfer.host import Worker
 from crossport.transfer.job import CONNECT_S, End, Job
 from crossport.transfer.manner import Manner
@@ -44,19 +44,23 @@ async def introduce(
     settings: Settings,
     tickets: tuple[Ticket, Ticket],
     workers: tuple[Worker, Worker],
+    names_key: bytes = b"",
     *,
     sender_dials: bool = True,
 ) -> None:
-    """Give the sender and the receiver, in this order, their jobs. Raise what the one that listens tells."""
+    """Give the sender and the receiver, in this order, their jobs. Raise what the one that listens tells.
+
+    ``names_key`` is that of the names; empty: the receiver makes one.
+    """
     read = tickets[0]
     hello = Hello(
-        VERSION, read.tenant, read.run, read.artifact, read.epoch, read.ref.size, settings.chunk_size
+        LEAST_VERSION, read.tenant, read.run, read.artifact, read.epoch, read.ref.size, settings.chunk_size
     )
 
     def line(ticket: Ticket, peer: Worker, port: int, at: str) -> bytes:
         end = End(peer.certificate, at, port)
         bounds = (settings.disk_timeout_s, settings.idle_s, settings.connect_s)
-        return Job(ticket, hello, end, settings.manner, *bounds).line()
+        return Job(ticket, hello, end, settings.manner, *bounds, names_key.hex()).line()
 
     ends = list(zip(tickets, workers, strict=True))
     (dials, dialler), (listens, listener) = ends if sender_dials else reversed(ends)

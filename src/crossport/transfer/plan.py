@@ -83,10 +83,13 @@ class Plan:
     """Tasks that several threads take from."""
 
     def __init__(self, of: Iterator[Task]) -> None:
+        self.over = False
         self._tasks = of
         self._taking = threading.Lock()
 
     def next(self) -> Task | None:
         """Return the next task, None when there are no more."""
         with self._taking:
-            return next(self._tasks, None)
+            task = next(self._tasks, None)
+            self.over = task is None
+            return task

@@ -1,6 +1,8 @@
 """The receiving end of a copy: nothing is written unverified, nothing acknowledged that is not durable."""
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 
 from crossport import errors
 from crossport.spi.block import BlockWriter
@@ -13,7 +15,7 @@ from crossport.transfer.lanes import Lanes, Link
 from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.manner import Patience, Terms
 from crossport.transfer.meter import Meter
-from crossport.transfer.names import Names
+from crossport.transfer.names import KEY, Names
 from crossport.transfer.states import RECEIVER, ReceiverState, heard
 
 __all__ = ["Receiver"]
@@ -23,16 +25,23 @@ class Receiver:
     """One copy, from the receiver's side."""
 
     def __init__(
-        self, writer: BlockWriter, link: Link, terms: Terms, meter: Meter, store: LeafStore, key: bytes
+        self,
+        writer: BlockWriter,
+        link: Link,
+        terms: Terms,
+        meter: Meter,
+        store: LeafStore,
+        entropy: Callable[[int], bytes],
     ) -> None:
         """Receive what ``terms`` say. ``store`` says what the target holds already.
 
-        ``key`` is random and secret: both ends name chunks by it.
+        A sender that does not know the key of the names is told one made of ``entropy`` for this copy alone.
         """
         self._link = link
         self._expected = terms.hello
         self._manner = terms.manner
-        self._key = key
+        self._key = terms.key
+        self._own_key = entropy(KEY)
         self._holding = Holding(writer, store, meter)
         self._damage = Damage(terms.manner.damage_limit)
         self._attempt = 0
@@ -74,10 +83,10 @@ class Receiver:
         with lanes.guard(channel):
             held = self._holding.store.done
             total = held.total()
-            channel.send(Welcome(self._key, total, count, goes_on).encoded())
+            channel.send(self._welcome(hello, Welcome(b"", total, count, goes_on)))
             for part in frame.mapped(held) if total else ():
                 channel.send(part)
-        first = self._started(lanes, channel)
+        first = self._started(lanes, channel, hello)
         waited = set(range(1, count))
         while waited:
             self._join(lanes, waited, count)
@@ -115,11 +124,26 @@ class Receiver:
             if hello.connection not in waited:
                 raise frame.malformed(f"connection {hello.connection} came in place of {sorted(waited)}")
             waited.remove(hello.connection)
-            channel.send(Welcome(self._key, 0, count, goes_on=True).encoded())
-        self._started(lanes, channel)
+            channel.send(self._welcome(hello, Welcome(b"", 0, count, goes_on=True)))
+        self._started(lanes, channel, hello)
 
-    def _started(self, lanes: Lanes, channel: Channel) -> Incoming:
-        lane = Incoming(self._holding, channel, Names(self._key), self._damage)
+    def _welcome(self, hello: Hello, welcome: Welcome) -> bytes:
+        """Answer in the newest version that both speak."""
+        version = self._version(hello)
+        return replace(
+            welcome, version=version, key=b"" if self._agreed(version) else self._own_key
+        ).encoded()
+
+    def _version(self, hello: Hello) -> int:
+        return min(hello.version, self._expected.version)
+
+    def _agreed(self, version: int) -> bool:
+        return version >= frame.KEY_AGREED and bool(self._key)
+
+    def _started(self, lanes: Lanes, channel: Channel, hello: Hello) -> Incoming:
+        version = self._version(hello)
+        names = Names(self._key if self._agreed(version) else self._own_key)
+        lane = Incoming(self._holding, channel, names, self._damage, frame.ASKS_REMEMBERED[version])
         self._holding.join(lane)
         lanes.start(lane.run, channel)
         return lane

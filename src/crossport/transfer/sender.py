@@ -46,7 +46,7 @@ class Sender:
         self._meter = meter
         cut = Cut(hello.size, hello.chunk_size)
         packer = Packer(meter, self._manner.connections)
-        self._work = Work(reader, cut, meter, packer, throttle, spoil)
+        self._work = Work(reader, cut, meter, packer, throttle, terms.key, spoil)
         self._coverage = Coverage(cut.count)
 
     def run(self) -> bytes:
@@ -74,6 +74,8 @@ class Sender:
         first = self._lane(lanes)
         with lanes.guard(first.channel):
             welcome = first.greet(hello)
+            if welcome.version > hello.version:
+                raise frame.malformed(f"it answers in version {welcome.version}")
             if welcome.connections > hello.connections:
                 raise frame.malformed("it wants more connections than were offered")
             if not welcome.goes_on:

@@ -19,6 +19,7 @@ from crossport.transfer.dialling import Dialling
 from crossport.transfer.host import WorkerHost
 from crossport.transfer.job import DigestJob
 from crossport.transfer.meter import counters_of
+from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.pair import Settings, both, introduce, root
 from crossport.transfer.tally import Tally
 from crossport.transfer.ticket import Grants
@@ -36,14 +37,17 @@ class SimpleMover:
         settings: Settings | None = None,
         limits: RateLimits | None = None,
         dialling: Dialling | None = None,
+        names: NameKeys | None = None,
     ) -> None:
         """``limits`` say how fast each copy may send; without them it is as fast as it can.
 
-        ``dialling`` may be shared with others that join the same places.
+        ``dialling`` may be shared with others that join the same places. ``names`` make the keys by which
+        chunks are named; without them each copy has a key of its own.
         """
         self._dialling = dialling or Dialling()
         self._host = host
         self._limits = limits
+        self._names = names
         self._clock = clock
         self._settings = settings or Settings()
         self._grants = Grants()
@@ -116,7 +120,8 @@ class SimpleMover:
             self._host.started("send", read.ref, read.place) as sender,
         ):
             pair = (sender, receiver)
-            await introduce(self._settings, (read, write), pair, sender_dials=sender_dials)
+            key = self._names.key(read.tenant) if self._names else b""
+            await introduce(self._settings, (read, write), pair, key, sender_dials=sender_dials)
 
             def heard(said: dict[str, Any]) -> None:
                 tally.from_sender(said)

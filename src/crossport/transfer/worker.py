@@ -12,18 +12,18 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crossport import errors
 from crossport.model.artifact import Way
 from crossport.transfer import chunk, disk, noise, ticket
+from crossport.transfer.frame import VERSION
 from crossport.transfer.job import Credential, DigestJob, Job, failure_line
 from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.link import Dialled, Listening
 from crossport.transfer.manner import Terms
 from crossport.transfer.meter import Meter
-from crossport.transfer.names import KEY
 from crossport.transfer.receiver import Receiver
 from crossport.transfer.sender import Sender
 from crossport.transfer.throttle import Throttle
@@ -101,7 +101,7 @@ def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
     link = _link(job, meter, here)
     began = time.monotonic()
     try:
-        terms = Terms(job.hello, job.manner)
+        terms = _terms(job)
         root = Sender(reader, link, terms, meter, throttle=here.orders.throttle).run()
     finally:
         link.close()
@@ -116,12 +116,17 @@ def _receive(line: bytes, here: _Surroundings) -> dict[str, Any]:
     writer = disk.open_writer(_openers(job.disk_timeout_s), job.ticket.ref)
     link = _link(job, meter, here)
     try:
-        terms, store = Terms(job.hello, job.manner), _store(job, here.journal)
-        root = Receiver(writer, link, terms, meter, store, os.urandom(KEY)).run()
+        store = _store(job, here.journal)
+        root = Receiver(writer, link, _terms(job), meter, store, os.urandom).run()
     finally:
         link.close()
         writer.close()
     return {"root": root.hex(), **meter.told()}
+
+
+def _terms(job: Job) -> Terms:
+    """Return what the site says, in the newest version that is spoken here, whatever the site knows of."""
+    return Terms(replace(job.hello, version=VERSION), job.manner, bytes.fromhex(job.names_key))
 
 
 def _store(job: Job, journal: int) -> LeafStore:

@@ -181,3 +181,9 @@ async def test_the_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None
     (tmp_path / "master" / "keys.json").write_text('{"version": 2, "keys": []}')
     with pytest.raises(errors.Conflict, match=r"secret\.version\.newer"):
         vault(tmp_path)
+
+
+def test_a_derived_secret_is_the_same_at_each_node_and_another_for_each_purpose() -> None:
+    one, other = MasterKeys((bytes(32),)), MasterKeys((bytes(31) + b"1",))
+    assert one.derived("names") == MasterKeys((bytes(32),)).derived("names")
+    assert len({one.derived("names"), one.derived("else"), other.derived("names"), bytes(32)}) == 4

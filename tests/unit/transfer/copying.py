@@ -166,12 +166,12 @@ class Copy:
         self.meters = sent, received = Meter(), Meter()
         ends = (self.wire.near, self.wire.far)
         first, second = ends if self.sender_dials else ends[::-1]
-        sends, expects = Terms(self.sends, self.manner), Terms(self.expects, self.manner)
+        sends, expects = (Terms(hello, self.manner, KEY) for hello in (self.sends, self.expects))
         sender = Sender(self.reader, first(sent), sends, sent, spoil=self.spoil)
         store = LeafStore(
             self.journal, Cut(self.expects.size, CHUNK), {"run": self.expects.run}, durable=False
         )
-        receiver = Receiver(self.writer, second(received), expects, received, store, KEY)
+        receiver = Receiver(self.writer, second(received), expects, received, store, os.urandom)
         threads = [
             threading.Thread(target=self._end, args=("sender", sender.run)),
             threading.Thread(target=self._end, args=("receiver", receiver.run)),

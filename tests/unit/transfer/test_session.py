@@ -195,7 +195,7 @@ def received_from(peer: list[bytes], size: int = 4 * CHUNK) -> tuple[errors.Erro
     talker.start()
     with tempfile.TemporaryFile() as journal:
         store = LeafStore(journal.fileno(), Cut(size, CHUNK), {}, durable=False)
-        receiver = Receiver(writer, Once(right), Terms(hello(size), ALONE), Meter(), store, KEY)
+        receiver = Receiver(writer, Once(right), Terms(hello(size), ALONE, KEY), Meter(), store, bytes)
         with pytest.raises(errors.Error) as caught:
             receiver.run()
     talker.join()

@@ -1,0 +1,25 @@
+"""The keys by which the two ends of copies name chunks: one for each tenant and each pair of sites.
+
+They are derived, so that nothing is kept and every node of a site comes to the same ones: names of earlier
+copies stay comparable. Whoever is not one of the two sites, or is another tenant, cannot tell a name from
+noise, although it may know the chunk.
+"""
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from crossport.transfer.names import KEY
+
+__all__ = ["NameKeys"]
+
+
+class NameKeys:
+    """The keys of copies between clouds of one site."""
+
+    def __init__(self, secret: bytes) -> None:
+        """``secret`` is the site's own, of at least 32 random bytes, used for nothing else."""
+        self._secret = secret
+
+    def key(self, tenant: str) -> bytes:
+        """Return the key of a tenant's names."""
+        return HKDF(hashes.SHA256(), KEY, None, b"crossport names\0" + tenant.encode()).derive(self._secret)
