@@ -19,7 +19,7 @@ from crossport.cli.parameter import pairs
 from crossport.model import codec
 from crossport.model.mapping import MappingRules
 from crossport.model.name import reason
-from crossport.model.plan import Plan, PlannedVM
+from crossport.model.plan import Plan, PlannedVM, PlannedWarm
 from crossport.model.run import Mode
 
 __all__ = ["COLUMNS", "from_csv", "parsed", "schema", "to_csv", "written"]
@@ -27,7 +27,10 @@ __all__ = ["COLUMNS", "from_csv", "parsed", "schema", "to_csv", "written"]
 VERSION = 1
 SIZE_MAX = 4 * 1024 * 1024
 DEPTH_MAX = 20
-COLUMNS = ("vm", "wave", "after", "name", "mode", "flavor", "zone", "networks", "accept")
+COLUMNS = (
+    *("vm", "wave", "after", "name", "mode", "flavor", "zone", "networks", "accept"),
+    *("max_outage_s", "cutover", "cutover_at"),
+)
 """Of a CSV. ``after``, ``networks`` (a=b) and ``accept`` take several texts with spaces between."""
 
 
@@ -98,6 +101,8 @@ def to_csv(plan: Plan) -> str:
         mode = vm.mode.value if vm.mode else ""
         row = (vm.vm, str(vm.wave), " ".join(vm.after), vm.name, mode)
         row += (vm.rules.flavor, vm.rules.zone, networks, " ".join(vm.accept))
+        outage = "" if vm.warm.max_outage_s is None else f"{vm.warm.max_outage_s:g}"
+        row += (outage, vm.warm.cutover.value if vm.warm.cutover else "", vm.warm.cutover_at)
         writer.writerow([f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell for cell in row])
     return out.getvalue()
 
@@ -126,7 +131,18 @@ def _row(row: dict[str, str | None], line: int) -> PlannedVM:
         mode=Mode(cells["mode"]) if cells["mode"] else None,
         rules=MappingRules(flavor=cells["flavor"], zone=cells["zone"], networks=networks),
         accept=tuple(cells["accept"].split()),
+        warm=_warm(cells, line),
     )
+
+
+def _warm(cells: dict[str, str], line: int) -> PlannedWarm:
+    said = {name: cells[name] for name in ("max_outage_s", "cutover", "cutover_at") if cells[name]}
+    try:
+        # Of a spreadsheet everything is a text, so a number is one that reads as one.
+        return TypeAdapter(PlannedWarm).validate_python(said, strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise _csv_error(line, str(first["loc"][0]), reason(first)) from error
 
 
 def _csv_error(line: int, field: str, text: str) -> errors.Invalid:
@@ -198,12 +214,16 @@ def _invalid(error: ValidationError, root: yaml.Node, name: str) -> errors.Inval
 
 
 def _check_names(plan: Plan, root: yaml.Node, name: str) -> None:
-    """Refuse a VM that is named twice, and one that waits for a VM that is not in the plan."""
+    """Refuse a VM that is named twice, waits for none of the plan, or has rules of another mode."""
     names = [vm.vm for vm in plan.vms]
     for number, vm in enumerate(plan.vms):
         if vm.vm in names[:number]:
             place = _found(root, ["vms", number, "vm"])
             raise _at(name, place, "plan.vm.twice", f"vms[{number}].vm", f"{vm.vm} is there twice.")
+        if vm.warm != PlannedWarm() and (vm.mode or plan.mode) is not Mode.WARM:
+            place = _found(root, ["vms", number, "warm"])
+            text = f"{vm.vm} moves in mode {vm.mode or plan.mode}: these rules are those of mode warm."
+            raise _at(name, place, "plan.vm.warm", f"vms[{number}].warm", text)
         for position, other in enumerate(vm.after):
             if other not in names or other == vm.vm:
                 place = _found(root, ["vms", number, "after", position])

@@ -12,9 +12,19 @@ from dataclasses import dataclass, replace
 
 from crossport import errors
 from crossport.model.mapping import MappingRules
-from crossport.model.plan import Plan, PlannedVM, VmStatus, Window
+from crossport.model.name import seconds_of
+from crossport.model.plan import Plan, PlannedVM, PlannedWarm, VmStatus, Window
 from crossport.model.record import record
-from crossport.model.run import CommitRule, Event, EventKind, MigrationRequest, RunRecord, RunState
+from crossport.model.run import (
+    CommitRule,
+    Event,
+    EventKind,
+    MigrationRequest,
+    Mode,
+    RunRecord,
+    RunState,
+    WarmRules,
+)
 from crossport.spi.clock import Clock
 from crossport.spi.run import RunContext
 
@@ -57,6 +67,7 @@ def checked(plan: Plan) -> Plan:
         for other in one.after:
             if other not in names:
                 raise _invalid(f"vms[{index}].after", f"{other} is not in the plan.", "Add or remove it.")
+        _check_warm(f"vms[{index}].warm", one, one.mode or plan.mode)
     if not plan.vms:
         raise _invalid("vms", "The plan has no VM.", "Add at least one.")
     if plan.concurrency < 1:
@@ -65,6 +76,15 @@ def checked(plan: Plan) -> Plan:
         _check_window(plan.window)
     waves(plan)
     return plan
+
+
+def _check_warm(field: str, one: PlannedVM, mode: Mode) -> None:
+    if one.warm != PlannedWarm() and mode is not Mode.WARM:
+        raise _invalid(
+            field,
+            f"{one.vm} moves in mode {mode}: these rules are those of mode warm.",
+            "Set its mode to warm, or leave them out.",
+        )
 
 
 def _check_window(window: Window) -> None:
@@ -118,7 +138,20 @@ def request_of(plan: Plan, one: PlannedVM, tenant: str) -> MigrationRequest:
         commit=CommitRule.MANUAL if plan.approval else CommitRule.AUTO,
         accept=(*plan.accept, *one.accept),
         power_off=plan.power_off,
+        warm=_warm_rules(plan.warm, one.warm),
     )
+
+
+def _warm_rules(common: PlannedWarm, own: PlannedWarm) -> WarmRules:
+    """Return the rules of one VM. A time of its own says when, also where all others wait for a person."""
+    said = {
+        name: value
+        for name in ("max_outage_s", "cutover", "interval_s", "deadline_s", "verify")
+        if (value := getattr(own, name) or getattr(common, name)) is not None
+    }
+    # A VM that is to wait for a person, or for its outage, does not go over at the time of all others.
+    at = own.cutover_at or ("" if own.cutover else common.cutover_at)
+    return WarmRules(**said, cutover_at=seconds_of(at))
 
 
 def _merged(common: MappingRules, own: MappingRules) -> MappingRules:

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping as Table
 from dataclasses import field
+from typing import Annotated
+
+from pydantic import Field
 
 from crossport.model.finding import Finding
 from crossport.model.health import HealthChecks
 from crossport.model.mapping import MappingRules
-from crossport.model.name import Name
+from crossport.model.name import Moment, Name
 from crossport.model.record import record
-from crossport.model.run import Estimate, Mode, RunState
+from crossport.model.run import Cutover, Estimate, Mode, RunState, Verify
 
-__all__ = ["Plan", "PlanCheck", "PlanStatus", "PlannedVM", "VmStatus", "Window"]
+__all__ = ["Plan", "PlanCheck", "PlanStatus", "PlannedVM", "PlannedWarm", "VmStatus", "Window"]
 
 
 @record()
@@ -20,6 +23,21 @@ class Window:
     days: tuple[str, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     start: str = "00:00"
     end: str = "24:00"
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@record()
+class PlannedWarm:
+    """How VMs of mode warm go over, as in `crossport.model.run.WarmRules`; None and empty say nothing."""
+
+    max_outage_s: Seconds | None = None
+    cutover: Cutover | None = None
+    cutover_at: Moment = ""
+    interval_s: Seconds | None = None
+    deadline_s: Seconds | None = None
+    verify: Verify | None = None
 
 
 @record()
@@ -33,6 +51,7 @@ class PlannedVM:
     mode: Mode | None = None
     rules: MappingRules = field(default_factory=MappingRules)
     checks: HealthChecks | None = None
+    warm: PlannedWarm = PlannedWarm()
     accept: tuple[str, ...] = ()
 
 
@@ -40,7 +59,7 @@ class PlannedVM:
 class Plan:
     """Several VMs that move from ``source`` to ``target``. Version of the file format: 1.
 
-    ``rules`` hold for every VM, a VM's own rules win. ``approval`` asks a person before each cutover.
+    ``rules`` and ``warm`` hold for every VM, a VM's own win. ``approval`` asks a person before each cutover.
     ``stop_on_failure`` starts no further VM after a failed one; VMs that depend on it never start.
     """
 
@@ -52,6 +71,7 @@ class Plan:
     mode: Mode = Mode.COLD
     rules: MappingRules = field(default_factory=MappingRules)
     checks: HealthChecks = field(default_factory=HealthChecks)
+    warm: PlannedWarm = PlannedWarm()
     accept: tuple[str, ...] = ()
     approval: bool = False
     require_test: bool = False

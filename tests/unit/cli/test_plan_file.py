@@ -11,8 +11,8 @@ from crossport import errors
 from crossport.cli.plan_file import from_csv, parsed, schema, to_csv, written
 from crossport.model import codec
 from crossport.model.mapping import MappingRules
-from crossport.model.plan import Plan, PlannedVM, Window
-from crossport.model.run import Mode
+from crossport.model.plan import Plan, PlannedVM, PlannedWarm, Window
+from crossport.model.run import Cutover, Mode
 
 GOOD = """\
 name: shop
@@ -33,6 +33,9 @@ vms:
     after: [db]
 """
 
+WAITS = PlannedWarm(cutover=Cutover.MANUAL)
+AT = PlannedWarm(cutover_at="2026-12-31T22:30:00+01:00")
+FIELD = "plan.file.field"
 NAMES = st.text("abcxyz019-", min_size=1, max_size=8).filter(lambda name: not name.startswith("-"))
 
 
@@ -64,6 +67,17 @@ def test_the_same_plan_in_json_is_read():
         ("days: [sat, sun]", "days: [sat, sun", 7, "", "plan.file.syntax"),
         ("mode: suspend", "mode: !!python/name:os.system x", 13, "x", "plan.file.value"),
         ("rules:", "rules: &r", 0, "", ""),
+        ("mode: suspend", "mode: warm\n    warm: {max_outage_s: 0}", 14, "vms[0].warm.max_outage_s", FIELD),
+        ("mode: suspend", "mode: warm\n    warm: {cutover: now}", 14, "vms[0].warm.cutover", FIELD),
+        ("mode: suspend", "mode: warm\n    warm: {cutover_at: 22:30}", 14, "vms[0].warm.cutover_at", FIELD),
+        (
+            "mode: suspend",
+            "mode: warm\n    warm: {cutover_at: 2026-02-30T22:30Z}",
+            14,
+            "vms[0].warm.cutover_at",
+            FIELD,
+        ),
+        ("mode: suspend", "mode: cold\n    warm: {cutover: manual}", 14, "vms[0].warm", "plan.vm.warm"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -110,13 +124,20 @@ def test_the_published_schema_accepts_the_plan_and_refuses_a_typing_error():
     st.integers(1, 9),
     st.sampled_from([None, *Mode]),
     st.dictionaries(NAMES, NAMES, max_size=3),
+    st.sampled_from([PlannedWarm(), PlannedWarm(max_outage_s=60.5), WAITS, AT]),
 )
 def test_a_plan_survives_yaml_and_csv(
-    names: list[str], wave: int, mode: Mode | None, networks: dict[str, str]
+    names: list[str], wave: int, mode: Mode | None, networks: dict[str, str], warm: PlannedWarm
 ):
+    warm = warm if mode is Mode.WARM else PlannedWarm()
     vms = tuple(
         PlannedVM(
-            vm=name, wave=wave, mode=mode, after=tuple(names[:number]), rules=MappingRules(networks=networks)
+            vm=name,
+            wave=wave,
+            mode=mode,
+            after=tuple(names[:number]),
+            rules=MappingRules(networks=networks),
+            warm=warm,
         )
         for number, name in enumerate(names)
     )
@@ -133,6 +154,9 @@ def test_a_plan_survives_yaml_and_csv(
         ("vm,wave\nx,1\ny,soon\n", "wave", 3),
         ("vm,wave\n,1\n", "vm", 2),
         ("vm,mode\nx,hot\n", "mode", 2),
+        ("vm,mode,max_outage_s\nx,warm,60\ny,warm,none\n", "max_outage_s", 3),
+        ("vm,mode,cutover\nx,warm,now\n", "cutover", 2),
+        ("vm,mode,cutover_at\nx,warm,22:30\n", "cutover_at", 2),
     ],
 )
 def test_a_wrong_cell_is_told_with_its_line(text: str, field: str, line: int):

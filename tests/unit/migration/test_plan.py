@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from crossport import errors
 from crossport.migration.plan import checked, open_at, ready, request_of, waves
 from crossport.model.mapping import MappingRules
-from crossport.model.plan import Plan, PlannedVM, Window
-from crossport.model.run import CommitRule, RunState
+from crossport.model.plan import Plan, PlannedVM, PlannedWarm, Window
+from crossport.model.run import CommitRule, Cutover, Mode, RunState, Verify, WarmRules
 
 GOING = (RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
 FAILED = (RunState.ROLLED_BACK, RunState.CANCELLED, RunState.BLOCKED, RunState.ATTENTION)
@@ -115,6 +115,7 @@ def one_vm(**changes: object) -> Plan:
         (one_vm(vms=(PlannedVM(vm="a", after=("a",)),)), "vms.after"),
         (one_vm(vms=(PlannedVM(vm="a", after=("b",)), PlannedVM(vm="b", wave=2))), "vms.after"),
         (one_vm(concurrency=0), "concurrency"),
+        (one_vm(vms=(PlannedVM(vm="a", warm=PlannedWarm(max_outage_s=60.0)),)), "vms[0].warm"),
         (one_vm(window=Window(days=("someday",))), "window.days"),
         (one_vm(window=Window(start="8")), "window.start"),
         (one_vm(window=Window(end="25:00")), "window.end"),
@@ -154,3 +155,13 @@ def test_a_vm_s_own_settings_win_over_the_plan_s():
     assert (request.rules.zone, request.rules.flavor) == ("east", "large")
     assert request.rules.networks == {"x": "own", "y": "common"}
     assert (request.tenant, request.accept, request.commit) == ("acme", ("a.b", "b.c"), CommitRule.MANUAL)
+
+
+def test_a_vm_s_own_warm_rules_win_over_the_plan_s():
+    at = "1970-01-03T01:00+01:00"
+    plan = one_vm(mode=Mode.WARM, warm=PlannedWarm(cutover_at=at, max_outage_s=60.0, verify=Verify.STREAM))
+    common, own = PlannedVM(vm="a"), PlannedVM(vm="a", warm=PlannedWarm(cutover=Cutover.MANUAL))
+    rules = request_of(plan, common, "acme").warm
+    assert rules == WarmRules(cutover_at=SATURDAY, max_outage_s=60.0, verify=Verify.STREAM)
+    waits = request_of(plan, own, "acme").warm
+    assert waits == WarmRules(cutover=Cutover.MANUAL, max_outage_s=60.0, verify=Verify.STREAM)
