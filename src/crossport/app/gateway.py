@@ -57,7 +57,7 @@ async def _run(options: GatewayOptions) -> None:
     clock = SystemClock()
     kept = await _kept(options)
     with kept.owned():
-        jobs = Jobs(piped, clock, options.namespace, kept.directory / "journals")
+        jobs = Jobs(piped, clock, options.namespace, kept.directory)
         agent = Agent(kept, jobs, Means(clock, random.random, secrets.token_hex(8)))
         running = asyncio.create_task(agent.run())
         loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from typing import Any
 from crossport import errors
 from crossport.gateway.mail import Inbox, Outbox
 from crossport.gateway.seat import Copy, Seat, Tickets
+from crossport.gateway.ticket_log import TicketLog
 from crossport.gateway.wire import Line, integer, text, texts
 from crossport.model import codec
 from crossport.model.artifact import DiskRef, Place
@@ -51,15 +52,15 @@ class Jobs:
     """All workers of one gateway. ``seat`` is where it sits, None until its site said so."""
 
     def __init__(
-        self, start: StartPipe, clock: Clock, namespace: str = "", journals: Path | None = None
+        self, start: StartPipe, clock: Clock, namespace: str = "", directory: Path | None = None
     ) -> None:
-        """Keep journals in the directory ``journals``; without one nothing is gone on with."""
+        """Keep journals, and the tickets that were shown, in ``directory``; without one only in memory."""
         self.seat: Seat | None = None
         self._start = start
         self._clock = clock
         self._namespace = namespace
-        self._journals = Journals(journals)
-        self._tickets = Tickets()
+        self._journals = Journals(directory / "journals" if directory else None)
+        self._tickets = Tickets(TicketLog(directory / "tickets") if directory else None)
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._lines: dict[str, Line] = {}
         self._owners: dict[str, str] = {}

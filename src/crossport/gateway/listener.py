@@ -98,12 +98,16 @@ class _Door:
         self._log: Any = structlog.get_logger("crossport.gateway")
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end."""
+        """Serve one connection to its end, or until `close`."""
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        line = Line(reader, writer)
+        # asyncio's streams would tell of a connection that was cancelled as of an accident.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._serve(Line(reader, writer))
+
+    async def _serve(self, line: Line) -> None:
         try:
             await self._answered(line)
         except errors.Unavailable as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crossport import errors
 
-__all__ = ["locked", "make_private", "read", "remove", "write"]
+__all__ = ["locked", "make_private", "read", "remove", "sync", "write"]
 
 MAX_SIZE = 1 << 20
 
@@ -86,13 +86,13 @@ def write(path: Path, data: bytes) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def remove(path: Path) -> None:
     """Remove the file. Not an error when it is gone."""
     path.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _no_file(path: Path) -> errors.Refused:
@@ -103,7 +103,8 @@ def _no_file(path: Path) -> errors.Refused:
     )
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """Make durable which files the directory has."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -125,7 +125,7 @@ class Site:
         return kept
 
     def run(self, kept: Kept, start: StartPipe = piped, *, boot: str = "") -> RunningGateway:
-        jobs = Jobs(start, self.clock, journals=kept.directory / "journals")
+        jobs = Jobs(start, self.clock, directory=kept.directory)
         means = agent.Means(self.clock, lambda: 0.5, boot or secrets.token_hex(8))
         task = asyncio.create_task(agent.Agent(kept, jobs, means).run())
         running = RunningGateway(kept.membership().gateway, kept, jobs, task)
@@ -169,7 +169,7 @@ def place(subnet: str = EXPORT, *, tenant: str = "acme", cloud: str = "alpha") -
 
 
 def job(way: Way = Way.READ, *, at: Place | None = None, **changes: Any) -> Job:
-    """Return a sound job; changes are those of its ticket."""
+    """Return a sound job; changes are those of its ticket, ``hello`` another one than would belong to it."""
     facts: dict[str, Any] = {
         "id": "ticket",
         "tenant": "acme",
@@ -183,6 +183,9 @@ def job(way: Way = Way.READ, *, at: Place | None = None, **changes: Any) -> Job:
         "expires": time.time() + 300,
         "nonce": "nonce",
     }
+    said: Hello | None = changes.pop("hello", None)
     ticket = Ticket(**(facts | changes))
-    hello = Hello(1, ticket.tenant, ticket.run, ticket.artifact, ticket.epoch, ticket.ref.size, 1 << 18)
+    hello = said or Hello(
+        1, ticket.tenant, ticket.run, ticket.artifact, ticket.epoch, ticket.ref.size, 1 << 18
+    )
     return Job(ticket, hello, End("the peer's certificate", "127.0.0.1", 1), Manner(), 5, 5)
