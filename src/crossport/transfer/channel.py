@@ -9,6 +9,7 @@ byte for ``idle_s`` is given up.
 import select
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -26,6 +27,9 @@ _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # What is taken in while this end waits to send; beyond it the peer waits, too.
 _MAX_INBOX = 1 << 20
 _STEP_S = 0.5
+# struct tcp_info of linux/tcp.h: tcpi_min_rtt, in microseconds.
+_MIN_RTT = slice(148, 152)
+_TCP_INFO_SIZE = 152
 _FAREWELL_S = 1.0
 # In TLS 1.3 a client learns only from an alert that its certificate was not accepted (RFC 8446, section 6.2).
 _DISTRUST = {
@@ -61,6 +65,19 @@ class Channel:
         self._inbox: deque[Frame] = deque()
         self._inbox_size = 0
         self._last_heard = self._last_sent = time.monotonic()
+
+    def path(self) -> tuple[float, bool]:
+        """Return the shortest round trip seen so far, and whether this connection goes by its rate (BBR).
+
+        The round trip is 0 where the kernel does not tell.
+        """
+        try:
+            told = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+            congestion = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        except OSError:
+            return 0.0, False  # not TCP
+        round_trip_us = int.from_bytes(told[_MIN_RTT], sys.byteorder)
+        return round_trip_us / 1e6, congestion.startswith(b"bbr")
 
     def send(self, encoded: bytes, *, listening: bool = True) -> None:
         """Hand one frame to the network; raise Unavailable when the peer takes nothing for too long.

@@ -21,6 +21,8 @@ COME_S = CONNECT_S + 5.0
 AGAIN_S = 3.0
 HANDSHAKE_S = 5.0
 _STEP_S = 0.25
+_NOT_SENT_LOW_WATER = 25  # TCP_NOTSENT_LOWAT of linux/tcp.h
+_NOT_SENT = 256 << 10
 
 
 class Dialled:
@@ -106,7 +108,7 @@ class Listening:
 def _secured(plain: socket.socket, end: End, context: ssl.SSLContext) -> ssl.SSLSocket:
     serves = context.protocol is ssl.PROTOCOL_TLS_SERVER
     try:
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _tune(plain)
         connection = context.wrap_socket(plain, server_side=serves)
     except ssl.SSLCertVerificationError as error:
         plain.close()
@@ -120,6 +122,16 @@ def _secured(plain: socket.socket, end: End, context: ssl.SSLContext) -> ssl.SSL
         connection.close()
         raise _untrusted("it is not the one this copy was made for")
     return connection
+
+
+def _tune(plain: socket.socket) -> None:
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # What waits in the socket is bound to this connection, however slow it is: the others cannot take it.
+    plain.setsockopt(socket.IPPROTO_TCP, _NOT_SENT_LOW_WATER, _NOT_SENT)
+    try:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+    except OSError:
+        return  # this machine has no such, or does not allow it: its own choice holds
 
 
 def _untrusted(why: str) -> errors.Refused:

@@ -5,19 +5,25 @@ from dataclasses import dataclass, field
 
 from crossport import errors
 from crossport.transfer.channel import is_of_the_link
-from crossport.transfer.frame import Hello
+from crossport.transfer.frame import MAX_CONNECTIONS, Hello
 
-__all__ = ["PAUSE_S", "Manner", "Patience", "Terms"]
+__all__ = ["PAUSE_S", "Manner", "Patience", "Terms", "connections_over"]
 
 PAUSE_S = 0.5
 """How long the sender waits before it connects anew."""
 
 
+_LEAST = 2
+# What a socket may buffer bounds a stream. Without BBR it also halves its rate for each packet lost and wins
+# it back over round trips: when one in a thousand is, it has 40 packets under way (Mathis et al., 1997).
+_ENOUGH_BELOW_S = ((0.002, 2), (0.008, 4), (0.03, 8))
+
+
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """Over how many connections, how long a link may be away, and how many chunks may arrive damaged."""
+    """Over how many connections at most, how long a link may be away, how many chunks may arrive damaged."""
 
-    connections: int = 2
+    connections: int = MAX_CONNECTIONS
     patience_s: float = 120.0
     damage_limit: int = 3
 
@@ -32,6 +38,15 @@ class Terms:
     hello: Hello
     manner: Manner
     key: bytes = field(default=b"", repr=False)
+
+
+def connections_over(round_trip_s: float, *, by_rate: bool) -> int:
+    """Return how many connections fill a link of this round trip, although it loses a packet now and then.
+
+    ``by_rate`` says that each of them goes by the rate that it measures, not by what is lost.
+    """
+    count = next((count for below_s, count in _ENOUGH_BELOW_S if round_trip_s < below_s), MAX_CONNECTIONS)
+    return max(_LEAST, count // 2) if by_rate else count
 
 
 class Patience:

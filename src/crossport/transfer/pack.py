@@ -61,11 +61,11 @@ class Gear:
 
 
 class Packer:
-    """Compresses for all threads of one sender."""
+    """Compresses for all ``threads`` of one sender."""
 
     def __init__(self, meter: Meter, threads: int, *, judge_every_s: float = 0.25) -> None:
         self._meter = meter
-        self._threads = threads
+        self.threads = threads
         self._judge_every_s = judge_every_s
         self._local = threading.local()
         self._judging = threading.Lock()
@@ -109,7 +109,7 @@ class Packer:
         if now - self._judged < self._judge_every_s or not self._judging.acquire(blocking=False):
             return
         try:
-            span = (now - self._judged) * self._threads
+            span = (now - self._judged) * self.threads
             link, disks = self._waited_for(_LINK), self._waited_for(_DISKS)
             shares = (link - self._link) / span, (disks - self._disks) / span
             self._judged, self._link, self._disks = now, link, disks

@@ -10,11 +10,12 @@ from crossport import errors
 from crossport.spi.block import BlockReader
 from crossport.transfer import frame
 from crossport.transfer.bits import Bits
+from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import Data, Hello
 from crossport.transfer.lane import Coverage, Lane, Throttle, Work
 from crossport.transfer.lanes import Lanes, Link
-from crossport.transfer.manner import PAUSE_S, Patience, Terms
+from crossport.transfer.manner import PAUSE_S, Patience, Terms, connections_over
 from crossport.transfer.meter import Meter
 from crossport.transfer.pack import Packer
 from crossport.transfer.plan import Plan, tasks
@@ -73,6 +74,7 @@ class Sender:
     def _attempt(self, hello: Hello, lanes: Lanes) -> bytes:
         first = self._lane(lanes)
         with lanes.guard(first.channel):
+            hello = self._fitting(hello, first.channel)
             welcome = first.greet(hello)
             if welcome.version > hello.version:
                 raise frame.malformed(f"it answers in version {welcome.version}")
@@ -81,6 +83,7 @@ class Sender:
             if not welcome.goes_on:
                 self._coverage = Coverage(self._work.cut.count)
             plan = self._plan(first.held(welcome.held))
+        self._work.packer.threads = welcome.connections
         window = _WINDOW // welcome.connections
         lanes.start(lambda: first.run(plan, self._coverage, window), first.channel)
         others = list[Lane]()
@@ -95,6 +98,12 @@ class Sender:
             for lane in others:
                 lane.leave()
             return first.end(self._work.cut.count, self._coverage.seal.sealed())
+
+    def _fitting(self, hello: Hello, channel: Channel) -> Hello:
+        """Ask for as many connections as the link wants."""
+        round_trip_s, by_rate = channel.path()
+        enough = connections_over(round_trip_s, by_rate=by_rate)
+        return replace(hello, connections=min(hello.connections, enough))
 
     def _lane(self, lanes: Lanes) -> Lane:
         lane = Lane(self._work, self._link.open(lanes.check))

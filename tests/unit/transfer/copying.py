@@ -48,6 +48,7 @@ class Wire:
         self.idle_s = idle_s
         self.between: Callable[[socket.socket], socket.socket] = lambda end: end
         self.made = 0
+        self.path: tuple[float, bool] = (0.0, False)
         self.sockets = list[socket.socket]()
         self._waiting = queue.Queue[socket.socket]()
 
@@ -85,6 +86,17 @@ class Wire:
         return self._waiting.get(timeout=within_s)
 
 
+class _Long(Channel):
+    """A channel over a path of which is told what a test says."""
+
+    def __init__(self, end: socket.socket, idle_s: float, meter: Meter, path: tuple[float, bool]) -> None:
+        super().__init__(end, idle_s, meter)
+        self._path = path
+
+    def path(self) -> tuple[float, bool]:
+        return self._path
+
+
 class _Near:
     def __init__(self, wire: Wire, meter: Meter) -> None:
         self._wire = wire
@@ -92,7 +104,7 @@ class _Near:
 
     def open(self, check: Callable[[], None]) -> Channel:
         check()
-        return Channel(self._wire.connected(), self._wire.idle_s, self._meter)
+        return _Long(self._wire.connected(), self._wire.idle_s, self._meter, self._wire.path)
 
 
 class _Far:
@@ -105,7 +117,7 @@ class _Far:
         while time.monotonic() < until:
             check()
             try:
-                return Channel(self._wire.accepted(0.05), self._wire.idle_s, self._meter)
+                return _Long(self._wire.accepted(0.05), self._wire.idle_s, self._meter, self._wire.path)
             except queue.Empty:
                 continue
         raise errors.Unavailable("transfer.peer.absent", "Nobody connected.")

@@ -238,6 +238,7 @@ def test_a_journal_of_another_run_is_thrown_away() -> None:
 def test_either_end_may_dial_over_any_number_of_connections(sender_dials: bool, connections: int) -> None:
     content = noise(SIZE)
     copy = Copy(content)
+    copy.wire.path = (0.2, False)  # a long way, which wants many
     copy.manner = Manner(connections=connections)
     copy.sender_dials = sender_dials
     assert copy.run() == (root_of(bytes(content)), root_of(bytes(content)))
