@@ -43,6 +43,13 @@ class Node(Machine):
         assert status == 0, told
         return json.loads(out)
 
+    def join(self, other: "Node") -> None:
+        """Be another node of the site of ``other``, which serves already: it takes the site's master key."""
+        for directory in (self.home, self.control, (self.home / KEY).parent):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy(other.home / KEY, self.home / KEY)
+        self.serve()
+
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
@@ -65,9 +72,7 @@ def test_a_node_ends_the_run_of_another_that_was_killed(nodes: tuple[Node, Node]
     status, _, told = second.run("serve")
     assert (status, "identity.key.missing" in told, str(KEY.name) in told) == (7, True, True)
 
-    (second.home / KEY.parent).mkdir(parents=True, mode=0o700, exist_ok=True)
-    shutil.copy(first.home / KEY, second.home / KEY)
-    second.serve()
+    second.join(first)
     authorities = {(node.home / KEY.parent / "authority.pem").read_bytes() for node in nodes}
     assert len(authorities) == 1
 

@@ -37,8 +37,12 @@ class GatewayProcess:
         return one
 
     @classmethod
-    def started(cls, home: Path, gateway: str, within: Sequence[str] = ()) -> "GatewayProcess":
-        argv = [*within, sys.executable, "-m", "crossport.app", "gateway", "run", "--gateway", gateway]
+    def started(
+        cls, home: Path, gateway: str, within: Sequence[str] = (), words: Sequence[str] = ()
+    ) -> "GatewayProcess":
+        """Start one that joined, or that joins first as ``words`` say."""
+        argv = [*within, sys.executable, "-m", "crossport.app", "gateway", "run"]
+        argv += words or ["--gateway", gateway]
         environment = {"CROSSPORT_HOME": str(home), "HOME": str(home), "PATH": os.environ["PATH"]}
         with (home / "log").open("ab") as log:
             process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
