@@ -94,6 +94,7 @@ class _Trial:
         took = {
             "seconds": time.monotonic() - began,
             "copy_seconds": self._copier.copy_seconds,
+            "first_byte_s": self._copier.first_byte_s,
             "wire_bytes": self._ends.passed_bytes() - before,
             "written_bytes": moved.counters.written,
         }

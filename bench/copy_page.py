@@ -1,13 +1,13 @@
 """What bench/transfer.py measured, as tables and as a section of the page of benchmarks."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from crossport.units import rate_text
+from parts import PARTS
+from tables import MEGA, link_text, seconds_text, table
 
-__all__ = ["again_table", "copy_page", "tools_table"]
+__all__ = ["copy_page", "part_table"]
 
-MEGA = 1e6
 METHOD = """
 Two network namespaces joined by a link with a rate; the source is sparse, the target an empty file. All tools
 take turns in the same session; medians are shown. A run ends when the target is synced to its disk, and only
@@ -28,90 +28,39 @@ def copy_page(found: dict[str, Any]) -> str:
     parts = ["## Copying a disk\n", METHOD.strip()]
     if "rows" in found:
         parts += ["", tools_table(found["rows"]), "", _limits(found), "", _loads(found["machine"])]
-    for part, title in (("delta", "Copying again after a change"), ("resume", "Going on after a kill")):
+    for part, (title, text, made) in PARTS.items():
         if part in found:
-            parts += [
-                "",
-                f"### {title}\n",
-                _AGAIN_TEXT[part].strip(),
-                "",
-                again_table(part, found[part]["rows"]),
-            ]
+            parts += ["", f"### {title}\n", text.strip(), "", made(found[part]["rows"])]
             parts += ["", _loads(found[part]["machine"])]
     return "\n".join(parts) + "\n"
 
 
-_AGAIN_TEXT = {
-    "delta": """
-Of the data 1 % was overwritten. Nobody tracked what changed: the source is read whole and compared chunk by
-chunk with what the target's journal holds; a chunk has 256 KiB and is sent whole.""",
-    "resume": """
-A worker was ended by SIGKILL when so much of the data was written, and the copy begun again. *Sent again* is
-what had been written already and was written once more.""",
-}
+def part_table(part: str, rows: list[dict[str, Any]]) -> str:
+    """Return what one part measured as a table."""
+    return tools_table(rows) if part == "tools" else PARTS[part][2](rows)
 
 
 def tools_table(rows: list[dict[str, Any]]) -> str:
     """Return the medians, each beside the time of nbdcopy over the same link."""
-    base = {_place(row): row["seconds"] for row in rows if row["tool"] == "nbdcopy"}
+    nbdcopy = {_place(row): row["seconds"] for row in rows if row["tool"] == "nbdcopy"}
     header = ("tool", "time", "copy alone", "of nbdcopy", "wire, MB", "CPU", "memory, MB", "runs")
     lines = list[str]()
     for place in dict.fromkeys(_place(row) for row in rows):
-        cells = [_cells(row, base[place]) for row in rows if _place(row) == place]
-        lines += [f"**{place[0]}, {_link(place[1])}**", "", _table(header, cells), ""]
+        cells = [_cells(row, nbdcopy.get(place)) for row in rows if _place(row) == place]
+        lines += [f"**{place[0]}, {link_text(place[1])}**", "", table(header, cells), ""]
     return "\n".join(lines).rstrip()
 
 
-def _cells(row: dict[str, Any], nbdcopy_s: float) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], nbdcopy_s: float | None) -> tuple[str, ...]:
     return (
         row["tool"],
         f"{row['seconds']:.2f} s",
-        _seconds(row["copy_seconds"]),
-        f"{row['seconds'] / nbdcopy_s:.2f}",
+        seconds_text(row["copy_seconds"]),
+        f"{row['seconds'] / nbdcopy_s:.2f}" if nbdcopy_s else "-",
         f"{row['wire_bytes'] / MEGA:.1f}",
-        _seconds(row["cpu_seconds"]),
+        seconds_text(row["cpu_seconds"]),
         f"{row['peak_rss_bytes'] / MEGA:.0f}",
         str(len(row["runs"])),
-    )
-
-
-def again_table(part: str, rows: list[dict[str, Any]]) -> str:
-    """Return what copying again took: ``part`` is ``delta`` or ``resume``."""
-    if part == "delta":
-        header = (
-            "data, changed",
-            "bytes changed, MB",
-            "time",
-            "copy alone",
-            "wire, MB",
-            "first: time",
-            "wire, MB",
-        )
-        return _table(header, (_delta_cells(row) for row in rows))
-    header = ("data, killed", "at", "written before, MB", "sent again, MB", "time of the rest")
-    return _table(header, (_resume_cells(row) for row in rows))
-
-
-def _delta_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        f"{row['data']}, {row['pattern']}",
-        f"{row['changed_bytes'] / MEGA:.1f}",
-        f"{row['seconds']:.2f} s",
-        f"{row['copy_seconds']:.2f} s",
-        f"{row['wire_bytes'] / MEGA:.1f}",
-        f"{row['whole']['seconds']:.2f} s",
-        f"{row['whole']['wire_bytes'] / MEGA:.1f}",
-    )
-
-
-def _resume_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    killed = {"send": "the sender", "receive": "the receiver"}[row["killed"]]
-    return (
-        f"{row['data']}, {killed}",
-        f"{row['at_percent']} %",
-        f"{row['before_bytes'] / MEGA:.1f}",
-        f"{row['again_bytes'] / MEGA:.1f}",
-        f"{row['seconds']:.2f} s",
     )
 
 
@@ -132,7 +81,7 @@ def _limits(found: dict[str, Any]) -> str:
         limits = ", ".join(f"{seconds:.2f} s to {what}" for what, seconds in times.items())
         share = row["copy_seconds"] / max(times.values())
         said.append(
-            f"* {place[0]}, {_link(place[1])}: {disk['data_bytes'] / MEGA:.1f} MB of data; {limits}. "
+            f"* {place[0]}, {link_text(place[1])}: {disk['data_bytes'] / MEGA:.1f} MB of data; {limits}. "
             f"Crossport's copy alone took {share:.2f} times the longest of these."
         )
     return "\n".join(["Physical limits:", "", *said])
@@ -142,22 +91,9 @@ def _place(row: dict[str, Any]) -> tuple[str, int]:
     return row["data"], row["link_mbit"]
 
 
-def _link(rate_mbit: int) -> str:
-    return f"{rate_mbit} Mbit/s" if rate_mbit else "no limit"
-
-
 def _loads(machine: dict[str, Any]) -> str:
     return (
         f"Measured {machine['date']} on {machine['cores']} cores ({machine['cpu']}); the disk writes and "
         f"syncs {rate_text(machine['disk_write_fdatasync_bps'])}. Load {machine['load_before']:.1f} before, "
         f"{machine['load_after']:.1f} after."
     )
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} s"
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" + "--:|" * (len(header) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

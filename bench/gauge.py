@@ -20,6 +20,20 @@ class Trace:
 
     def __init__(self) -> None:
         self.points = list[tuple[float, int]]()
+        self._began = time.monotonic()
+
+    def now(self) -> float:
+        """Return this moment."""
+        return time.monotonic() - self._began
+
+    def add(self, size: int) -> None:
+        """Note that so much was sent by now."""
+        self.points.append((self.now(), size))
+
+    def steps(self, every_s: float) -> list[float]:
+        """Return the rates of all steps of this length, in Mbit/s."""
+        count = int(self.points[-1][0] / every_s) if self.points else 0
+        return [round(self.rate_mbit(at * every_s, (at + 1) * every_s), 1) for at in range(count)]
 
     def rate_mbit(self, start: float, stop: float) -> float:
         """Return the mean rate between two moments."""
@@ -44,12 +58,11 @@ def traced(ends: Ends, every_s: float = 0.02) -> Generator[Trace]:
     def look() -> None:
         _enter(ends.source)
         with Path("/proc/thread-self/net/dev").open("rb", buffering=0) as counters:
-            first, began = _sent(counters.read(65536)), time.monotonic()
+            first = _sent(counters.read(65536))
             opened.set()
             while not over.wait(every_s):
                 counters.seek(0)
-                size = _sent(counters.read(65536)) - first
-                trace.points.append((time.monotonic() - began, size))
+                trace.add(_sent(counters.read(65536)) - first)
 
     looking = threading.Thread(target=look)
     looking.start()

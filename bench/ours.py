@@ -22,12 +22,14 @@ class Copier:
     """Copies ``source`` to ``target`` as often as it is told; each time only what differs from the last.
 
     ``copy_seconds`` is the time of the last copy from connecting until all was durable and verified, without
-    the start of the workers; ``pids`` are those of the workers that run.
+    the start of the workers, and ``first_byte_s`` the time until the target was told to hold something new,
+    with it; ``pids`` are those of the workers that run.
     """
 
     def __init__(self, source: Path, target: Path, ends: Ends, journals: Path) -> None:
         """``journals`` is the directory where what arrived is noted."""
         self.copy_seconds = 0.0
+        self.first_byte_s: float | None = None
         self.pids = dict[host.Way, int]()
         size = source.stat().st_size
         self._read = _ticket(Way.READ, source, size, _place("alpha", SOURCE, ends.source))
@@ -36,7 +38,13 @@ class Copier:
 
     async def copied(self) -> Moved:
         """Copy; raise Unavailable when a worker died."""
-        return await self._mover.move(self._read, self._write, _ignore)
+        began, self.first_byte_s = time.monotonic(), None
+
+        def heard(progress: Progress) -> None:
+            if self.first_byte_s is None and progress.counters.written:
+                self.first_byte_s = time.monotonic() - began
+
+        return await self._mover.move(self._read, self._write, heard)
 
 
 class _Host:
@@ -71,10 +79,6 @@ class _Timed(Worker):
         if "took_us" in said:  # the sender's last word
             self._copier.copy_seconds = said["took_us"] / 1e6
         return said
-
-
-def _ignore(progress: Progress) -> None:
-    del progress
 
 
 def _place(cloud: str, address: str, namespace: str) -> Place:

@@ -3,18 +3,17 @@
 import json
 import statistics
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from copy_page import copy_page
 from crossport.model.run import PHASES
 from crossport.units import MIB, rate_text, size_text
+from tables import MEGA, table
 
 __all__ = ["overhead_page", "phases_page"]
 
 RESULTS = Path(__file__).with_name("results")
-MEGA = 1e6
 
 HEAD = """# Benchmarks
 
@@ -65,13 +64,8 @@ def phases_page(found: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" + "--:|" * (len(header) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
 def _machine(machine: dict[str, Any]) -> str:
-    return _table(
+    return table(
         ("machine", ""),
         (
             ("measured", machine["date"]),
@@ -99,7 +93,7 @@ def _ways(guest: dict[str, Any]) -> str:
     ]
     if ours.get("cpu_s") and theirs.get("cpu_s"):
         rows.append(_pair("CPU", ours["cpu_s"], theirs["cpu_s"], "s"))
-    return _table(("phase", "Crossport", "earlier way", "earlier / Crossport"), rows)
+    return table(("phase", "Crossport", "earlier way", "earlier / Crossport"), rows)
 
 
 def _besides(runs: list[dict[str, Any]]) -> dict[str, float]:
@@ -148,7 +142,7 @@ def _estimates(runs: list[dict[str, Any]]) -> str:
         for number, run in enumerate(runs, 1)
     ]
     header = ("run", "estimate", "actual", "error", "outage, estimate / actual", "basis")
-    return "Estimate against actual, run by run:\n\n" + _table(header, rows)
+    return "Estimate against actual, run by run:\n\n" + table(header, rows)
 
 
 def overhead_page(found: dict[str, Any]) -> str:
@@ -195,7 +189,7 @@ def overhead_page(found: dict[str, Any]) -> str:
         ),
         ("engine: a durable step", f"{engine['step_ms']:.1f} ms, 95 % {engine['step_p95_ms']:.1f} ms", ""),
     ]
-    text = ["## What Crossport itself costs\n", _table(("", "measured", "goal"), rows)]
+    text = ["## What Crossport itself costs\n", table(("", "measured", "goal"), rows)]
     if own:
         text += ["", _gaps(own)]
     machine = found["machine"]

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -19,11 +20,10 @@ from machine import CpuMeter
 from ours import Copier
 from peers import PEERS
 
-__all__ = ["OURS", "TOOLS"]
+__all__ = ["OURS", "TOOLS", "Peaks"]
 
 OURS = "crossport"
 TOOLS = (OURS, *PEERS)
-_LOOK_S = 0.1
 
 
 def _copied(name: str, source: Path, target: Path, ends: Ends) -> dict[str, float | None]:
@@ -36,44 +36,59 @@ def _copied(name: str, source: Path, target: Path, ends: Ends) -> dict[str, floa
         return {"seconds": time.monotonic() - began, "copy_seconds": copier.copy_seconds}
 
 
-class _Peaks(threading.Thread):
-    """Looks at every process that this one started, and remembers the most memory that each ever had."""
+class Peaks(threading.Thread):
+    """Looks at every process that this one started, and remembers the most memory that each ever had.
 
-    def __init__(self) -> None:
+    ``at_once`` is the most that all had at the same moment.
+    """
+
+    def __init__(self, look_s: float = 0.1) -> None:
         super().__init__(daemon=True)
+        self.at_once = 0
+        self._look_s = look_s
         self._peaks = dict[str, int]()
 
     def run(self) -> None:
         own = f"{os.getpid()}"
         while True:
             group = Path(f"/proc/{own}/cgroup").read_text()
+            size = 0
             for path in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):
                     if path.name != own and (path / "cgroup").read_text() == group:
-                        self._look(path)
-            time.sleep(_LOOK_S)
+                        size += self._look(path)
+            self.at_once = max(self.at_once, size)
+            time.sleep(self._look_s)
 
     def size(self) -> int:
         """Return the sum over all processes, of both ends."""
         return sum(list(self._peaks.values()))
 
-    def _look(self, path: Path) -> None:
-        for line in (path / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                self._peaks[path.name] = int(line.split()[1]) * 1024
+    def _look(self, path: Path) -> int:
+        lines = (line.split() for line in (path / "status").read_text().splitlines())
+        sizes = {words[0]: int(words[1]) * 1024 for words in lines if words[0] in {"VmHWM:", "VmRSS:"}}
+        if sizes:
+            self._peaks[path.name] = sizes["VmHWM:"]
+        return sizes.get("VmRSS:", 0)
 
 
 def main() -> int:
     """Copy once."""
+    signal.signal(signal.SIGTERM, _stopped)
     name, source, target, *namespaces = sys.argv[1:]
     with CpuMeter.begun() as cpu:
-        peaks, before = _Peaks(), cpu.seconds()
+        peaks, before = Peaks(), cpu.seconds()
         peaks.start()
         took = _copied(name, Path(source), Path(target), Ends(*namespaces))
         after = cpu.seconds()
     spent = None if after is None or before is None else after - before
     print(json.dumps({**took, "cpu_seconds": spent, "peak_rss_bytes": peaks.size()}))
     return 0
+
+
+def _stopped(number: int, _: object) -> None:
+    """End as at Ctrl-C: what was begun is ended on the way out."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

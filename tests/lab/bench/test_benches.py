@@ -1,8 +1,10 @@
 """The benches run: on the smallest guest, with few runs. Whether the figures are good is not judged here."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,63 @@ def test_every_tool_copies_the_same_disk_over_the_same_link(tmp_path: Path):
     assert 0 < ours["copy_seconds"] < ours["seconds"]
     assert ours["disk"]["data_bytes"] > ours["disk"]["zstd1_bytes"] > 5_000_000
     assert "| crossport |" in page
+
+
+@pytest.mark.root
+@pytest.mark.timeout(200)
+def test_long_links_changing_links_and_many_disks_are_measured(tmp_path: Path):
+    facts, page = measured("transfer.py", tmp_path, "--small", "--links", "--change", "--many")
+    ours, plain = facts["links"]["rows"]
+    assert (ours["tool"], ours["round_trip_ms"], ours["loss"]) == ("crossport", 50, 0.001)
+    assert ours["wire_bytes"] * 8 / ours["copy_seconds"] < 100e6
+    assert plain["wire_bytes"] > 1_000_000
+    [change] = facts["change"]["rows"]
+    assert change["before_mbit"] < change["link_mbit"]
+    assert 0 < change["then_mbit"] < change["link_mbit"] * 1.1
+    for crowd in facts["many"]["rows"]:
+        assert crowd["seconds"] >= crowd["slowest_s"] >= crowd["fastest_s"] > 0
+        assert min(crowd["own_rss_bytes"]) > 1_000_000
+    assert page.count("crossport |") == 1
+
+
+@pytest.mark.root
+@pytest.mark.timeout(120)
+def test_a_bench_that_is_interrupted_leaves_no_process_and_no_namespace(tmp_path: Path):
+    code = (
+        "import pathlib; from dataclasses import replace\n"
+        "from link import *; from mix import *; from turns import *\n"
+        "with joined() as ends:\n"
+        "    print(ends.target, flush=True)\n"
+        f"    turns = Turns(pathlib.Path({str(tmp_path)!r}), 1, ('nbdcopy',))\n"
+        "    turns.rows(replace(MIXES['incompressible'], used=256 << 20), ends, 8)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT / "bench", stdout=subprocess.PIPE, text=True
+    ) as bench:
+        assert bench.stdout is not None
+        namespace = bench.stdout.readline().strip()
+        while not (servers := [pid for pid in _inside(namespace) if _name(pid) == "qemu-nbd"]):
+            assert bench.poll() is None
+            time.sleep(0.05)
+        bench.send_signal(signal.SIGINT)
+        bench.wait()
+    assert not Path("/run/netns", namespace).exists()
+    assert not [pid for pid in servers if _name(pid)]
+
+
+def _inside(namespace: str) -> list[str]:
+    """Return the processes in a network namespace."""
+    said = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False)
+    return said.stdout.split()
+
+
+def _name(pid: str) -> str:
+    """Return the name of a process, nothing when it has ended."""
+    try:
+        words = Path("/proc", pid, "stat").read_text().split()
+    except FileNotFoundError:
+        return ""
+    return "" if words[2] == "Z" else words[1].strip("()")
 
 
 @pytest.mark.root
