@@ -44,9 +44,10 @@ fmt: ## Put the code into the agreed form.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: ## Measure a migration in phases, copying beside other tools, and what Crossport costs.
+bench: ## Measure a migration in phases, its outage, copying beside other tools, and what Crossport costs.
 	@scripts/set-up test
 	$(BIN)/python bench/phases.py
+	$(BIN)/python bench/warm.py
 	$(BIN)/python bench/transfer.py
 	$(BIN)/python bench/overhead.py
 

@@ -45,6 +45,19 @@ def test_both_ways_are_measured_in_the_same_phases(tmp_path: Path):
 @pytest.mark.qemu
 @pytest.mark.root
 @pytest.mark.timeout(300)
+def test_the_outage_of_a_warm_migration_is_measured_beside_a_restart(tmp_path: Path):
+    facts, page = measured("warm.py", tmp_path, "--small")
+    restart, moved = facts["rounds"]
+    assert restart["outage_s"] > 1
+    assert moved["outage_s"] > 1
+    assert moved["verified"] == "at rest"
+    assert [one["what"] for one in moved["syncs"]][:2] == ["first", "delta"]
+    assert "| warm, rest |" in page
+
+
+@pytest.mark.qemu
+@pytest.mark.root
+@pytest.mark.timeout(300)
 def test_what_crossport_itself_costs_is_measured(tmp_path: Path):
     facts, page = measured("overhead.py", tmp_path, "--quick")
     assert facts["queued"]["states"] == ["done"]
