@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from crossport import errors
-from crossport.cli.text import Table, aligned, styled
+from crossport.cli.text import Table, aligned, harmless, styled
 from crossport.units import seconds_text
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Output:
         if self.live and table.rows:
             console = self.console()
             if table.title:
-                console.print(table.title, style="bold", markup=False)
+                console.print(harmless(table.title), style="bold", markup=False)
             console.print(rich_table(table))
         else:
             self.stdout.write(aligned(table))
@@ -100,12 +100,12 @@ class Output:
     def say(self, text: str) -> None:
         """Write a message: not a part of the result."""
         stream = self.stderr if self.as_json else self.stdout
-        stream.write(text + "\n")
+        stream.write(harmless(text) + "\n")
         stream.flush()
 
     def warn(self, text: str) -> None:
         """Write a message to standard error."""
-        self.stderr.write(text + "\n")
+        self.stderr.write(harmless(text) + "\n")
         self.stderr.flush()
 
     def error(self, error: errors.Error) -> None:
@@ -122,10 +122,10 @@ class Output:
             self.stderr.write(json.dumps({"error": told}, ensure_ascii=False) + "\n")
             return
         where = f"{error.field}: " if error.field else ""
-        self.stderr.write(f"Error: {where}{error.text}\n")
+        self.warn(f"Error: {where}{error.text}")
         if error.remedy:
-            self.stderr.write(f"Remedy: {error.remedy}\n")
-        self.stderr.write(f"Code: {error.code}\n")
+            self.warn(f"Remedy: {error.remedy}")
+        self.warn(f"Code: {error.code}")
 
 
 class Waiting:
@@ -146,7 +146,7 @@ class Waiting:
 
 
 def rich_table(table: Table) -> Any:
-    """Return the table as rich shows it."""
+    """Return the table as rich shows it, harmless."""
     from rich import box  # noqa: PLC0415
     from rich.table import Table as RichTable  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -165,5 +165,5 @@ def rich_table(table: Table) -> Any:
         )
     for row in table.rows:
         # Texts come from clouds and guests: nothing in them is markup.
-        shown.add_row(*(Text(text, style=styled(text)) for text in row))
+        shown.add_row(*(Text(harmless(text), style=styled(text)) for text in row))
     return shown

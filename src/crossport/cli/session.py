@@ -11,6 +11,7 @@ from crossport import errors
 from crossport.cli.option import Options
 from crossport.cli.output import Output
 from crossport.cli.surroundings import Place, Surroundings
+from crossport.cli.text import harmless
 from crossport.client.call import Call, Page
 from crossport.client.client import Client
 from crossport.client.embedded import read_token
@@ -111,7 +112,7 @@ class Session:
         """Return a person's answer; empty where nobody sits at a terminal."""
         if not (self.machine.stdin.isatty() and self.machine.stderr.isatty()):
             return ""
-        self.machine.stderr.write(question)
+        self.machine.stderr.write(harmless(question))
         self.machine.stderr.flush()
         return self.machine.stdin.readline().strip().lower()
 

@@ -1,8 +1,8 @@
 """Tables and texts as data, and how they look where there is no terminal: aligned, without colours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["Table", "aligned", "fields", "styled"]
+__all__ = ["Table", "aligned", "fields", "harmless", "styled"]
 
 GAP = "  "
 
@@ -22,8 +22,21 @@ def fields(title: str, *pairs: tuple[str, str]) -> Table:
     return Table(("", ""), tuple(pair for pair in pairs if pair[1]), title)
 
 
+def harmless(text: str) -> str:
+    """Return ``text`` without what could drive a terminal: only line breaks and tabs stay.
+
+    Names, reasons and logs come from clouds and guests, which may mean ill.
+    """
+    if text.isprintable():
+        return text
+    kept = text.replace("\r\n", "\n")
+    return "".join(each for each in kept if each in "\n\t" or each.isprintable())
+
+
 def aligned(table: Table) -> str:
-    """Return the table as plain text."""
+    """Return the table as plain text, harmless."""
+    rows = tuple(tuple(map(harmless, row)) for row in table.rows)
+    table = replace(table, title=harmless(table.title), rows=rows)
     if not table.rows:
         return f"{table.title or 'Result'}: none\n"
     shown = [table.headers, *table.rows] if any(table.headers) else list(table.rows)

@@ -8,14 +8,14 @@ from cyclopts import App, Parameter
 from crossport import errors
 from crossport.cli.parameter import Many
 from crossport.cli.session import Here
-from crossport.cli.text import Table, fields
+from crossport.cli.text import Table, fields, harmless
 from crossport.client import calls
 from crossport.model.exchange import StopRequest
 from crossport.model.request import VmRequest
 from crossport.model.vm import VM
 from crossport.units import size_text
 
-__all__ = ["app", "harmless"]
+__all__ = ["app"]
 
 CloudName = Annotated[str, Parameter(help="The cloud, as `crossport cloud list` shows it.")]
 VmName = Annotated[str, Parameter(help="The VM's name or id.")]
@@ -190,12 +190,6 @@ def console(cloud: CloudName, vm: VmName, /, *, session: Here) -> None:
         session.out.json(log)
     else:
         session.out.stdout.write(harmless(log.text))
-
-
-def harmless(text: str) -> str:
-    """Return ``text`` without what could drive a terminal: only line breaks and tabs stay."""
-    kept = text.replace("\r\n", "\n")
-    return "".join(each for each in kept if each in "\n\t" or each.isprintable())
 
 
 def _state(vm: VM) -> str:

@@ -13,6 +13,7 @@ from crossport import errors
 from crossport.cli.output import rich_table
 from crossport.cli.session import Session
 from crossport.cli.story import Story, copy_text, phase_table
+from crossport.cli.text import harmless
 from crossport.client import calls
 from crossport.model.run import Event, EventKind, Mode, RunState
 from crossport.units import seconds_text
@@ -150,9 +151,11 @@ def _live(session: Session, story: Story) -> "Generator[Any]":
         if progress:
             row = Table.grid(padding=(0, 1))
             bar = ProgressBar(total=progress.size or 1, completed=progress.done, width=30)
-            row.add_row(bar, Text(copy_text(progress)))
+            row.add_row(bar, Text(harmless(copy_text(progress))))
             parts += [Text(), row]
-        parts.append(Text(f"{story.state.value}: {story.text}" if story.text else story.state.value))
+        parts.append(
+            Text(f"{story.state.value}: {harmless(story.text)}" if story.text else story.state.value)
+        )
         return Group(*parts)
 
     with Live(get_renderable=picture, console=session.out.console(), refresh_per_second=4):

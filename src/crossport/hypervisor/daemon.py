@@ -22,6 +22,7 @@ __all__ = ["Daemon", "start", "alive", "ended", "kill", "boot_id", "last_line"]
 
 _BWRAP = "/usr/bin/bwrap"
 _START_S = 30.0
+_LAST = 4096
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -138,8 +139,9 @@ async def kill(daemon: Daemon) -> None:
 
 def last_line(log: Path) -> str:
     """Return the last line that a daemon wrote to ``log``, empty when there is none."""
-    with contextlib.suppress(OSError):
-        lines = log.read_text(errors="replace")[-4096:].strip().splitlines()
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST))
+        lines = file.read(_LAST).decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
     return ""
 

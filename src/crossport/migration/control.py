@@ -20,7 +20,7 @@ from crossport.migration.following import CUTOVER
 from crossport.migration.judge import assess, dry_run, in_order
 from crossport.migration.link import Links
 from crossport.migration.local_site import LocalSite, SiteParts, able, seat
-from crossport.migration.new_vm import described
+from crossport.migration.new_vm import described, need_name
 from crossport.migration.outcome import blocked, of_run
 from crossport.migration.parts import Hooks, Parts, RateProbe
 from crossport.migration.plans import MIGRATE, Plans, labels
@@ -197,10 +197,12 @@ class SiteControl:
 
     async def create_vm(self, tenant: str, cloud: str, request: VmRequest, key: str) -> VM:
         """Make and start a VM."""
-        driver = able(await self._registry.cloud(tenant, cloud), Provisioner)
-        constructs = await able(await self._registry.cloud(tenant, cloud), Inventory).constructs()
+        found = await self._registry.cloud(tenant, cloud)
+        driver, inventory = able(found, Provisioner), able(found, Inventory)
         run = self._run_id(tenant, f"create-vm/{cloud}/{key}" if key else "")
-        return await driver.create_vm(_act(run, "create"), described(request, constructs), request.image)
+        need_name(request.name, await inventory.vms(), cloud, run)
+        vm = described(request, await inventory.constructs())
+        return await driver.create_vm(_act(run, "create"), vm, request.image)
 
     async def start_vm(self, tenant: str, cloud: str, vm: str) -> VM:
         """Start a VM."""

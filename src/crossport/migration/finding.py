@@ -10,7 +10,7 @@ from crossport.model.construct import Constructs
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import ProbeKind
 from crossport.model.run import MigrationRequest, Mode
-from crossport.model.vm import VM, PowerState
+from crossport.model.vm import VM, PowerState, name_fault
 from crossport.spi.site import Description
 from crossport.units import size_text
 
@@ -180,6 +180,16 @@ def target_findings(
         *_ability_findings(target, ("Importer", "GatewayHost"), "target"),
         *_room_findings(vm, constructs, moving),
     ]
+    if fault := name_fault(name):
+        found.append(
+            Finding(
+                "target.name.unusable",
+                Severity.BLOCKER,
+                f"vm {name!r}",
+                f"Its name {fault}, and would be refused at {constructs.cloud}.",
+                "Give the new one another name with --name.",
+            )
+        )
     if name in target.names and not request.test:
         found.append(
             Finding(

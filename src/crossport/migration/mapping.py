@@ -265,7 +265,7 @@ def _group(name: str, source: Constructs, target: Constructs, rules: MappingRule
             "mapping.security-group.none",
             f"security group {name}",
             f"{target.cloud} has no security group {wanted}.",
-            f"Name one with --map-security-group {name}=NAME out of: "
+            f"Name one with --map-group {name}=NAME out of: "
             f"{_names(group.name for group in target.security_groups)}.",
         )
     own = next((group for group in source.security_groups if group.name == name), None)

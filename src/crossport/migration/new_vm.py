@@ -5,9 +5,25 @@ from collections.abc import Iterable
 from crossport import errors
 from crossport.model.construct import Constructs
 from crossport.model.request import VmRequest
-from crossport.model.vm import VM, Disk, DiskBus, Firmware, Nic, NicModel
+from crossport.model.vm import VM, Disk, DiskBus, Firmware, Nic, NicModel, name_fault
+from crossport.spi.cloud import RUN_TAG
 
-__all__ = ["described"]
+__all__ = ["described", "need_name"]
+
+
+def need_name(name: str, vms: Iterable[VM], cloud: str, run: str) -> None:
+    """Raise Invalid for a name that no VM may have, Conflict for one's that ``run`` did not make."""
+    if fault := name_fault(name):
+        raise errors.Invalid(
+            "vm.name.unusable", f"The VM's name {fault}.", field="name", remedy="Choose another name."
+        )
+    if any(vm.name == name and vm.tags.get(RUN_TAG) != run for vm in vms):
+        raise errors.Conflict(
+            "vm.name.taken",
+            f"{cloud} has a VM {name} already.",
+            field="name",
+            remedy=f"Choose another name, or look at that one with: crossport vm show {cloud} {name}",
+        )
 
 
 def described(request: VmRequest, constructs: Constructs) -> VM:

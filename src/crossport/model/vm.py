@@ -9,7 +9,9 @@ from enum import StrEnum
 
 from crossport.model.record import record
 
-__all__ = ["VM", "Disk", "DiskBus", "Firmware", "Nic", "NicModel", "PowerState"]
+__all__ = ["VM", "Disk", "DiskBus", "Firmware", "Nic", "NicModel", "PowerState", "name_fault"]
+
+_LONGEST_NAME = 200
 
 
 class Firmware(StrEnum):
@@ -105,3 +107,17 @@ class VM:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     busy: str = ""
     halted: str = ""
+
+
+def name_fault(name: str) -> str:
+    """Return what keeps ``name`` from being a VM's, empty when nothing does.
+
+    What a terminal or a log would not show as it is could be made to look like another VM.
+    """
+    if not name.strip():
+        return "is empty"
+    if len(name) > _LONGEST_NAME:
+        return f"has more than {_LONGEST_NAME} characters"
+    if not name.isprintable():
+        return "has characters that cannot be shown"
+    return "begins or ends with a blank" if name != name.strip() else ""

@@ -5,7 +5,7 @@ Rules for every implementation:
 * A call that changes something takes an ``Act``. Done twice with the same run and step it makes one thing
   and answers alike. An epoch lower than the highest seen of that run is refused (errors.Refused,
   ``cloud.epoch.old``).
-* Whatever is made carries the tag ``crossport-run`` with the run's id, where the cloud has tags.
+* Whatever is made carries the tag `RUN_TAG` with the run's id, where the cloud has tags.
 * errors.Unavailable means that the same call may be made again; NotFound, Conflict, Invalid and Refused are
   final. No other exception leaves a driver.
 * Cancelling a call leaves the cloud in a state in which it can be made again.
@@ -22,6 +22,7 @@ from crossport.model.run import Act, Created
 from crossport.model.vm import VM
 
 __all__ = [
+    "RUN_TAG",
     "ChangeTracker",
     "Cloud",
     "Console",
@@ -36,6 +37,9 @@ __all__ = [
     "Provisioner",
     "RoomFor",
 ]
+
+RUN_TAG = "crossport-run"
+"""The tag of everything that a run makes, where the cloud has tags; its value is the run's id."""
 
 
 @runtime_checkable

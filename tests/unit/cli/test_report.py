@@ -1,12 +1,16 @@
 """The report as text: every part that is known is there, and nothing that is not."""
 
+import io
 from dataclasses import replace
 
+from rich.console import Console
+
+from crossport import errors
 from crossport.api.example import REPORT
+from crossport.cli.output import Output, rich_table
 from crossport.cli.report import report_tables, report_text
 from crossport.cli.story import Story, copy_text, phase_table
-from crossport.cli.text import Table, aligned
-from crossport.cli.vm import harmless
+from crossport.cli.text import Table, aligned, harmless
 from crossport.model.artifact import Counters, Moved, Progress
 from crossport.model.finding import Finding, Severity
 from crossport.model.run import PHASES, Estimate, Event, EventKind, Phase, RunState
@@ -97,3 +101,17 @@ def test_columns_are_aligned_and_figures_stand_right():
 
 def test_a_guest_cannot_drive_the_terminal_through_its_console():
     assert harmless("a\x1b]0;evil\x07b\r\nc\td\x9b2J") == "a]0;evilb\nc\td2J"
+
+
+def test_a_name_from_a_cloud_cannot_drive_the_terminal_wherever_it_is_told():
+    evil, shown = "we\x1b[2Jb", "we[2Jb"
+    out, err = io.StringIO(), io.StringIO()
+    output = Output(out, err, {})
+    output.table(Table(("VM",), ((evil,),), title=evil))
+    output.say(evil)
+    output.warn(evil)
+    output.error(errors.NotFound("vm.unknown", f"There is no {evil}.", remedy=evil, field=evil))
+    Console(file=out, color_system=None).print(rich_table(Table(("VM",), ((evil,),))))
+    told = out.getvalue() + err.getvalue()
+    assert "\x1b" not in told
+    assert told.count(shown) == 8

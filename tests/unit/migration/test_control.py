@@ -323,6 +323,19 @@ class TestVMs:
         first = await place.control.create_vm(TENANT, "alpha", request, "key")
         assert (await place.control.create_vm(TENANT, "alpha", request, "key")).id == first.id
 
+    @pytest.mark.parametrize("name", ["web", "", " web", "we\x1bb", "w" * 201])
+    async def test_a_name_that_is_taken_or_none_is_refused_and_nothing_made(self, place: Place, name: str):
+        request = VmRequest(
+            name=name, image="boot and data", flavor="m1.small", networks=("app",), security_groups=("web",)
+        )
+        before = await place.control.vms(TENANT, "alpha")
+        with pytest.raises(errors.Error) as refusal:
+            await place.control.create_vm(TENANT, "alpha", request, "")
+        code = "vm.name.taken" if name == "web" else "vm.name.unusable"
+        assert (refusal.value.code, refusal.value.field) == (code, "name")
+        assert refusal.value.remedy
+        assert await place.control.vms(TENANT, "alpha") == before
+
     async def test_an_unknown_flavor_names_the_field(self, place: Place):
         request = VmRequest(
             name="new", image="boot", flavor="huge", networks=("app",), security_groups=("web",)

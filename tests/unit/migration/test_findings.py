@@ -175,6 +175,14 @@ ROWS: tuple[Row, ...] = (
     ("source.ability.none", BLOCKER, "cloud alpha", "Fencer", "driver", lacking("source", "Fencer")),
     ("target.ability.none", BLOCKER, "cloud beta", "Importer", "driver", lacking("target", "Importer")),
     (
+        "target.name.unusable",
+        BLOCKER,
+        "vm 'web\\x1b[2J'",
+        "cannot be shown",
+        "--name",
+        lambda it: it.change(name="web\x1b[2J"),
+    ),
+    (
         "target.name.taken",
         BLOCKER,
         "vm web",
@@ -268,7 +276,7 @@ ROWS: tuple[Row, ...] = (
         BLOCKER,
         "security group web",
         "no security group web",
-        "--map-security-group web=NAME",
+        "--map-group web=NAME",
         lambda it: it.offer(security_groups=()),
     ),
     (

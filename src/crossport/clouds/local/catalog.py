@@ -13,6 +13,7 @@ from crossport.clouds.local.state import Guest, Volume
 from crossport.hypervisor.firmware import UEFI_CODE
 from crossport.model.construct import Constructs, Flavor, Network, Quota
 from crossport.model.vm import VM, Disk, DiskBus, Nic, NicModel
+from crossport.units import size_text
 
 __all__ = [
     "addressed",
@@ -168,19 +169,19 @@ def need_room(cloud: Installation, project: str, *, vm: VM | None = None, disk: 
         if vm
         else Quota(vms=0, cpus=0, memory=0, disk=disk)
     )
-    for field in ("vms", "cpus", "memory", "disk"):
+    for field, told in (("vms", str), ("cpus", str), ("memory", size_text), ("disk", size_text)):
         if getattr(wanted, field) > max(0, getattr(free, field)):
             raise errors.Blocked(
                 f"cloud.quota.{field}",
-                f"A project of {cloud.spec.name} has {getattr(free, field)} {field} left; "
-                f"{getattr(wanted, field)} are needed.",
+                f"A project of {cloud.spec.name} has {told(max(0, getattr(free, field)))} of {field} left; "
+                f"it needs {told(getattr(wanted, field))}.",
                 field=field,
                 remedy="Delete what is no longer needed, or have the quota raised.",
             )
     if disk > disk_free(cloud):
         raise errors.Blocked(
             "cloud.disk.full",
-            f"{cloud.spec.name} has {disk_free(cloud)} bytes of disk left; {disk} are needed.",
+            f"{cloud.spec.name} has {size_text(disk_free(cloud))} of disk left; it needs {size_text(disk)}.",
             field="disk",
             remedy="Free space on the cloud's file system.",
         )

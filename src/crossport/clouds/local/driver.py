@@ -294,5 +294,9 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
 def _word(text: str) -> str:
     """Return ``text`` as one part of a path."""
     if not text or text in {".", ".."} or any(sign in text for sign in "/?#%"):
-        raise errors.NotFound("vm.unknown", f"There is nothing named {text!r}.", remedy="Use a plain name.")
+        raise errors.NotFound(
+            "vm.unknown",
+            f"Nothing can be looked up by the name {text!r}.",
+            remedy="Use its id, as `crossport vm list` shows it.",
+        )
     return text

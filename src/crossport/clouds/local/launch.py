@@ -109,8 +109,10 @@ def _boot_disk(cloud: Installation) -> BootDisk | None:
 async def launch(cloud: Installation, guest: Guest) -> Guest:
     """Start the guest's QEMU, and resume or boot it; return the guest as the state has it now.
 
-    On any failure nothing is left running.
+    On any failure nothing is left running. Raise Conflict ``volume.in-use`` while another VM that runs has
+    a disk of it.
     """
+    _need_disks(cloud, guest)
     await _end_leftover(cloud, guest)
     seed_file = await _seed(cloud, guest)
     async with contextlib.AsyncExitStack() as failed:
@@ -131,6 +133,20 @@ async def launch(cloud: Installation, guest: Guest) -> Guest:
         cloud.path(volume).unlink(missing_ok=True)
         cloud.state.drop(spent, Volume)
     return guest
+
+
+def _need_disks(cloud: Installation, guest: Guest) -> None:
+    for disk in guest.vm.disks:
+        for other in catalog.sharers(cloud, guest, disk.id):
+            if other.daemon is not None and daemon.alive(other.daemon):
+                raise errors.Conflict(
+                    "volume.in-use",
+                    f"{other.vm.name} runs and uses disk {disk.name} of {guest.vm.name}; "
+                    "two systems that write to one disk destroy it.",
+                    field="vm",
+                    remedy=f"Stop it first, or detach the disk: crossport vm stop {cloud.spec.name} "
+                    f"{other.vm.name}",
+                )
 
 
 def _as_running(guest: Guest, running: daemon.Daemon, *, seeded: bool) -> Guest:

@@ -22,12 +22,12 @@ from crossport.hypervisor.qemu import machine_type
 from crossport.hypervisor.swtpm import STATE_NAME
 from crossport.model.artifact import Artifact, Role
 from crossport.model.run import Act
-from crossport.model.vm import VM, Disk, Firmware, PowerState
-from crossport.spi.cloud import NewVM
+from crossport.model.vm import VM, Disk, Firmware, PowerState, name_fault
+from crossport.spi.cloud import RUN_TAG, NewVM
+from crossport.units import size_text
 
-__all__ = ["RUN_TAG", "create_vm", "delete_vm", "instantiate", "open_network", "remove_guest"]
+__all__ = ["create_vm", "delete_vm", "instantiate", "open_network", "remove_guest"]
 
-RUN_TAG = "crossport-run"
 _EXPORT_NAME = re.compile(r"[?&]export=([^&]+)")
 
 
@@ -69,6 +69,10 @@ async def instantiate(cloud: Installation, act: Act, new: NewVM) -> VM:
 
 def _described_anew(cloud: Installation, vm: VM, vm_id: str, act: Act) -> Guest:
     """Check everything about ``vm`` that can be wrong, and return it as this cloud's own."""
+    if fault := name_fault(vm.name):
+        raise errors.Invalid(
+            "vm.name.unusable", f"The VM's name {fault}.", field="name", remedy="Choose another name."
+        )
     catalog.need_known(cloud, vm)
     if not vm.disks:
         raise errors.Invalid(
@@ -95,7 +99,7 @@ def _described_anew(cloud: Installation, vm: VM, vm_id: str, act: Act) -> Guest:
     if size.disk and vm.disks[0].size > size.disk:
         raise errors.Invalid(
             "flavor.disk.small",
-            f"The boot disk needs {vm.disks[0].size} bytes; flavor {size.name} has {size.disk}.",
+            f"The boot disk needs {size_text(vm.disks[0].size)}; {size.name} has {size_text(size.disk)}.",
             field="flavor",
             remedy="Choose a larger flavor.",
         )
@@ -289,7 +293,7 @@ def _need_memory(guest: Guest, new: NewVM, memory: str) -> None:
     if new.resume and (guest.vm.cpus, guest.vm.memory) != (new.vm.cpus, new.vm.memory):
         raise errors.Conflict(
             "flavor.memory.differs",
-            f"A memory state of {new.vm.memory} bytes and {new.vm.cpus} processors does not fit "
+            f"A memory state of {size_text(new.vm.memory)} and {new.vm.cpus} processors does not fit "
             f"flavor {guest.vm.flavor}.",
             field="flavor",
             remedy="Choose a flavor of exactly the source's size, or move it cold.",

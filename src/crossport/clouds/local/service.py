@@ -8,17 +8,19 @@ loses nothing: guests and copies are processes of their own.
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import logging.handlers
 import os
 import secrets
 import sys
+import time
 from pathlib import Path
 
 import uvicorn
 
 from crossport import errors
-from crossport.clouds.local import console, freeze, guest, orphan, provision, reserve, serving
+from crossport.clouds.local import console, freeze, guest, orphan, provision, reserve, serving, wire
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.ownership import locked, open_installation
 from crossport.clouds.local.routes import Desk, application
@@ -26,6 +28,7 @@ from crossport.clouds.local.spec import Layout
 from crossport.clouds.local.state import Guest
 from crossport.hypervisor import unix_socket
 from crossport.hypervisor.daemon import boot_id
+from crossport.model import codec
 from crossport.model.vm import PowerState
 
 __all__ = ["main"]
@@ -33,6 +36,7 @@ __all__ = ["main"]
 _LOG = logging.getLogger("crossport.clouds.local")
 _TICK_S = 0.5
 _FAILED_IDLE_S = 5.0
+_GLANCE_S = 0.1
 _GRACE_S = 5  # every call can be broken off and made again
 _LOG_SIZE = 1 << 20
 
@@ -41,17 +45,42 @@ def main(arguments: list[str]) -> int:
     """Own the cloud until it is idle or told to end; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m crossport.clouds.local.service", description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="the cloud's directory")
-    layout = Layout(parser.parse_args(arguments).root.resolve())
+    parser.add_argument("--voice", type=int, help="an open descriptor: where to say why it cannot start")
+    asked = parser.parse_args(arguments)
+    layout = Layout(asked.root.resolve())
+    if asked.voice is not None:
+        os.set_inheritable(asked.voice, False)
     try:
-        lock = locked(layout)
+        lock = _locked(layout)
     except errors.Conflict:
         return 0
     try:
         _log_to(layout.log)
         asyncio.run(_owned(layout))
+    except errors.Error as error:
+        _LOG.error("The cloud cannot start: %s", error)
+        _tell(asked.voice, error)
+        return 1
     finally:
         os.close(lock)
     return 0
+
+
+def _locked(layout: Layout) -> int:
+    """Take the lock. Who asks whether there is an owner has it for an instant: then it is free again."""
+    try:
+        return locked(layout)
+    except errors.Conflict:
+        time.sleep(_GLANCE_S)
+        return locked(layout)
+
+
+def _tell(voice: int | None, error: errors.Error) -> None:
+    if voice is None:
+        sys.stderr.write(f"{error}\n")
+        return
+    with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+        os.write(voice, codec.encoded(wire.fault_of(error)).encode())
 
 
 def _log_to(path: Path) -> None:

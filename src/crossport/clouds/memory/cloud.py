@@ -18,12 +18,11 @@ from crossport.model.permit import Fence
 from crossport.model.record import record
 from crossport.model.run import Act, Created
 from crossport.model.vm import VM, Disk, PowerState
-from crossport.spi.cloud import NewVM, RoomFor
+from crossport.spi.cloud import RUN_TAG, NewVM, RoomFor
 
 __all__ = ["BOOTABLE", "MemoryCloud"]
 
 BOOTABLE = b"boot"
-RUN_TAG = "crossport-run"
 HOME_TAG = "memory-home"
 ISOLATED_TAG = "memory-isolated"
 
@@ -130,7 +129,7 @@ class MemoryCloud:
                 id=_made(act, "vm"),
                 disks=(disk, *vm.disks[1:]),
                 power=PowerState.RUNNING if power_on else PowerState.STOPPED,
-                tags={**vm.tags, HOME_TAG: self.name},
+                tags={**vm.tags, RUN_TAG: act.run, HOME_TAG: self.name},
             )
             return sharing.keep(self._store, made)
 
