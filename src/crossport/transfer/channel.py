@@ -86,20 +86,10 @@ class Channel:
         """
         with self._sending:
             rest = memoryview(encoded)
-            while rest:
-                try:
-                    with self._using:
-                        sent = self._connection.send(rest)
-                except _WAIT:
-                    if listening:
-                        self._take_in()
-                    self._wait_to_send(listening=listening)
-                except OSError as error:
-                    raise _gone(error) from error
-                else:
-                    self._last_sent = time.monotonic()
-                    self._meter.add(sent=sent)
-                    rest = rest[sent:]
+            while rest := rest[self._give(rest) :]:
+                if listening:
+                    self._take_in()
+                self._wait_to_send(listening=listening)
 
     def beat(self) -> None:
         """Show the peer that this end is there, unless it just said something or is about to."""
@@ -157,6 +147,22 @@ class Channel:
         """Let go, when no thread uses it any more."""
         self._connection.close()
 
+    def _give(self, rest: memoryview) -> int:
+        """Hand over what the network takes now: OpenSSL takes 16 KiB at a time. Return how much that was."""
+        sent = 0
+        try:
+            with self._using:
+                while sent < len(rest):
+                    sent += self._connection.send(rest[sent:])
+        except _WAIT:
+            pass  # it takes no more now
+        except OSError as error:
+            raise _gone(error) from error
+        if sent:
+            self._last_sent = time.monotonic()
+            self._meter.add(sent=sent)
+        return sent
+
     def _take_in(self) -> None:
         while self._inbox_size < _MAX_INBOX and (came := self._next()) is not None:
             self._inbox.append(came)
@@ -171,17 +177,27 @@ class Channel:
                 self._kind, size = frame.body_size(self._header)
                 self._part, self._filled = bytearray(size), 0
                 continue
-            try:
-                with self._using:
-                    size = self._connection.recv_into(memoryview(self._part)[self._filled :])
-            except _WAIT:
+            if not self._fill():
                 return None
-            except OSError as error:
-                raise _gone(error) from error
-            if not size:
-                raise _gone(None)
-            self._last_heard = time.monotonic()
-            self._filled += size
+
+    def _fill(self) -> bool:
+        """Read what is missing of the part, 16 KiB at a time; return whether it is complete."""
+        part, filled = memoryview(self._part), self._filled
+        try:
+            with self._using:
+                while self._filled < len(part):
+                    size = self._connection.recv_into(part[self._filled :])
+                    if not size:
+                        raise _gone(None)
+                    self._filled += size
+        except _WAIT:
+            return False
+        except OSError as error:
+            raise _gone(error) from error
+        finally:
+            if self._filled > filled:
+                self._last_heard = time.monotonic()
+        return True
 
     def _completed(self, kind: Kind) -> Frame:
         came = Frame(kind, self._part)

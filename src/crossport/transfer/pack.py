@@ -28,7 +28,7 @@ _LINK: tuple[Cause, ...] = ("link", "limit")
 _DISKS: tuple[Cause, ...] = ("source", "peer")
 _EASE_AFTER = 3
 _FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 64.0
-_FAR_ABOVE = 0.6
+_FAR_ABOVE = (0.6, 0.8)
 _SAMPLE = 4 << 10
 
 
@@ -47,10 +47,11 @@ class Gear:
         at_work = link < _EASE_BELOW and link + disks < _BUSY_BELOW
         self._unhindered = self._unhindered + 1 if at_work else 0
         if link > _HARDEN_ABOVE:
-            self._harden(2 if link > _FAR_ABOVE else 1, now)
+            self._harden(1 + sum(link > above for above in _FAR_ABOVE), now)
         elif self._unhindered >= _EASE_AFTER and now >= self._held_until and self.place:
+            # Once it is clear that the link does not hold the copy up, each further look is enough.
             self.place -= 1
-            self._eased, self._unhindered = now, 0
+            self._eased, self._unhindered = now, _EASE_AFTER - 1
 
     def _harden(self, steps: int, now: float) -> None:
         if now - self._eased < _FIRST_HOLD_S:
