@@ -19,11 +19,11 @@ from crossport.model.artifact import Ticket
 from crossport.model.limit import LinkLimit, LinkLimitStatus, RunLimit
 from crossport.model.record import record
 from crossport.spi.clock import Clock
-from crossport.spi.document import Documents
+from crossport.spi.document import Document, Documents
 
 __all__ = ["Limits"]
 
-LINK, RUN, COPYING = "limit.link", "limit.run", "limit.copying"
+LINK, RUN, COPYING = "limit.link", "limit.run", "limit.passing"
 TICK_S = 0.5
 FORGET_S = 10.0
 """What a node says of its copies counts for so long: one that died gives its shares back then."""
@@ -47,9 +47,8 @@ class _Copying:
 
 @record()
 class _NodeCopies:
-    """What a node copies over links with a limit; ``at`` is when it said so, in Unix seconds."""
+    """What a node copies over links with a limit. It says so again and again, changed or not."""
 
-    at: float
     copies: tuple[_Copying, ...]
 
 
@@ -117,6 +116,7 @@ class Limits:
         self._ticking: asyncio.Task[None] | None = None
         self._sooner = asyncio.Event()
         self._said = False
+        self._heard: dict[str, tuple[int, float]] = {}  # node -> the generation it said last, and since when
 
     async def links(self) -> tuple[LinkLimitStatus, ...]:
         """Return the limits of links, by source and target."""
@@ -146,6 +146,10 @@ class Limits:
         else:
             await self._documents().put(RUN, run, limit)
         self._sooner.set()
+
+    async def forget(self, run: str) -> None:
+        """Forget the bound of a run that ended."""
+        await self.set_run(run, RunLimit(rate_bps=None))
 
     async def run_limit(self, run: str) -> RunLimit:
         """Return a run's own bound."""
@@ -225,15 +229,21 @@ class Limits:
         if not said and not self._said:
             return []
         self._said = True
-        at = self._clock.wall()
-        await self._documents().put(COPYING, self._node, _NodeCopies(at=at, copies=said))
-        others = await self._documents().list(COPYING, _NodeCopies)
-        return [
-            _heard(copy)
-            for node in others
-            if node.key != self._node and abs(at - node.value.at) < FORGET_S
-            for copy in node.value.copies
-        ]
+        await self._documents().put(COPYING, self._node, _NodeCopies(copies=said))
+        kept = await self._documents().list(COPYING, _NodeCopies)
+        others = self._living([node for node in kept if node.key != self._node])
+        return [_heard(copy) for node in others for copy in node.value.copies]
+
+    def _living(self, nodes: list[Document[_NodeCopies]]) -> list[Document[_NodeCopies]]:
+        """Return the nodes that spoke lately, by our own watch: clocks of two nodes are never compared."""
+        now = self._clock.monotonic()
+        self._heard = {
+            node.key: heard
+            if (heard := self._heard.get(node.key, (0, now)))[0] == node.generation
+            else (node.generation, now)
+            for node in nodes
+        }
+        return [node for node in nodes if now - self._heard[node.key][1] < FORGET_S]
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.wall(), UTC)

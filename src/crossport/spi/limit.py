@@ -29,6 +29,10 @@ class RateLimits(Protocol):
         """Count a copy from ``read.place`` to ``write.place`` among those that share, while it lasts."""
         ...
 
+    async def forget(self, run: str) -> None:
+        """Forget the bound of a run that copies no more. May be called again, and for any run."""
+        ...
+
 
 class RateBook(Protocol):
     """The bounds of links, for all tenants, and of runs. Who asks has checked that the run is his."""

@@ -93,6 +93,8 @@ class SimpleMover:
                 task.cancel()
                 await asyncio.wait({task})
         await self._host.forget(run)
+        if self._limits is not None:
+            await self._limits.forget(run)
 
     async def _end_former(self, key: tuple[str, str]) -> None:
         former = self._running.get(key)

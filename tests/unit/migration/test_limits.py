@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from crossport import errors
+from crossport.app.clock import SystemClock
 from crossport.migration.limits import Limits, checked, rate_at
 from crossport.model.artifact import DiskRef, Place, Ticket, Way
 from crossport.model.limit import LinkLimit, RateWindow, RunLimit
 from crossport.spi.limit import Passing
 from crossport.testing.document import MemoryDocuments
+from crossport.transfer.confined import LocalHost
+from crossport.transfer.simple import SimpleMover
 
 MBIT = 1_000_000
 NIGHT = RateWindow(start="22:00", end="06:00")
@@ -253,9 +256,31 @@ async def test_a_node_that_died_gives_its_share_back(
     async with copying(limits, "run-1", "t1") as here:
         async with passing:
             await here.until(50 * MBIT)
-            kept = await documents.list("limit.copying", object)
+            kept = await documents.list("limit.passing", object)
         # What it said last lies there again, as if it had been killed.
         for each in kept:
-            await documents.put("limit.copying", each.key, each.value)
-        moment.now += 11.0
-        await here.until(100 * MBIT)
+            await documents.put("limit.passing", each.key, each.value)
+        async with asyncio.timeout(5):
+            while here.rates[-1:] != [100 * MBIT]:
+                moment.now += 4.0
+                await asyncio.sleep(0.05)
+
+
+async def test_nodes_whose_clocks_are_apart_share_the_link_all_the_same(
+    limits: Limits, documents: MemoryDocuments, moment: Time
+) -> None:
+    (ahead := Time()).now = moment.now + 86_400.0
+    other = Limits(lambda: documents, ahead, "node-2", tick_s=0.02)
+    await limits.set_link(link())
+    async with copying(limits, "run-1", "t1") as here, copying(other, "run-2", "t2") as there:
+        await here.until(50 * MBIT)
+        await there.until(50 * MBIT)
+
+
+async def test_what_bounds_a_run_ends_with_it(limits: Limits, documents: MemoryDocuments) -> None:
+    for run in ("run-1", "run-2"):
+        await limits.set_run(run, RunLimit(rate_bps=MBIT))
+    mover = SimpleMover(LocalHost(), SystemClock(), limits=limits)
+    for _ in range(2):
+        await mover.forget("run-1")
+    assert [one.key for one in await documents.list("limit.run", RunLimit)] == ["run-2"]
