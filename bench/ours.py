@@ -12,7 +12,9 @@ from crossport.transfer import host
 from crossport.transfer.confined import piped
 from crossport.transfer.host import Journal, Pipe, Worker
 from crossport.transfer.journals import Journals
+from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.simple import SimpleMover
+from crossport.transfer.stocks import Stocks
 from link import SOURCE, TARGET, Ends
 
 __all__ = ["Copier"]
@@ -26,15 +28,18 @@ class Copier:
     with it; ``pids`` are those of the workers that run.
     """
 
-    def __init__(self, source: Path, target: Path, ends: Ends, journals: Path) -> None:
-        """``journals`` is the directory where what arrived is noted."""
+    def __init__(
+        self, source: Path, target: Path, ends: Ends, journals: Path, stocks: Stocks | None = None
+    ) -> None:
+        """``journals`` is the directory where what arrived is noted; ``stocks`` keep what passes through."""
         self.copy_seconds = 0.0
         self.first_byte_s: float | None = None
         self.pids = dict[host.Way, int]()
         size = source.stat().st_size
         self._read = _ticket(Way.READ, source, size, _place("alpha", SOURCE, ends.source))
         self._write = _ticket(Way.WRITE, target, size, _place("beta", TARGET, ends.target))
-        self._mover = SimpleMover(_Host(journals, self), SystemClock())
+        starter = _Host(journals, stocks or Stocks(None, 0), self)
+        self._mover = SimpleMover(starter, SystemClock(), names=NameKeys(bytes(32)))
 
     async def copied(self) -> Moved:
         """Copy; raise Unavailable when a worker died."""
@@ -50,16 +55,17 @@ class Copier:
 class _Host:
     """Starts workers on this machine, and tells a copier of them."""
 
-    def __init__(self, journals: Path, copier: Copier) -> None:
+    def __init__(self, journals: Path, stocks: Stocks, copier: Copier) -> None:
         self._journals = Journals(journals)
+        self._stocks = stocks
         self._copier = copier
 
     @asynccontextmanager
     async def started(
-        self, way: host.Way, ref: DiskRef, place: Place, journal: Journal | None = None
+        self, way: host.Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
     ) -> AsyncGenerator[Worker]:
-        with self._journals.opened(journal) as file:
-            async with piped(way, ref, place, file.fileno()) as pipe:
+        with self._journals.opened(journal) as file, self._stocks.opened(stock) as access:
+            async with piped(way, ref, place, file.fileno(), access) as pipe:
                 self._copier.pids[way] = pipe.process.pid
                 yield _Timed(pipe, self._copier)
 

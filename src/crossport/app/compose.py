@@ -73,6 +73,7 @@ def site_settings(settings: Settings) -> SiteSettings:
         node=settings.node or settings.site_name,
         keep_days=settings.keep_days,
         keep_runs=settings.keep_runs,
+        stock_size=settings.stock_size,
         commands={
             name: Command(argv=hook.command, timeout_s=hook.timeout_s)
             for name, hook in settings.hooks.items()

@@ -50,14 +50,14 @@ def run_gateway(environment: Mapping[str, str], options: GatewayOptions) -> None
     """
     settings = load(dict(environment) | {"CROSSPORT_HOME": str(options.home)}, root=os.geteuid() == 0)
     log.configure(settings.log_level)
-    asyncio.run(_run(options))
+    asyncio.run(_run(options, settings.stock_size))
 
 
-async def _run(options: GatewayOptions) -> None:
+async def _run(options: GatewayOptions, stock_size: int) -> None:
     clock = SystemClock()
     kept = await _kept(options)
     with kept.owned():
-        jobs = Jobs(piped, clock, options.namespace, kept.directory)
+        jobs = Jobs(piped, clock, options.namespace, kept.directory, stock_size)
         agent = Agent(kept, jobs, Means(clock, random.random, secrets.token_hex(8)))
         running = asyncio.create_task(agent.run())
         loop = asyncio.get_running_loop()

@@ -54,7 +54,8 @@ class Settings:
     Ended runs are kept for ``keep_days``, at most ``keep_runs`` of them (0: no limit), and longer as long as
     something of them is left in a cloud or retained. ``hooks`` are what migrations may name. ``store`` is
     ``durable``, or ``memory`` for a site that forgets everything (tests of clients). ``body_size`` bounds
-    what the API takes at once, ``upload_size`` images.
+    what the API takes at once, ``upload_size`` images. ``stock_size`` bounds how many bytes of content that
+    passed through are kept for each tenant, so that they are not sent again; 0 keeps nothing.
     """
 
     home: Path
@@ -72,6 +73,7 @@ class Settings:
     log_level: str = "info"
     body_size: Whole = 4 * 1024 * 1024
     upload_size: Whole = 256 * 1024 * 1024 * 1024
+    stock_size: Count = 2 * 1024 * 1024 * 1024
     hooks: Mapping[str, HookSetting] = field(default_factory=dict[str, HookSetting])
     keep_days: Limit = 90.0
     keep_runs: Count = 10_000

@@ -37,13 +37,17 @@ from crossport.transfer.dialling import Dialling
 from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.rate_probe import WorkerRateProbe
 from crossport.transfer.simple import SimpleMover
+from crossport.transfer.stocks import Stocks
 
 __all__ = ["OpenSite", "SiteSettings", "drivers", "open_site"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSettings:
-    """What makes a site: its name, where its state lies, its database, and what the operator registered."""
+    """What makes a site: its name, where its state lies, its database, and what the operator registered.
+
+    ``stock_size`` bounds what its own workers keep for each tenant of the content that passes through.
+    """
 
     name: str
     state_dir: Path
@@ -51,6 +55,7 @@ class SiteSettings:
     node: str = "node"
     keep_days: float = 90.0
     keep_runs: int = 10_000
+    stock_size: int = 0
     commands: Mapping[str, Command] = field(default_factory=dict[str, Command])
     webhooks: Mapping[str, Webhook] = field(default_factory=dict[str, Webhook])
 
@@ -88,6 +93,13 @@ def _late(point: EntryPoint) -> Connect:
     return connect
 
 
+def _host(settings: SiteSettings) -> LocalHost:
+    """Return what starts workers on this machine."""
+    stocks = Stocks(settings.state_dir / "stocks", settings.stock_size)
+    stocks.tidy()
+    return LocalHost(settings.state_dir / "journals", stocks)
+
+
 @asynccontextmanager
 async def open_site(
     settings: SiteSettings,
@@ -123,7 +135,7 @@ async def open_site(
     sealed = SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
-    hub = Hub(office, clock, LocalHost(folder / "journals"), boot=secrets.token_hex(8))
+    hub = Hub(office, clock, _host(settings), boot=secrets.token_hex(8))
     names = NameKeys(master.derived("transfer names"))
     rates = Limits(lambda: engine.documents, clock, settings.node)
     dialling = Dialling()

@@ -155,13 +155,16 @@ class Desk:
         if not self.connected and self._clock.monotonic() - self._seen > AWAY_S:
             raise away(self.gateway)
 
-    async def open(self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None) -> RemotePipe:
-        """Order a worker, which goes on with ``journal`` where it receives."""
+    async def open(
+        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
+    ) -> RemotePipe:
+        """Order a worker, which goes on with ``journal`` where it receives, and takes from ``stock``."""
         self._number += 1
         job = f"{self._number}"
         pipe = self.pipes[job] = RemotePipe(self, job, f"the {way} worker at gateway {self.gateway}")
         order = {"do": "start", "job": job, "way": way, "ref": asdict(ref), "place": asdict(place)}
-        await pipe.send(order | ({"journal": list(journal)} if journal else {}))
+        named = {"stock": stock} if stock else {}
+        await pipe.send(order | named | ({"journal": list(journal)} if journal else {}))
         return pipe
 
     async def end(self, pipe: RemotePipe) -> None:

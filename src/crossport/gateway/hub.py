@@ -46,17 +46,17 @@ class Hub:
 
     @contextlib.asynccontextmanager
     async def started(
-        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None
+        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
     ) -> AsyncGenerator[Worker]:
         """Start a worker as the Protocol says; Unavailable (``gateway.away``) without its gateway."""
         desk = await self._desk(place)
         if desk is None:
-            async with self._local.started(way, ref, place, journal) as worker:
+            async with self._local.started(way, ref, place, journal, stock) as worker:
                 yield worker
             return
         if journal is not None:
             await self.office.keeping.keeps(desk.gateway, journal[0])
-        pipe = await desk.open(way, ref, place, journal)
+        pipe = await desk.open(way, ref, place, journal, stock)
         try:
             await pipe.begun()
             yield Worker(pipe)

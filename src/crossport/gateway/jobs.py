@@ -23,6 +23,8 @@ from crossport.spi.clock import Clock
 from crossport.transfer.host import Journal, Pipe, Way
 from crossport.transfer.job import failure_line
 from crossport.transfer.journals import Journals
+from crossport.transfer.stock_access import Access
+from crossport.transfer.stocks import Stocks
 
 __all__ = ["JOBS_MAX", "Jobs", "StartPipe"]
 
@@ -30,8 +32,8 @@ JOBS_MAX = 256
 """Workers that one gateway runs at once."""
 _WAYS: tuple[Way, ...] = ("send", "receive", "digest")
 
-StartPipe = Callable[[Way, DiskRef, Place, int], AbstractAsyncContextManager[Pipe]]
-"""Starts a worker on this machine, with the file of a journal: ``transfer.confined.piped``."""
+StartPipe = Callable[[Way, DiskRef, Place, int, Access | None], AbstractAsyncContextManager[Pipe]]
+"""Starts a worker on this machine, with the file of a journal and a stock: ``transfer.confined.piped``."""
 
 
 @dataclass(slots=True)
@@ -52,14 +54,24 @@ class Jobs:
     """All workers of one gateway. ``seat`` is where it sits, None until its site said so."""
 
     def __init__(
-        self, start: StartPipe, clock: Clock, namespace: str = "", directory: Path | None = None
+        self,
+        start: StartPipe,
+        clock: Clock,
+        namespace: str = "",
+        directory: Path | None = None,
+        stock_size: int = 0,
     ) -> None:
-        """Keep journals, and the tickets that were shown, in ``directory``; without one only in memory."""
+        """Keep journals, and the tickets that were shown, in ``directory``; without one only in memory.
+
+        ``stock_size`` bounds what is kept there of the content that passes through; 0: nothing.
+        """
         self.seat: Seat | None = None
         self._start = start
         self._clock = clock
         self._namespace = namespace
         self._journals = Journals(directory / "journals" if directory else None)
+        self._stocks = Stocks(directory / "stocks" if directory else None, stock_size)
+        self._stocks.tidy()
         self._tickets = Tickets(TicketLog(directory / "tickets") if directory else None)
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._lines: dict[str, Line] = {}
@@ -137,7 +149,8 @@ class Jobs:
         place = codec.from_plain(message.get("place"), Place)
         # The site's word for a namespace is of another machine than this one.
         seat = replace(place, namespace=self._namespace)
-        job.task = asyncio.create_task(self._run(job, ref, seat, _journal(message)))
+        stock = text({"stock": "", **message}, "stock", most=64)
+        job.task = asyncio.create_task(self._run(job, ref, seat, _journal(message), stock))
         return job
 
     def shelves(self) -> tuple[str, ...]:
@@ -153,12 +166,12 @@ class Jobs:
         for name in texts(message, "shelves"):
             await asyncio.to_thread(self._journals.clear, name)
 
-    async def _run(self, job: _Job, ref: DiskRef, place: Place, journal: Journal | None) -> None:
+    async def _run(self, job: _Job, ref: DiskRef, place: Place, journal: Journal | None, stock: str) -> None:
         try:
             if self.running > JOBS_MAX:
                 raise errors.Unavailable("gateway.jobs.full", f"This gateway runs {JOBS_MAX} workers.")
-            with self._journals.opened(journal) as file:
-                async with self._start(job.way, ref, place, file.fileno()) as pipe:
+            with self._journals.opened(journal) as file, self._stocks.opened(stock) as access:
+                async with self._start(job.way, ref, place, file.fileno(), access) as pipe:
                     job.pipe = pipe
                     try:
                         await self._tell(job, {"event": "started", "certificate": pipe.certificate})

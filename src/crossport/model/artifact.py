@@ -176,7 +176,8 @@ class Counters:
     ``read`` at the source, ``sent`` over the wire with all that belongs to it, ``written`` at the target. Not
     sent, because they are ``zero``, because the target had them (``present``), or because the source did
     certainly not change (``unchanged``, and not read either). ``resent`` crossed the wire once more;
-    ``compressed`` is the content that crossed it compressed.
+    ``compressed`` is the content that crossed it compressed. ``offered`` was named before it was sent;
+    ``shared`` was written, but not sent, because it had come to the target's site with another copy.
     """
 
     read: int = 0
@@ -187,6 +188,8 @@ class Counters:
     unchanged: int = 0
     resent: int = 0
     compressed: int = 0
+    offered: int = 0
+    shared: int = 0
 
     def __add__(self, other: "Counters") -> "Counters":
         """Return what became of the bytes of both."""

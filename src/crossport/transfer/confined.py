@@ -13,6 +13,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from crossport.transfer import credential
 from crossport.transfer.host import Journal, Way, Worker
 from crossport.transfer.job import MAX_LINE
 from crossport.transfer.journals import Journals
+from crossport.transfer.stock_access import Access
+from crossport.transfer.stocks import Stocks
 
 __all__ = ["LocalHost", "LocalPipe", "piped"]
 
@@ -118,17 +121,21 @@ class LocalPipe:
 class LocalHost:
     """Starts workers on this machine: a `crossport.transfer.host.WorkerHost`."""
 
-    def __init__(self, journals: Path | None = None) -> None:
-        """Keep journals in the directory ``journals``; without one nothing is gone on with."""
+    def __init__(self, journals: Path | None = None, stocks: Stocks | None = None) -> None:
+        """Keep journals in the directory ``journals``; without one nothing is gone on with.
+
+        Content that passes through is kept in ``stocks``, if there are any.
+        """
         self._journals = Journals(journals)
+        self._stocks = stocks or Stocks(None, 0)
 
     @contextlib.asynccontextmanager
     async def started(
-        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None
+        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
     ) -> AsyncGenerator[Worker]:
         """Start a worker as the Protocol says; raise what `piped` raises."""
-        with self._journals.opened(journal) as file:
-            async with piped(way, ref, place, file.fileno()) as pipe:
+        with self._journals.opened(journal) as file, self._stocks.opened(stock) as access:
+            async with piped(way, ref, place, file.fileno(), access) as pipe:
                 yield Worker(pipe)
 
     async def forget(self, run: str) -> None:
@@ -138,26 +145,29 @@ class LocalHost:
 
 @contextlib.asynccontextmanager
 async def piped(
-    way: Way, ref: DiskRef, place: Place, journal: int | None = None
+    way: Way, ref: DiskRef, place: Place, journal: int | None = None, stock: Access | None = None
 ) -> AsyncGenerator[LocalPipe]:
     """Start a worker for one disk at one place; on leaving, it and all it started are gone.
 
-    It inherits the descriptor ``journal``; without one it gets a file that goes with it. Raise Refused when
-    this process may not enter the place's namespace or let the worker at the disk, Unavailable without
-    bubblewrap.
+    It inherits the descriptor ``journal``, without one a file that goes with it, and those of ``stock``.
+    Raise Refused when this process may not enter the place's namespace or let the worker at the disk,
+    Unavailable without bubblewrap.
     """
     with contextlib.ExitStack() as files:
         if journal is None:
             journal = files.enter_context(tempfile.TemporaryFile()).fileno()
-        async with _started(way, ref, place, journal) as pipe:
+        async with _started(way, ref, place, journal, stock) as pipe:
             yield pipe
 
 
 @contextlib.asynccontextmanager
-async def _started(way: Way, ref: DiskRef, place: Place, journal: int) -> AsyncGenerator[LocalPipe]:
+async def _started(
+    way: Way, ref: DiskRef, place: Place, journal: int, stock: Access | None
+) -> AsyncGenerator[LocalPipe]:
     as_root = os.geteuid() == 0
     confinement = _confinement(ref, as_root=as_root)
-    argv = [sys.executable, "-IB", "-m", "crossport.transfer.worker", way, str(journal)]
+    inherited = (journal,) if stock is None else (journal, stock.chunks, stock.table)
+    argv = [sys.executable, "-IB", "-m", "crossport.transfer.worker", way, *map(str, inherited)]
     line = [*_entered(place, as_root=as_root), *confine.command(argv, confinement, as_root=as_root)]
     with contextlib.ExitStack() as loans:
         if as_root and ref.kind == "file":
@@ -172,7 +182,7 @@ async def _started(way: Way, ref: DiskRef, place: Place, journal: int) -> AsyncG
                 stderr=asyncio.subprocess.PIPE,
                 limit=MAX_LINE,
                 start_new_session=True,
-                pass_fds=(journal,),
+                pass_fds=inherited,
             )
         except FileNotFoundError as error:
             raise errors.Unavailable(
@@ -180,7 +190,7 @@ async def _started(way: Way, ref: DiskRef, place: Place, journal: int) -> AsyncG
                 f"{line[0]} is not installed.",
                 remedy="Install the packages bubblewrap and util-linux.",
             ) from error
-        own = credential.made()
+        own = replace(credential.made(), stock_key=stock.key.hex() if stock else "")
         pipe = LocalPipe(f"the {way} worker at {place.cloud or place.address}", process, own.certificate)
         try:
             await pipe.give(own.line())

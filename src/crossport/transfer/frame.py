@@ -12,6 +12,12 @@ peer is not trusted: a length beyond the bound of its kind is refused before any
     ASK      names of held chunks     →
                                       ←  HAVE     these names
     SAME     chunks that are held     →
+                                      ←  SHARE    offer from now on before you send
+    OFFER    names of chunks          →
+                                      ←  WANT     for each, whether and how it is wanted
+    BLOCKS   names of a chunk's blocks →
+                                      ←  PICK     which of them are wanted
+    PART     these blocks             →
     KEEP     chunks that did not change →
     SYNC     flush now                →
                                       ←  DURABLE  so many frames of this connection survive a crash
@@ -21,7 +27,7 @@ peer is not trusted: a length beyond the bound of its kind is refused before any
     ALIVE    still there              ↔
     FAILED   code and text            ↔           the last word of whoever says it
 
-DATA, ZEROS, SAME and KEEP settle chunks and are counted per connection; chunks come in any order.
+DATA, PART, ZEROS, SAME and KEEP settle chunks and are counted per connection; chunks come in any order.
 """
 
 import json
@@ -34,7 +40,7 @@ from typing import Any
 from crossport import errors
 from crossport.transfer.bits import Bits
 from crossport.transfer.chunk import Cut
-from crossport.transfer.names import KEY, NAME
+from crossport.transfer.names import BLOCK_NAME, KEY, NAME, block_count
 from crossport.transfer.plan import COMPARED_AT_ONCE
 
 __all__ = [
@@ -45,6 +51,7 @@ __all__ = [
     "MAX_CHUNK",
     "MAX_CONNECTIONS",
     "SETTLING",
+    "SHARES",
     "VERSION",
     "Data",
     "End",
@@ -52,6 +59,7 @@ __all__ = [
     "Frame",
     "Hello",
     "Kind",
+    "Verdict",
     "Welcome",
     "bare",
     "body_size",
@@ -67,6 +75,8 @@ VERSION = 3
 LEAST_VERSION = 2
 ASKS_REMEMBERED = {2: 1, 3: 16}
 """By version: how many ASKs a receiver remembers, so that SAME may still refer to them."""
+SHARES = 3
+"""The version from which on chunks may be offered."""
 KEY_AGREED = 3
 """The version from which on the key of the names may come with the jobs of both ends."""
 MAX_CONNECTIONS = 16
@@ -101,9 +111,28 @@ class Kind(IntEnum):
     SAME = 14
     KEEP = 15
     SYNC = 16
+    SHARE = 17
+    OFFER = 18
+    WANT = 19
+    BLOCKS = 20
+    PICK = 21
+    PART = 22
 
 
-SETTLING = frozenset({Kind.DATA, Kind.ZEROS, Kind.SAME, Kind.KEEP})
+class Verdict(IntEnum):
+    """What a receiver says to the name of a chunk that was offered."""
+
+    FILLED = 0
+    """It had the content and wrote it: SAME settles it."""
+    WHOLE = 1
+    """To be sent as DATA."""
+    BLOCKS = 2
+    """To be told the names of its blocks."""
+    LATER = 3
+    """Another copy is about to bring it: one of the first two is said later."""
+
+
+SETTLING = frozenset({Kind.DATA, Kind.PART, Kind.ZEROS, Kind.SAME, Kind.KEEP})
 """The frames that DURABLE counts."""
 
 _MAX_BODY = {
@@ -124,6 +153,12 @@ _MAX_BODY = {
     Kind.SAME: _RANGE.size,
     Kind.KEEP: _RANGE.size,
     Kind.SYNC: 0,
+    Kind.SHARE: 0,
+    Kind.OFFER: _FIRST.size + _MAX_NAMES,
+    Kind.WANT: _FIRST.size + COMPARED_AT_ONCE,
+    Kind.BLOCKS: _FIRST.size + block_count(MAX_CHUNK) * BLOCK_NAME,
+    Kind.PICK: _FIRST.size + block_count(MAX_CHUNK) // 8,
+    Kind.PART: _DATA.size + MAX_CHUNK,
 }
 
 
@@ -150,7 +185,7 @@ class Frame:
         return first, count
 
     def listed(self) -> tuple[int, bytes]:
-        """Return the first chunk of MAP and HAVE, and what follows."""
+        """Return the first chunk of MAP, HAVE, OFFER, WANT, BLOCKS and PICK, and what follows."""
         if len(self.body) < _FIRST.size:
             raise malformed(f"{self.kind.name} is too short")
         return int(_FIRST.unpack_from(self.body)[0]), bytes(self.body[_FIRST.size :])
@@ -158,29 +193,33 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """One chunk: ``payload`` is the chunk itself or, ``packed``, its zstd form; ``name`` is its name."""
+    """One chunk: ``payload`` is the chunk itself or, ``packed``, its zstd form; ``name`` is its name.
+
+    A ``part`` has only the blocks of it that were picked, one after the other; ``size`` is theirs.
+    """
 
     index: int
     size: int
     name: bytes
     packed: bool
     payload: bytes | bytearray | memoryview
+    part: bool = False
 
     def encoded(self) -> bytes:
         """Return the frame."""
         head = _DATA.pack(self.index, self.packed, b"\0\0\0", self.size, self.name)
-        return _framed(Kind.DATA, head, self.payload)
+        return _framed(Kind.PART if self.part else Kind.DATA, head, self.payload)
 
     @classmethod
     def decoded(cls, frame: Frame) -> "Data":
         """Read a frame; raise Broken when it is none."""
         if len(frame.body) < _DATA.size:
-            raise malformed("DATA is too short")
+            raise malformed(f"{frame.kind.name} is too short")
         index, packed, reserved, size, name = _DATA.unpack_from(frame.body)
         payload = memoryview(frame.body)[_DATA.size :]
         if packed > 1 or any(reserved) or not 0 < size <= MAX_CHUNK or not 0 < len(payload) <= size:
-            raise malformed("DATA contradicts itself")
-        return cls(index, size, name, bool(packed), payload)
+            raise malformed(f"{frame.kind.name} contradicts itself")
+        return cls(index, size, name, bool(packed), payload, frame.kind is Kind.PART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +271,14 @@ class Welcome:
     """The receiver agrees, and says how: ``held`` is how many chunks MAP will name.
 
     ``key`` is that of the names, empty when both ends know it. ``goes_on`` says that the receiver remembers
-    what earlier attempts of this copy settled.
+    what earlier attempts of this copy settled, ``share`` that chunks are to be offered, as SHARE does.
     """
 
     key: bytes
     held: int = 0
     connections: int = 1
     goes_on: bool = False
+    share: bool = False
     version: int = VERSION
 
     def encoded(self) -> bytes:
@@ -260,7 +300,8 @@ class Welcome:
             raise malformed("WELCOME is incomplete")
         if not 0 <= held < 1 << 63 or not 0 < connections <= MAX_CONNECTIONS:
             raise malformed("WELCOME is incomplete")
-        return cls(_key(said, version), held, connections, goes_on, version)
+        share = version >= SHARES and said.get("share") is True
+        return cls(_key(said, version), held, connections, goes_on, share, version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +352,7 @@ def ranged(kind: Kind, first: int, count: int) -> bytes:
 
 
 def listed(kind: Kind, first: int, rest: bytes) -> bytes:
-    """Return a MAP or HAVE frame."""
+    """Return a frame of a first chunk and what follows."""
     return _framed(kind, _FIRST.pack(first), rest)
 
 
@@ -327,7 +368,7 @@ def counted(kind: Kind, count: int) -> bytes:
 
 
 def bare(kind: Kind) -> bytes:
-    """Return an ALIVE or SYNC frame."""
+    """Return an ALIVE, SYNC or SHARE frame."""
     return _framed(kind)
 
 

@@ -70,12 +70,13 @@ class WorkerHost(Protocol):
     """Whoever can start workers at a place: this machine, or the gateway that sits there."""
 
     def started(
-        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None
+        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
     ) -> AbstractAsyncContextManager[Worker]:
         """Start a worker for one disk at one place; on leaving, it and all it started are gone.
 
         A worker that receives gets the file of ``journal``, which stays where the worker runs until it is
-        forgotten; without a name, one that goes with the worker. Raise Refused when it may not be started
+        forgotten; without a name, one that goes with the worker. It may use and add to the content kept there
+        under the name ``stock``, if there is one. Raise Refused when it may not be started
         there, Unavailable when nobody can start it now.
         """
         ...

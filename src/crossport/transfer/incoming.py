@@ -13,10 +13,14 @@ from crossport.transfer.chunk import Run
 from crossport.transfer.frame import Data, End, Failed, Frame, Kind
 from crossport.transfer.holding import Holding
 from crossport.transfer.names import NOTHING, SEAL, Names
+from crossport.transfer.offers import Offers
 from crossport.transfer.plan import COMPARED_AT_ONCE
+from crossport.transfer.sharing import Sharing
 from crossport.transfer.states import RECEIVER, ReceiverState, heard
 
 __all__ = ["Damage", "Incoming"]
+
+_OFFERING = frozenset({Kind.OFFER, Kind.BLOCKS, Kind.PART})
 
 
 class Damage:
@@ -42,8 +46,10 @@ class Damage:
 class Incoming:
     """One connection, used by one thread; ``durable`` is called by the one that flushes."""
 
-    def __init__(self, holding: Holding, channel: Channel, names: Names, damage: Damage, asks: int) -> None:
-        """Remember as many ``asks`` of the sender."""
+    def __init__(
+        self, holding: Holding, channel: Channel, names: Names, damage: Damage, sharing: Sharing | None = None
+    ) -> None:
+        """Verify by ``names``; let the sender offer chunks where there is ``sharing``."""
         self.settled = 0
         self.end = End(0, bytes(SEAL))
         self._told = 0
@@ -55,7 +61,12 @@ class Incoming:
         self._state = ReceiverState.OPEN
         self._unpacker = zstandard.ZstdDecompressor()
         # What was asked for lately: the first chunk, and its leaf with those of its followers.
-        self._asked: deque[tuple[int, list[bytes | None]]] = deque(maxlen=asks)
+        self._asked: deque[tuple[int, list[bytes | None]]] = deque(
+            maxlen=frame.ASKS_REMEMBERED[frame.VERSION]
+        )
+        self._sharing = sharing
+        self._asked_to_offer = sharing is not None and sharing.is_wanted
+        self._offers = None if sharing is None else sharing.offers(names, self._cut, self)
 
     def run(self) -> None:
         """Take in frames until the end."""
@@ -64,15 +75,44 @@ class Incoming:
             if came.kind is Kind.FAILED:
                 raise Failed.decoded(came).error()
             self._state = heard(RECEIVER, self._state, came.kind)
-            self._take(came)
+            (self._take_offered if came.kind in _OFFERING else self._take)(came)
 
     def durable(self, settled: int) -> None:
         """Tell the sender that its first ``settled`` frames survive a crash."""
         if settled > self._told:
             self._told = settled
-            # A broken connection is met by the thread that receives, too, and told there.
-            with contextlib.suppress(errors.Unavailable):
-                self._channel.send(frame.counted(Kind.DURABLE, settled), listening=False)
+            self._tell(frame.counted(Kind.DURABLE, settled))
+
+    def share(self) -> None:
+        """Ask the sender to offer chunks from now on, once."""
+        if not self._asked_to_offer:
+            self._asked_to_offer = True
+            self._tell(frame.bare(Kind.SHARE))
+
+    def look_again(self, now: float) -> None:
+        """Look for offered chunks that were not here before."""
+        for first, verdict in self._offers.look_again(now) if self._offers else ():
+            self._tell(frame.listed(Kind.WANT, first, verdict))
+
+    def take(self, first: int, count: int) -> None:
+        """Let offered chunks be this connection's."""
+        self._holding.take(first, count)
+
+    def write(self, index: int, content: bytes | memoryview) -> None:
+        """Write a chunk anew."""
+        self._release(index)
+        self._holding.write(index, content)
+
+    def keep(self, name: bytes, content: bytes | memoryview) -> None:
+        """Put a chunk in the stock, if there is one."""
+        if self._sharing is not None:
+            self._sharing.keep(name, content, None)
+
+    def _tell(self, said: bytes) -> None:
+        """Say something from a thread that does not receive."""
+        # A broken connection is met by the thread that receives, too, and told there.
+        with contextlib.suppress(errors.Unavailable):
+            self._channel.send(said, listening=False)
 
     def _take(self, came: Frame) -> None:
         match came.kind:
@@ -102,16 +142,49 @@ class Incoming:
         leaf = merkle.leaf(content) if content is not None else b""
         if content is None or self._names.name(leaf) != data.name:
             self._damage.add(data.index)
-            self._channel.send(frame.counted(Kind.AGAIN, data.index))
-            self._holding.settle(self, [])
+            self._ask_again(data.index)
             return
-        self._holding.take(data.index, 1)
+        if self._offers is None or not self._offers.whole(data.index):
+            self._holding.take(data.index, 1)
+        if self._sharing is not None:
+            self._sharing.keep(data.name, content, data.payload if data.packed else None)
         if self._holding.leaves(data.index, 1) == [leaf]:
             self._holding.settle(self, [(Run(data.index, 1, zero=False, changed=False), leaf)], "present")
             return
-        self._release(data.index)
-        self._holding.write(data.index, content)
+        self.write(data.index, content)
         self._holding.settle(self, [(Run(data.index, 1, zero=False), leaf)], size=data.size)
+
+    def _ask_again(self, index: int) -> None:
+        self._channel.send(frame.counted(Kind.AGAIN, index))
+        self._holding.settle(self, [])
+
+    def _take_offered(self, came: Frame) -> None:
+        offers = self._offers
+        if offers is None or self._sharing is None or not self._asked_to_offer:
+            raise frame.malformed(f"{came.kind.name} came, but nothing was to be offered")
+        if came.kind is Kind.PART:
+            self._take_part(offers, Data.decoded(came))
+            return
+        first, rest = came.listed()
+        if came.kind is Kind.OFFER:
+            verdicts = offers.take(first, rest, self._sharing.now())
+            self._channel.send(frame.listed(Kind.WANT, first, verdicts))
+            offers.told()
+        else:
+            self._channel.send(frame.listed(Kind.PICK, first, offers.blocks(first, rest)))
+
+    def _take_part(self, offers: Offers, data: Data) -> None:
+        content = self._unpacked(data)
+        if content is None:
+            self._damage.add(data.index)
+        whole = offers.part(data.index, content)
+        if whole is None:
+            # Names of blocks are short: it need not be the link's or the sender's fault.
+            self._ask_again(data.index)
+            return
+        leaf, chunk = whole
+        self.keep(data.name, chunk)
+        self._holding.settle(self, [(Run(data.index, 1, zero=False), leaf)], size=len(chunk))
 
     def _release(self, index: int) -> None:
         """Forget the chunk, and with it at once what follows of those that were asked for."""
@@ -131,6 +204,10 @@ class Incoming:
         self._holding.settle(self, [(Run(first, count, zero=True), b"")], "zero")
 
     def _take_same(self, first: int, count: int) -> None:
+        if self._offers is not None and (leaf := self._offers.same(first)) is not None:
+            leaves = [leaf, *(self._offers.same(index) for index in range(first + 1, first + count))]
+            self._settle_filled(first, leaves)
+            return
         asked, leaves = self._asked_for(first)
         if first + count > asked + len(leaves):
             raise frame.malformed(f"SAME of chunks {first} to {first + count}, which were not asked for")
@@ -142,6 +219,14 @@ class Incoming:
                 raise frame.malformed(f"SAME of chunk {index}, which is not held")
             runs.append((Run(index, 1, zero=False, changed=not self._holding.is_held(index)), leaf))
         self._holding.settle(self, runs, "present")
+
+    def _settle_filled(self, first: int, leaves: list[bytes | None]) -> None:
+        runs = list[tuple[Run, bytes]]()
+        for index, leaf in enumerate(leaves, first):
+            if leaf is None:
+                raise frame.malformed(f"SAME of chunk {index}, which was not offered")
+            runs.append((Run(index, 1, zero=False), leaf))
+        self._holding.settle(self, runs, size=self._cut.length(first, len(leaves)))
 
     def _answer(self, first: int, count: int) -> None:
         if count > COMPARED_AT_ONCE:

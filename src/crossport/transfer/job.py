@@ -32,10 +32,14 @@ _KINDS: dict[str, type[errors.Error]] = {
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Who a worker is: its certificate, as PEM, and the key. The worker is told before its job."""
+    """Who a worker is: its certificate, as PEM, and the key. The worker is told before its job.
+
+    ``stock_key`` (hex) opens the stock that it inherits, if it does.
+    """
 
     certificate: str
     key: str = field(repr=False)
+    stock_key: str = field(default="", repr=False)
 
     def line(self) -> bytes:
         """Return the credential as one line."""

@@ -12,12 +12,16 @@ from crossport.transfer.ahead import Ahead
 from crossport.transfer.bits import Bits
 from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Cut
-from crossport.transfer.frame import Data, End, Failed, Frame, Kind
+from crossport.transfer.frame import Data, End, Failed, Frame, Kind, Verdict
 from crossport.transfer.meter import Meter
 from crossport.transfer.names import NAME, SEAL, Names, Seal
+from crossport.transfer.offering import Offering, picked
 from crossport.transfer.pack import Packer
 from crossport.transfer.plan import READ_AT_ONCE, Deed, Plan, Task
 from crossport.transfer.states import SENDER, SenderState, heard
+
+_OFFERED = 48 << 20
+"""Bytes of chunks that were offered and wait in memory for an answer, over all connections."""
 
 __all__ = ["Coverage", "Lane", "Throttle", "Work"]
 
@@ -90,10 +94,21 @@ class Lane:
         self._size_under_way = 0
         self._durable = 0
         self._ahead = Ahead(1)
+        self._offering = Offering(0)
         self._root = b""
         self._zeros = self._sames = (0, 0)
         self._buffer = bytearray(READ_AT_ONCE * work.cut.chunk_size)
         self._zero_chunk = bytes(work.cut.chunk_size)
+        self._answers: dict[Kind, Callable[[Frame], None]] = {
+            Kind.DURABLE: lambda came: self._settled(came.count()),
+            Kind.AGAIN: lambda came: self._send_again(came.count()),
+            Kind.HAVE: lambda came: self._ahead.answer(*came.listed()),
+            Kind.SHARE: self._begin_to_offer,
+            Kind.WANT: lambda came: self._wanted(*came.listed()),
+            Kind.PICK: lambda came: self._picked(*came.listed()),
+            Kind.DONE: self._take_root,
+            Kind.MAP: self._refuse_map,
+        }
 
     def greet(self, hello: frame.Hello) -> frame.Welcome:
         """Say who is there; return what the receiver answers."""
@@ -105,6 +120,8 @@ class Lane:
             raise frame.malformed("it tells no key, and none came with the job")
         self._names = Names(welcome.key or self._work.key)
         self._ahead = Ahead(frame.ASKS_REMEMBERED[welcome.version] // 2 or 1)
+        self._offering = Offering(_OFFERED // welcome.connections)
+        self._offering.is_on = welcome.share
         return welcome
 
     def held(self, total: int) -> Bits:
@@ -134,6 +151,8 @@ class Lane:
             while (came := self.channel.poll()) is not None:
                 self._hear(came)
             self._drain(window)
+        while self._offering:
+            self._hear(self.channel.receive())
         self._drain(0)
 
     def end(self, count: int, seal: bytes) -> bytes:
@@ -155,13 +174,18 @@ class Lane:
             case Deed.KEEP:
                 self._settle(Kind.KEEP, task.first, task.count)
             case Deed.SEND:
-                self._send_chunks(task.first, task.count, b"")
+                self._send_batches(task, b"")
             case Deed.COMPARE:
-                names = self._ahead.names(task)
-                for first in range(task.first, task.first + task.count, READ_AT_ONCE):
-                    count = min(READ_AT_ONCE, task.first + task.count - first)
-                    at = (first - task.first) * NAME
-                    self._send_chunks(first, count, names[at : at + count * NAME])
+                self._send_batches(task, self._ahead.names(task))
+
+    def _send_batches(self, task: Task, held: bytes) -> None:
+        for first in range(task.first, task.first + task.count, READ_AT_ONCE):
+            count = min(READ_AT_ONCE, task.first + task.count - first)
+            at = (first - task.first) * NAME
+            self._send_chunks(first, count, held[at : at + count * NAME])
+        self._offer(self._offering.batch())
+        while self._offering.is_full:
+            self._hear(self.channel.receive())
 
     def _next(self, plan: Plan) -> Task | None:
         """Return the next task that can be done at once; names are asked for long before they are used."""
@@ -191,11 +215,69 @@ class Lane:
                 self._same(index, 1)
                 continue
             self._same(index, 0)
+            if self._offering.is_on:
+                self._add_offer(index, name, content)
+                continue
             size = self._send_data(index, content, name)
             if again:
                 self._work.meter.add(resent=size)
         self._zero(0, 0)
         self._same(0, 0)
+
+    def _add_offer(self, index: int, name: bytes, content: memoryview) -> None:
+        self._offer(self._offering.add(index, name, content))
+        if self._offering.is_batch_full:
+            self._offer(self._offering.batch())
+
+    def _offer(self, batch: tuple[int, bytes] | None) -> None:
+        if batch is not None:
+            first, names = batch
+            self.channel.send(frame.listed(Kind.OFFER, first, names))
+            self._work.meter.add(offered=self._cut.length(first, len(names) // NAME))
+
+    def _wanted(self, first: int, said: bytes) -> None:
+        """Do with chunks that were offered what the receiver says to each."""
+        for index, verdict in self._offering.verdicts(first, said):
+            if verdict is Verdict.BLOCKS:
+                names = self._names.blocks(self._offering.content(index))
+                self.channel.send(frame.listed(Kind.BLOCKS, index, b"".join(names)))
+            elif verdict is Verdict.LATER:
+                self._offering.wait(index)
+            else:
+                offered = self._offering.take(index)
+                if verdict is Verdict.FILLED:
+                    self._same(index, 1)
+                    continue
+                self._same(index, 0)
+                self._send_offered(index, offered)
+                continue
+            self._same(index, 0)
+        self._same(0, 0)
+
+    def _send_offered(self, index: int, offered: tuple[bytes, bytes] | None) -> None:
+        if offered is None:
+            self._send_whole(index)
+        else:
+            self._send_data(index, memoryview(offered[1]), offered[0])
+
+    def _send_whole(self, index: int) -> int:
+        """Read a chunk once more and send it, whatever it holds; return how many bytes that took."""
+        part = memoryview(self._buffer)[: self._cut.length(index)]
+        with self._work.meter.waits("source"):
+            self._work.reader.read_into(self._cut.start(index), part)
+        leaf = merkle.leaf(part)
+        self._coverage.note(index, leaf)
+        return self._send_data(index, part, self._names.name(leaf))
+
+    def _picked(self, index: int, bits: bytes) -> None:
+        """Send the blocks of a chunk that are wanted; without any the receiver has filled it."""
+        content = self._offering.content(index)
+        blocks = picked(content, bits) if bits else b""
+        name, _ = self._offering.take(index) or (b"", b"")
+        if not blocks:
+            self._settle(Kind.SAME, index, 1)
+        else:
+            self._send_data(index, memoryview(blocks), name, part=len(blocks) < len(content))
 
     def _zero(self, index: int, count: int) -> None:
         """Add to the run of zeros, or end it."""
@@ -226,9 +308,10 @@ class Lane:
             zero = buffer.startswith(self._zero_chunk[:size], at)
             yield index, None if zero else part[at : at + size]
 
-    def _send_data(self, index: int, content: memoryview, name: bytes) -> int:
+    def _send_data(self, index: int, content: memoryview, name: bytes, *, part: bool = False) -> int:
         packed = self._work.packer.packed(content)
-        data = Data(index, len(content), name, packed is not None, content if packed is None else packed)
+        payload = content if packed is None else packed
+        data = Data(index, len(content), name, packed is not None, payload, part)
         if self._work.spoil:
             data = self._work.spoil(data)
         self._transmit(data.encoded(), index, 1)
@@ -263,21 +346,21 @@ class Lane:
         return came
 
     def _hear(self, came: Frame) -> None:
-        match self._expected(came).kind:
-            case Kind.DURABLE:
-                self._settled(came.count())
-            case Kind.AGAIN:
-                self._send_again(came.count())
-            case Kind.HAVE:
-                self._ahead.answer(*came.listed())
-            case Kind.DONE:
-                self._root = bytes(came.body)
-                if len(self._root) != len(merkle.zero_leaf(0)):
-                    raise frame.malformed("DONE has no root")
-            case Kind.MAP:
-                raise frame.malformed("MAP came in the middle")
-            case _:
-                pass
+        answer = self._answers.get(self._expected(came).kind)
+        if answer is not None:
+            answer(came)
+
+    def _begin_to_offer(self, came: Frame) -> None:
+        del came
+        self._offering.is_on = True
+
+    def _take_root(self, came: Frame) -> None:
+        self._root = bytes(came.body)
+        if len(self._root) != len(merkle.zero_leaf(0)):
+            raise frame.malformed("DONE has no root")
+
+    def _refuse_map(self, came: Frame) -> None:
+        raise frame.malformed(f"{came.kind.name} came in the middle")
 
     def _settled(self, durable: int) -> None:
         if not self._durable <= durable <= self._durable + len(self._under_way):
@@ -296,8 +379,4 @@ class Lane:
                 break
         else:
             raise frame.malformed(f"chunk {index} was asked for again, but is not under way")
-        # It may be asked for in the middle of a batch, which must stay in its buffer.
-        there, self._buffer = self._buffer, bytearray(self._cut.chunk_size)
-        zeros, self._zeros, sames, self._sames = self._zeros, (0, 0), self._sames, (0, 0)
-        self._send_chunks(index, 1, b"")
-        self._buffer, self._zeros, self._sames = there, zeros, sames
+        self._work.meter.add(resent=self._send_whole(index))

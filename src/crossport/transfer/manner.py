@@ -32,12 +32,14 @@ class Manner:
 class Terms:
     """What is copied, and how.
 
-    ``hello.version`` is the newest that this end speaks. ``key`` is that of the names, if both ends know it.
+    ``hello.version`` is the newest that this end speaks. ``key`` is that of the names; unless it is
+    ``agreed`` it is the receiver's own, which tells it.
     """
 
     hello: Hello
     manner: Manner
-    key: bytes = field(default=b"", repr=False)
+    key: bytes = field(repr=False)
+    agreed: bool = True
 
 
 def connections_over(round_trip_s: float, *, by_rate: bool) -> int:

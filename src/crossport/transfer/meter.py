@@ -16,6 +16,8 @@ Cause: TypeAlias = Literal["source", "link", "target", "flush", "limit", "peer"]
 """What a thread of a copy waits for: a disk to read, the network, a disk to write, its flush, the rate limit,
 or the other end."""
 _NAMES = tuple(field.name for field in fields(Counters))
+_NEWER = ("offered", "shared")
+"""Told apart from the others, so that a site or a worker of the release before is not confused."""
 
 
 class Meter:
@@ -68,15 +70,18 @@ class Meter:
         for cause, began in list(self._waiting.values()):
             waits[cause] = max(waits.get(cause, 0), round((now - began) * 1000))
         with self._lock:
-            return {"done": self._done, "counters": dict(self._sizes), "waits": waits}
+            newer = {name: self._sizes[name] for name in _NEWER}
+            older = {name: size for name, size in self._sizes.items() if name not in newer}
+            return {"done": self._done, "counters": older, "newer": newer, "waits": waits}
 
 
 def counters_of(said: dict[str, Any]) -> Counters:
     """Read what `Meter.told` told; raise Broken for what is none."""
-    told = said.get("counters")
-    if not isinstance(told, dict) or told.keys() != set(_NAMES):
+    told, newer = said.get("counters"), said.get("newer", {})
+    if not isinstance(told, dict) or not isinstance(newer, dict) or told.keys() != set(_NAMES) - set(_NEWER):
         raise errors.Broken("transfer.worker.malformed", "A worker told no sound counters.")
-    return Counters(**{name: number(told, name) for name in _NAMES})  # pyright: ignore[reportUnknownArgumentType]
+    all_told: dict[str, Any] = {**dict.fromkeys(_NEWER, 0), **newer, **told}
+    return Counters(**{name: number(all_told, name) for name in _NAMES})
 
 
 def number(said: dict[str, Any], name: str) -> int:

@@ -22,4 +22,12 @@ class NameKeys:
 
     def key(self, tenant: str) -> bytes:
         """Return the key of a tenant's names."""
-        return HKDF(hashes.SHA256(), KEY, None, b"crossport names\0" + tenant.encode()).derive(self._secret)
+        return self._derived(b"names", tenant)
+
+    def stock(self, tenant: str) -> str:
+        """Return what a host calls the content that it keeps for a tenant, found by these names."""
+        return self._derived(b"stock", tenant).hex()
+
+    def _derived(self, purpose: bytes, tenant: str) -> bytes:
+        info = b"crossport " + purpose + b"\0" + tenant.encode()
+        return HKDF(hashes.SHA256(), KEY, None, info).derive(self._secret)

@@ -13,6 +13,7 @@ from crossport.transfer.chunk import Cut, Run
 __all__ = ["COMPARED_AT_ONCE", "Deed", "Plan", "Task", "tasks"]
 
 READ_AT_ONCE = 4
+SENT_AT_ONCE = 16
 COMPARED_AT_ONCE = 64
 """Chunks whose names are asked for at a time; so many are released at once when one of them differs."""
 
@@ -48,7 +49,7 @@ def tasks(extents: Callable[[], Iterable[Extent]], cut: Cut, held: Bits, settled
                 yield Task(Deed.ZERO, first, count)
                 continue
             for start, missing in _where(held, first, count, value=False):
-                yield from _cut_up(Deed.SEND, start, missing, READ_AT_ONCE)
+                yield from _cut_up(Deed.SEND, start, missing, SENT_AT_ONCE)
             some = some or any(True for _ in _where(held, first, count, value=True))
     for run in chunk.runs(extents(), cut) if some else ():
         if not run.zero:

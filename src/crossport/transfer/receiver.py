@@ -1,7 +1,6 @@
 """The receiving end of a copy: nothing is written unverified, nothing acknowledged that is not durable."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 
 from crossport import errors
@@ -15,7 +14,8 @@ from crossport.transfer.lanes import Lanes, Link
 from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.manner import Patience, Terms
 from crossport.transfer.meter import Meter
-from crossport.transfer.names import KEY, Names
+from crossport.transfer.names import Names
+from crossport.transfer.sharing import Sharing
 from crossport.transfer.states import RECEIVER, ReceiverState, heard
 
 __all__ = ["Receiver"]
@@ -31,17 +31,20 @@ class Receiver:
         terms: Terms,
         meter: Meter,
         store: LeafStore,
-        entropy: Callable[[int], bytes],
+        sharing: Sharing | None = None,
     ) -> None:
         """Receive what ``terms`` say. ``store`` says what the target holds already.
 
-        A sender that does not know the key of the names is told one made of ``entropy`` for this copy alone.
+        With ``sharing`` what other copies brought is not sent again; the caller closes it.
         """
         self._link = link
         self._expected = terms.hello
         self._manner = terms.manner
-        self._key = terms.key
-        self._own_key = entropy(KEY)
+        self._names = Names(terms.key)
+        # Whoever does not know the key learns another one, of this copy alone.
+        self._told_key = terms.key if not terms.agreed else self._names.for_one_copy(terms.hello.subject())
+        self._agreed = terms.agreed
+        self._sharing = sharing
         self._holding = Holding(writer, store, meter)
         self._damage = Damage(terms.manner.damage_limit)
         self._attempt = 0
@@ -57,6 +60,8 @@ class Receiver:
         while True:
             lanes = Lanes()
             self._holding.begin()
+            if self._sharing is not None:
+                self._sharing.begin(lanes.failed)
             flusher = threading.Thread(
                 target=self._holding.flush_until_over, args=(lanes.failed,), name="flush", daemon=True
             )
@@ -72,6 +77,8 @@ class Receiver:
 
     def _end(self, lanes: Lanes, flusher: threading.Thread) -> None:
         lanes.end()
+        if self._sharing is not None:
+            self._sharing.pause()
         self._holding.end()
         flusher.join()
         lanes.close()
@@ -129,22 +136,26 @@ class Receiver:
 
     def _welcome(self, hello: Hello, welcome: Welcome) -> bytes:
         """Answer in the newest version that both speak."""
-        version = self._version(hello)
-        return replace(
-            welcome, version=version, key=b"" if self._agreed(version) else self._own_key
-        ).encoded()
+        version = min(hello.version, self._expected.version)
+        key = b"" if self._knows(hello) else self._told_key
+        sharing = self._shares(hello)
+        share = sharing is not None and sharing.is_wanted
+        return replace(welcome, version=version, key=key, share=share).encoded()
 
-    def _version(self, hello: Hello) -> int:
-        return min(hello.version, self._expected.version)
+    def _knows(self, hello: Hello) -> bool:
+        """Say whether the sender knows the key of the names from its own job."""
+        return self._agreed and min(hello.version, self._expected.version) >= frame.KEY_AGREED
 
-    def _agreed(self, version: int) -> bool:
-        return version >= frame.KEY_AGREED and bool(self._key)
+    def _shares(self, hello: Hello) -> Sharing | None:
+        """Return what is shared with a sender: names under any other key would mean nothing."""
+        return self._sharing if self._knows(hello) else None
 
     def _started(self, lanes: Lanes, channel: Channel, hello: Hello) -> Incoming:
-        version = self._version(hello)
-        names = Names(self._key if self._agreed(version) else self._own_key)
-        lane = Incoming(self._holding, channel, names, self._damage, frame.ASKS_REMEMBERED[version])
+        names = self._names if self._knows(hello) else Names(self._told_key)
+        lane = Incoming(self._holding, channel, names, self._damage, self._shares(hello))
         self._holding.join(lane)
+        if self._sharing is not None:
+            self._sharing.join(lane)
         lanes.start(lane.run, channel)
         return lane
 

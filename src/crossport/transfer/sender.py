@@ -47,7 +47,7 @@ class Sender:
         self._meter = meter
         cut = Cut(hello.size, hello.chunk_size)
         packer = Packer(meter, self._manner.connections)
-        self._work = Work(reader, cut, meter, packer, throttle, terms.key, spoil)
+        self._work = Work(reader, cut, meter, packer, throttle, terms.key if terms.agreed else b"", spoil)
         self._coverage = Coverage(cut.count)
 
     def run(self) -> bytes:

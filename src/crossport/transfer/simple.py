@@ -116,9 +116,10 @@ class SimpleMover:
         tally = Tally(read.artifact, read.ref.size, self._clock, report)
         # A volume that cannot be told from another one must not be taken for it.
         journal = (write.run, write.artifact) if write.ref.identity else None
+        stock = self._names.stock(write.tenant) if self._names else ""
         async with (
             pace.counted(self._limits, read, write) as passing,
-            self._host.started("receive", write.ref, write.place, journal) as receiver,
+            self._host.started("receive", write.ref, write.place, journal, stock) as receiver,
             self._host.started("send", read.ref, read.place) as sender,
         ):
             pair = (sender, receiver)

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TypeVar
 
 from crossport.transfer import frame
-from crossport.transfer.frame import Kind
+from crossport.transfer.frame import SETTLING, Kind
 
 __all__ = ["ANYTIME", "RECEIVER", "SENDER", "ReceiverState", "SenderState", "heard"]
 
@@ -33,19 +33,18 @@ class SenderState(Enum):
 State = TypeVar("State", ReceiverState, SenderState)
 
 ANYTIME = frozenset({Kind.ALIVE, Kind.FAILED})
-_SETTLING = (Kind.DATA, Kind.ZEROS, Kind.SAME, Kind.KEEP, Kind.ASK, Kind.SYNC)
+_SAID_BY_SENDER = (*SETTLING, Kind.ASK, Kind.OFFER, Kind.BLOCKS, Kind.SYNC)
+_SAID_BY_RECEIVER = (Kind.MAP, Kind.HAVE, Kind.SHARE, Kind.WANT, Kind.PICK, Kind.DURABLE, Kind.AGAIN)
 
 RECEIVER: dict[tuple[ReceiverState, Kind], ReceiverState] = {
     (ReceiverState.NEW, Kind.HELLO): ReceiverState.OPEN,
-    **{(ReceiverState.OPEN, kind): ReceiverState.OPEN for kind in _SETTLING},
+    **{(ReceiverState.OPEN, kind): ReceiverState.OPEN for kind in _SAID_BY_SENDER},
     (ReceiverState.OPEN, Kind.END): ReceiverState.ENDED,
 }
 SENDER: dict[tuple[SenderState, Kind], SenderState] = {
     (SenderState.GREETED, Kind.WELCOME): SenderState.OPEN,
-    **{
-        (SenderState.OPEN, kind): SenderState.OPEN for kind in (Kind.MAP, Kind.HAVE, Kind.DURABLE, Kind.AGAIN)
-    },
-    (SenderState.ENDING, Kind.DURABLE): SenderState.ENDING,
+    **{(SenderState.OPEN, kind): SenderState.OPEN for kind in _SAID_BY_RECEIVER},
+    **{(SenderState.ENDING, kind): SenderState.ENDING for kind in (Kind.DURABLE, Kind.SHARE)},
     (SenderState.ENDING, Kind.DONE): SenderState.DONE,
 }
 

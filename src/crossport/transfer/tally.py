@@ -59,7 +59,7 @@ class Tally:
 
     def _counters(self) -> Counters:
         """Each end tells what it knows best: what was read and sent, what was written and left out."""
-        left_out = ("written", "zero", "present", "unchanged")
+        left_out = ("written", "zero", "present", "unchanged", "shared")
         received: Counters = self._received
         return replace(self._sent, **{name: getattr(received, name) for name in left_out})
 

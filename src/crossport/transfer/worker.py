@@ -1,10 +1,11 @@
-"""One end of a copy as a process of its own: ``python -m crossport.transfer.worker send|receive|digest FD``.
+"""One end of a copy as a process of its own: ``python -m crossport.transfer.worker send|receive|digest FD…``.
 
 It reads who it is and then its job, one line each, from standard input, tells its progress as lines on
 standard output, and ends when standard input ends: a worker never outlives the process that started it. As an
 entry point it reads the clock itself. Imports are lean, because a person waits for each start.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -24,8 +25,12 @@ from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.link import Dialled, Listening
 from crossport.transfer.manner import Terms
 from crossport.transfer.meter import Meter
+from crossport.transfer.names import KEY, Names
 from crossport.transfer.receiver import Receiver
 from crossport.transfer.sender import Sender
+from crossport.transfer.sharing import Sharing
+from crossport.transfer.stock import Stock
+from crossport.transfer.stock_access import Access
 from crossport.transfer.throttle import Throttle
 from crossport.transfer.wrapper import Statistics
 
@@ -47,15 +52,18 @@ class _Voice:
             sys.stdout.flush()
 
 
-def main(way: str, journal: int) -> int:
-    """Do the job that comes on standard input; ``journal`` is a descriptor, for a receiver."""
+def main(way: str, inherited: list[int]) -> int:
+    """Do the job that comes on standard input.
+
+    A receiver inherits descriptors: the journal, then the chunks and the table of a stock if there is one.
+    """
     voice = _Voice()
     own = Credential.of(sys.stdin.buffer.readline())
     job = sys.stdin.buffer.readline()
     orders = _Orders()
     threading.Thread(target=orders.follow, daemon=True).start()
     try:
-        voice.say({"event": "done", **_WAYS[way](job, _Surroundings(own, voice, orders, journal))})
+        voice.say({"event": "done", **_WAYS[way](job, _Surroundings(own, voice, orders, inherited))})
     except errors.Error as error:
         voice.say(failure_line(error))
         return 1
@@ -91,7 +99,7 @@ class _Surroundings:
     own: Credential
     voice: _Voice
     orders: _Orders
-    journal: int
+    inherited: list[int]
 
 
 def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
@@ -116,8 +124,12 @@ def _receive(line: bytes, here: _Surroundings) -> dict[str, Any]:
     writer = disk.open_writer(_openers(job.disk_timeout_s), job.ticket.ref)
     link = _link(job, meter, here)
     try:
-        store = _store(job, here.journal)
-        root = Receiver(writer, link, _terms(job), meter, store, os.urandom).run()
+        store, terms = _store(job, here.inherited[0]), _terms(job)
+        with contextlib.ExitStack() as held:
+            sharing = _sharing(terms, meter, here)
+            if sharing is not None:
+                held.callback(sharing.close)
+            root = Receiver(writer, link, terms, meter, store, sharing).run()
     finally:
         link.close()
         writer.close()
@@ -126,7 +138,16 @@ def _receive(line: bytes, here: _Surroundings) -> dict[str, Any]:
 
 def _terms(job: Job) -> Terms:
     """Return what the site says, in the newest version that is spoken here, whatever the site knows of."""
-    return Terms(replace(job.hello, version=VERSION), job.manner, bytes.fromhex(job.names_key))
+    key = bytes.fromhex(job.names_key)
+    return Terms(replace(job.hello, version=VERSION), job.manner, key or os.urandom(KEY), agreed=bool(key))
+
+
+def _sharing(terms: Terms, meter: Meter, here: _Surroundings) -> Sharing | None:
+    if len(here.inherited) == 1 or not terms.agreed:
+        return None
+    chunks, table = here.inherited[1:]
+    access = Access(chunks, table, os.fstat(chunks).st_size, bytes.fromhex(here.own.stock_key))
+    return Sharing(Stock(access, Names(terms.key), time.monotonic, os.urandom), meter, time.monotonic)
 
 
 def _store(job: Job, journal: int) -> LeafStore:
@@ -203,6 +224,6 @@ def _expire(seconds: float, voice: _Voice) -> None:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1], int(sys.argv[2]))
+    status = main(sys.argv[1], list(map(int, sys.argv[2:])))
     sys.stdout.flush()
     os._exit(status)  # threads that still wait for a disk or a peer have nothing left to do

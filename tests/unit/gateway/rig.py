@@ -25,6 +25,8 @@ from crossport.transfer.frame import Hello
 from crossport.transfer.host import Way as WorkerWay
 from crossport.transfer.job import End, Job
 from crossport.transfer.manner import Manner
+from crossport.transfer.stock_access import Access
+from crossport.transfer.stock_table import SEGMENT
 
 Subnet: TypeAlias = Literal["VMExportSubnet", "VMImportSubnet"]
 EXPORT: Subnet = "VMExportSubnet"
@@ -71,14 +73,16 @@ class Workers:
     def __init__(self) -> None:
         self.all: list[ScriptedPipe] = []
         self.found: list[int] = []
+        self.stocks: list[Access | None] = []
 
     @asynccontextmanager
     async def start(
-        self, way: WorkerWay, ref: DiskRef, place: Place, journal: int
+        self, way: WorkerWay, ref: DiskRef, place: Place, journal: int, stock: Access | None = None
     ) -> AsyncGenerator[ScriptedPipe]:
         if ref.kind == "closed":
             raise errors.Unavailable("transfer.disk.closed", "It is not there.")
         # The file is as it was left: each worker finds a mark for each one before it.
+        self.stocks.append(stock)
         self.found.append(len(os.pread(journal, 16, 0)))
         os.pwrite(journal, bytes(len(self.all) + 1), 0)
         pipe = ScriptedPipe(way, place)
@@ -125,7 +129,7 @@ class Site:
         return kept
 
     def run(self, kept: Kept, start: StartPipe = piped, *, boot: str = "") -> RunningGateway:
-        jobs = Jobs(start, self.clock, directory=kept.directory)
+        jobs = Jobs(start, self.clock, directory=kept.directory, stock_size=SEGMENT)
         means = agent.Means(self.clock, lambda: 0.5, boot or secrets.token_hex(8))
         task = asyncio.create_task(agent.Agent(kept, jobs, means).run())
         running = RunningGateway(kept.membership().gateway, kept, jobs, task)

@@ -21,10 +21,15 @@ from crossport.transfer.frame import VERSION, Data, Hello
 from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.manner import Manner, Terms
 from crossport.transfer.meter import Meter
+from crossport.transfer.names import Names
 from crossport.transfer.receiver import Receiver
 from crossport.transfer.sender import Sender
+from crossport.transfer.sharing import Sharing
+from crossport.transfer.stock import Stock
+from crossport.transfer.stock_access import Access
 
 CHUNK = 4096
+"""What most tests use: many small chunks, each of one block."""
 KEY = bytes(range(32))
 
 
@@ -171,6 +176,8 @@ class Copy:
         self.manner = Manner(connections=2, patience_s=5)
         self.sender_dials = True
         self.meters = Meter(), Meter()
+        self.stock: Access | None = None
+        self.key = KEY
         self.outcomes: dict[str, bytes | errors.Error] = {}
 
     def run(self) -> tuple[bytes | errors.Error, bytes | errors.Error]:
@@ -178,12 +185,16 @@ class Copy:
         self.meters = sent, received = Meter(), Meter()
         ends = (self.wire.near, self.wire.far)
         first, second = ends if self.sender_dials else ends[::-1]
-        sends, expects = (Terms(hello, self.manner, KEY) for hello in (self.sends, self.expects))
+        sends, expects = (Terms(hello, self.manner, self.key) for hello in (self.sends, self.expects))
         sender = Sender(self.reader, first(sent), sends, sent, spoil=self.spoil)
         store = LeafStore(
-            self.journal, Cut(self.expects.size, CHUNK), {"run": self.expects.run}, durable=False
+            self.journal,
+            Cut(self.expects.size, self.expects.chunk_size),
+            {"run": self.expects.run},
+            durable=False,
         )
-        receiver = Receiver(self.writer, second(received), expects, received, store, os.urandom)
+        sharing = self._sharing(received)
+        receiver = Receiver(self.writer, second(received), expects, received, store, sharing)
         threads = [
             threading.Thread(target=self._end, args=("sender", sender.run)),
             threading.Thread(target=self._end, args=("receiver", receiver.run)),
@@ -192,8 +203,16 @@ class Copy:
             thread.start()
         for thread in threads:
             thread.join(30)
+        if sharing is not None:
+            sharing.close()
         self.wire.close()
         return self.outcomes["sender"], self.outcomes["receiver"]
+
+    def _sharing(self, meter: Meter) -> Sharing | None:
+        if self.stock is None:
+            return None
+        stock = Stock(self.stock, Names(self.key), time.monotonic, os.urandom)
+        return Sharing(stock, meter, time.monotonic)
 
     def _end(self, name: str, run: Callable[[], bytes]) -> None:
         try:

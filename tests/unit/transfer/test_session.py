@@ -191,18 +191,19 @@ def received_from(peer: list[bytes], size: int = 4 * CHUNK) -> tuple[errors.Erro
     disks = MemoryDisks()
     writer = disks.open_writer(disks.create("b/target", size))
     left, right = socketpair()
-    talker = threading.Thread(target=_say, args=(left, peer))
+    talker = threading.Thread(target=say, args=(left, peer))
     talker.start()
     with tempfile.TemporaryFile() as journal:
         store = LeafStore(journal.fileno(), Cut(size, CHUNK), {}, durable=False)
-        receiver = Receiver(writer, Once(right), Terms(hello(size), ALONE, KEY), Meter(), store, bytes)
+        receiver = Receiver(writer, Once(right), Terms(hello(size), ALONE, KEY), Meter(), store)
         with pytest.raises(errors.Error) as caught:
             receiver.run()
     talker.join()
     return caught.value, disks.content("b/target")
 
 
-def _say(connection: socket, words: list[bytes]) -> None:
+def say(connection: socket, words: list[bytes]) -> None:
+    """Say words to whoever is at the other end, and wait until it leaves."""
     with connection:
         try:
             for word in words:
@@ -306,15 +307,15 @@ def test_garbage_ends_in_an_error_and_writes_nothing_unverified(
     assert set(target) <= {0, ord("x")}
 
 
-def sent_to(peer: list[bytes], content: bytes) -> errors.Error:
+def sent_to(peer: list[bytes], content: bytes, key: bytes = KEY) -> errors.Error:
     """Let a hostile receiver say ``peer`` to a sender; return how it ends."""
     disks = MemoryDisks()
     reader = disks.open_reader(disks.create("a/source", len(content), content))
     left, right = socketpair()
-    talker = threading.Thread(target=_say, args=(right, peer))
+    talker = threading.Thread(target=say, args=(right, peer))
     talker.start()
     with pytest.raises(errors.Error) as caught:
-        Sender(reader, Once(left), Terms(hello(len(content)), ALONE), Meter()).run()
+        Sender(reader, Once(left), Terms(hello(len(content)), ALONE, key), Meter()).run()
     talker.join()
     return caught.value
 

@@ -8,11 +8,19 @@ from crossport.transfer.states import ANYTIME, RECEIVER, SENDER, ReceiverState, 
 
 ALLOWED = {
     ReceiverState.NEW: {Kind.HELLO},
-    ReceiverState.OPEN: {*SETTLING, Kind.ASK, Kind.SYNC, Kind.END},
+    ReceiverState.OPEN: {*SETTLING, Kind.ASK, Kind.OFFER, Kind.BLOCKS, Kind.SYNC, Kind.END},
     ReceiverState.ENDED: set[Kind](),
     SenderState.GREETED: {Kind.WELCOME},
-    SenderState.OPEN: {Kind.MAP, Kind.HAVE, Kind.DURABLE, Kind.AGAIN},
-    SenderState.ENDING: {Kind.DURABLE, Kind.DONE},
+    SenderState.OPEN: {
+        Kind.MAP,
+        Kind.HAVE,
+        Kind.SHARE,
+        Kind.WANT,
+        Kind.PICK,
+        Kind.DURABLE,
+        Kind.AGAIN,
+    },
+    SenderState.ENDING: {Kind.DURABLE, Kind.SHARE, Kind.DONE},
     SenderState.DONE: set[Kind](),
 }
 

@@ -49,7 +49,7 @@ def test_a_key_that_both_ends_know_is_told_only_to_those_who_expect_to_be_told(v
     with tempfile.TemporaryFile() as journal, contextlib.closing(Channel(left)) as sender:
         store = LeafStore(journal.fileno(), Cut(CHUNK, CHUNK), {}, durable=False)
         writer = disks.open_writer(disks.create("b/target", CHUNK))
-        receiver = Receiver(writer, Once(right), Terms(hello(CHUNK), ALONE, KEY), Meter(), store, bytes)
+        receiver = Receiver(writer, Once(right), Terms(hello(CHUNK), ALONE, KEY), Meter(), store)
         thread = threading.Thread(target=_ended, args=(receiver,))
         thread.start()
         sender.send(hello(CHUNK, version=version).encoded())
@@ -57,7 +57,8 @@ def test_a_key_that_both_ends_know_is_told_only_to_those_who_expect_to_be_told(v
         sender.abort()
         thread.join()
     assert welcome.version == version
-    assert welcome.key == (b"" if version >= frame.KEY_AGREED else bytes(32))
+    assert len(welcome.key) == (0 if version >= frame.KEY_AGREED else len(KEY))
+    assert welcome.key != KEY
 
 
 def _ended(receiver: Receiver) -> None:
@@ -67,7 +68,7 @@ def _ended(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("words", [Welcome(b"").encoded(), Welcome(b"", version=2).encoded()])
 def test_a_receiver_that_tells_no_key_where_none_came_with_the_job_is_refused(words: bytes) -> None:
-    assert sent_to([words], CONTENT).code == "transfer.peer.malformed"
+    assert sent_to([words], CONTENT, key=b"").code == "transfer.peer.malformed"
 
 
 def test_a_job_of_an_older_site_has_no_key_and_one_of_a_newer_site_may_say_more() -> None:

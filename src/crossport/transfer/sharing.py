@@ -1,0 +1,102 @@
+"""What a receiver shares with other copies of the same tenant: what it got, and what it is about to get."""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from crossport.transfer.chunk import Cut
+from crossport.transfer.meter import Meter
+from crossport.transfer.names import Names
+from crossport.transfer.offers import Offers, Place
+from crossport.transfer.stock import Stock
+from crossport.transfer.stocking import Stocking
+
+__all__ = ["LOOK_S", "Sharing"]
+
+LOOK_S = 0.1
+"""How often it looks whether another copy has brought what this one waits for."""
+
+
+class Sharer(Protocol):
+    """A connection, as far as sharing concerns it."""
+
+    def share(self) -> None:
+        """Ask the sender to offer chunks from now on."""
+        ...
+
+    def look_again(self, now: float) -> None:
+        """Look for what was not here before."""
+        ...
+
+
+class Sharing:
+    """One receiver's part of a stock, for all its connections, in one attempt after the other.
+
+    ``is_wanted`` says whether an attempt begins with offers: without content and company there is no use.
+    """
+
+    def __init__(self, stock: Stock, meter: Meter, now: Callable[[], float]) -> None:
+        self.now = now
+        self.is_wanted = False
+        self._stock = stock
+        self._meter = meter
+        self._stocking = Stocking(stock)
+        self._sharers = list[Sharer]()
+        self._failed: Callable[[BaseException], None] | None = None
+        self._looking = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="sharing", daemon=True)
+        self._thread.start()
+
+    def begin(self, failed: Callable[[BaseException], None]) -> None:
+        """Begin an attempt; tell ``failed`` what goes wrong in it."""
+        with self._looking:
+            self._sharers, self._failed = [], failed
+            self._stock.table.begin()
+            self.is_wanted = not self._stock.table.is_empty or self._stock.table.has_company
+
+    def pause(self) -> None:
+        """End an attempt: nothing more is looked for, nobody waits for what it was about to bring."""
+        with self._looking:
+            self._sharers, self._failed = [], None
+            self._stock.table.end()
+
+    def close(self) -> None:
+        """End for good, when all that arrived is kept."""
+        self._over.set()
+        self._thread.join()
+        self._stocking.end()
+
+    def join(self, sharer: Sharer) -> None:
+        """Look after a connection."""
+        with self._looking:
+            self._sharers.append(sharer)
+
+    def offers(self, names: Names, cut: Cut, place: Place) -> Offers:
+        """Return what will be offered on one connection."""
+        return Offers(self._stock, names, cut, place, lambda size: self._meter.add(shared=size))
+
+    def keep(
+        self, name: bytes, content: bytes | memoryview, packed: bytes | bytearray | memoryview | None
+    ) -> None:
+        """Keep a verified chunk, if there is time; it may not change any more."""
+        self._stocking.add(name, content, packed)
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_S):
+            with self._looking:
+                try:
+                    self._look_once()
+                except BaseException as error:  # noqa: BLE001 - a full disk, or a defect: raised by whoever waits for the lanes
+                    if self._failed is not None:
+                        self._failed(error)
+                    self._sharers = []
+
+    def _look_once(self) -> None:
+        self._stock.table.beat()
+        company = bool(self._sharers) and self._stock.table.has_company
+        self._stocking.is_awaited = company
+        for sharer in self._sharers:
+            if company:
+                sharer.share()
+            sharer.look_again(self.now())
