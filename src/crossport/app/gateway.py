@@ -1,4 +1,4 @@
-"""Both ends of gateways as processes: the doors at which they knock, and the gateway itself."""
+"""A gateway as a process. What belongs to servers is not imported here: a gateway that died is soon back."""
 
 import asyncio
 import contextlib
@@ -6,41 +6,20 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import AsyncGenerator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from crossport import errors
 from crossport.app import log
 from crossport.app.clock import SystemClock
-from crossport.app.settings import Settings, load
-from crossport.app.site import OpenSite
+from crossport.app.settings import load
 from crossport.cli.surroundings import GatewayOptions
-from crossport.client.state_dir import StateDir
 from crossport.gateway.agent import Agent, Means, join
 from crossport.gateway.identity import Kept
 from crossport.gateway.jobs import Jobs
 from crossport.gateway.join import unpacked
-from crossport.gateway.listener import Doors, listening
-from crossport.spi.clock import Clock
 from crossport.transfer.confined import piped
 
-__all__ = ["doors_of", "gateways_served", "run_gateway"]
-
-
-@contextlib.asynccontextmanager
-async def gateways_served(
-    site: OpenSite | None, settings: Settings, state: StateDir, clock: Clock, *, embedded: bool
-) -> AsyncGenerator[None]:
-    """Let gateways connect to ``site`` until the block ends; an embedded one only has those nearby."""
-    if site is None:
-        yield
-        return
-    doors = Doors(state.path / "gate")
-    if settings.gateway_listen and not embedded:
-        doors = doors_of(settings, doors.socket)
-    node = settings.node or settings.site_name
-    async with listening(site.hub, site.identity, doors, node, clock):
-        yield
+__all__ = ["run_gateway"]
 
 
 def run_gateway(environment: Mapping[str, str], options: GatewayOptions) -> None:
@@ -86,26 +65,3 @@ async def _kept(options: GatewayOptions) -> Kept:
         field="gateway" if found else "join",
         remedy="Say which one by --gateway." if found else "Enroll one at the site, and join by --join.",
     )
-
-
-def doors_of(settings: Settings, socket: Path) -> Doors:
-    """Return where the settings let gateways of other machines knock; raise Invalid naming the setting."""
-    host, _, port = settings.gateway_listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise errors.Invalid(
-            "gateway.listen.form",
-            f"{settings.gateway_listen!r} is not HOST:PORT.",
-            field="gateway_listen",
-            remedy="Write 192.0.2.7:8444.",
-        )
-    bare = host.strip("[]")
-    everywhere = bare in ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-    names = (*settings.hosts, *(() if everywhere else (host,)))
-    if not names:
-        raise errors.Invalid(
-            "gateway.listen.unnamed",
-            f"Nobody can dial {host}.",
-            field="hosts",
-            remedy="Name the addresses of this server in the setting hosts.",
-        )
-    return Doors(socket, bare, int(port), tuple(f"{name}:{port}" for name in dict.fromkeys(names)))

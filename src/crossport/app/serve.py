@@ -24,7 +24,7 @@ from crossport.api import Application, Limits, Services, Tokens
 from crossport.app.certificate import Certificate, served_names
 from crossport.app.compose import Parts, composed
 from crossport.app.first_token import ensure_first_token
-from crossport.app.gateway import gateways_served
+from crossport.app.gateway_doors import gateways_served
 from crossport.app.settings import Settings
 from crossport.client.state_dir import StateDir
 from crossport.spi.clock import Clock

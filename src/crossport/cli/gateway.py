@@ -17,6 +17,8 @@ __all__ = ["app"]
 
 app = App(name="gateway", help="Let gateways join, run one, see and remove them.")
 POLL_S = 1.0
+AWAY_S = 20.0
+"""How long a gateway that is drained may be away before it is given up; it may be just reconnecting."""
 
 
 @app.command
@@ -151,6 +153,8 @@ def drain(
 ) -> None:
     """Let a gateway begin no new copy; those that run go on.
 
+    With --wait, one that is away ends the command: nobody knows what still runs there.
+
     For example:
 
       crossport gateway drain gw-5f0c9a3b7d21 --wait
@@ -161,10 +165,7 @@ def drain(
         Its id, as `crossport gateway list` shows it.
     """
     found = session.send(calls.drain_gateway(gateway))
-    while wait and found.jobs:
-        session.machine.sleep(POLL_S)
-        found = session.send(calls.gateway(gateway))
-    _tell(found, session)
+    _tell(_idle(found, session) if wait else found, session)
 
 
 @app.command
@@ -182,6 +183,24 @@ def remove(gateway: str, /, *, session: Here) -> None:
     """
     session.send(calls.remove_gateway(gateway))
     session.out.result({"removed": gateway}, fields("", ("removed", gateway)))
+
+
+def _idle(found: Gateway, session: Session) -> Gateway:
+    """Return the gateway when it says that nothing runs there."""
+    away_s = 0.0
+    while found.jobs or not found.connected:
+        away_s = 0.0 if found.connected else away_s + POLL_S
+        if away_s > AWAY_S:
+            raise errors.Unavailable(
+                "gateway.away",
+                f"{found.id} drains, but is not connected: it cannot say whether something still runs there.",
+                field="gateway",
+                remedy="Ask again when it is back, or end what may run there: crossport gateway remove "
+                + found.id,
+            )
+        session.machine.sleep(POLL_S)
+        found = session.send(calls.gateway(found.id))
+    return found
 
 
 def _tell(gateway: Gateway, session: Session) -> None:

@@ -187,6 +187,7 @@ class Agent:
         node, owner = text(welcome, "node", most=256), text(welcome, "boot", most=64)
         seat, known = table(welcome, "seat"), table(welcome, "jobs")
         self._jobs.seat = Seat(text(seat, "tenant"), text(seat, "cloud"), text(seat, "subnet"))
+        self._jobs.draining = welcome.get("draining") is True
         self._dial(_nodes(welcome))
         self._log.info("connected", node=node, version=welcome.get("version"))
         try:
@@ -204,11 +205,13 @@ class Agent:
         match message.get("do"):
             case "ping":
                 self._dial(_nodes(message))
-                await line.send({"do": "pong", "jobs": self._jobs.running})
+                await line.send({"do": "pong", "jobs": self._jobs.running, "ask": message.get("ask", 0)})
                 await self._renew(line)
             case "certificate":
                 self._kept.certify(text(message, "certificate", most=1 << 14))
                 self._log.info("certificate renewed", expires=self._kept.validity()[1])
+            case "drain":
+                self._jobs.draining = True
             case "removed":
                 self._removed.set()
             case "forget":

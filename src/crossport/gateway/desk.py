@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from crossport import errors
+from crossport.gateway.join import Nodes
 from crossport.gateway.mail import Inbox, Outbox
 from crossport.gateway.wire import Line, integer, text
 from crossport.model.artifact import DiskRef, Place
@@ -27,6 +28,8 @@ START_S = 30.0
 """How long a gateway may take to start a worker."""
 END_S = 45.0
 """How long a gateway may take to end one; it gives the worker itself 30 s."""
+COUNT_S = 3.0
+"""How long a gateway may take to say what runs there."""
 _TOLD_MAX = 4096
 
 
@@ -91,6 +94,8 @@ class Desk:
         self.release = ""
         self.pipes: dict[str, RemotePipe] = {}
         self.reported = 0
+        self._asked, self._told_of = 0, 0
+        self._counted = asyncio.Condition()
         self._clock = clock
         self._line: Line | None = None
         self._seen = clock.monotonic()
@@ -149,6 +154,29 @@ class Desk:
         """End the connection, if there is one."""
         if self._line is not None:
             await self._line.close()
+
+    async def ask(self, nodes: Nodes) -> None:
+        """Ask the gateway whether it is there, and tell it of the site's nodes."""
+        self._asked += 1
+        await self.send({"do": "ping", "nodes": nodes, "ask": self._asked})
+
+    async def answered(self, pong: dict[str, Any]) -> None:
+        """Take the answer to that: how many workers run there."""
+        async with self._counted:
+            self.reported = integer(pong, "jobs")
+            # One of an older release does not say which question it answers.
+            self._told_of = integer(pong, "ask") if "ask" in pong else self._asked
+            self._counted.notify_all()
+
+    async def count(self, nodes: Nodes) -> None:
+        """Ask, and wait a moment for the answer."""
+        if not self.connected:
+            return
+        await self.ask(nodes)
+        asked = self._asked
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COUNT_S), self._counted:
+                await self._counted.wait_for(lambda: self._told_of >= asked)
 
     def check_presence(self) -> None:
         """Raise Unavailable (``gateway.away``) when the gateway has been away for too long."""

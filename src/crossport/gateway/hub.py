@@ -14,7 +14,7 @@ import structlog
 from crossport import errors
 from crossport.gateway.desk import Desk, away
 from crossport.gateway.office import Entry, Office, shown
-from crossport.gateway.wire import Line, agreed, integer, table, text, texts
+from crossport.gateway.wire import Line, agreed, table, text, texts
 from crossport.model.artifact import DiskRef, Place
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway, Presence, Seated
 from crossport.spi.clock import Clock
@@ -79,12 +79,24 @@ class Hub:
         return tuple(self._shown(entry) for entry in await self.office.entries(tenant))
 
     async def gateway(self, tenant: str, id: str) -> Gateway:  # noqa: A002 - the record's own word
-        """Return one."""
-        return self._shown(await self.office.entry(tenant, id))
+        """Return one, with what it says now."""
+        entry = await self.office.entry(tenant, id)
+        await self._counted(entry)
+        return self._shown(entry)
 
     async def drain(self, tenant: str, id: str) -> Gateway:  # noqa: A002
-        """Let it begin no new copy."""
-        return self._shown(await self.office.drain(tenant, id))
+        """Let it begin no new copy, from whichever node: it is told itself. The jobs are those after that."""
+        entry = await self.office.drain(tenant, id)
+        desk = self.desks.get(id)
+        if desk is not None:
+            await desk.send({"do": "drain"})
+        await self._counted(entry)
+        return self._shown(entry)
+
+    async def _counted(self, entry: Entry) -> None:
+        desk = self.desks.get(entry.id)
+        if desk is not None:
+            await desk.count(await self.office.nodes())
 
     async def remove(self, tenant: str, id: str) -> None:  # noqa: A002
         """Trust it no longer and end its connection, here at once and at other nodes within `PING_S`."""
@@ -149,6 +161,7 @@ class Hub:
             "nodes": await self.office.nodes(),
             "seat": {"tenant": entry.tenant, "cloud": entry.cloud, "subnet": entry.subnet},
             "jobs": {job: pipe.inbox.heard for job, pipe in desk.pipes.items()},
+            "draining": entry.draining,
         }
 
     async def _until_it_ends(self, line: Line, desk: Desk, fingerprint: str) -> None:
@@ -168,7 +181,7 @@ class Hub:
     async def _take(self, line: Line, desk: Desk, message: dict[str, Any]) -> None:
         match message.get("do"):
             case "pong":
-                desk.reported = integer(message, "jobs")
+                await desk.answered(message)
             case "renew":
                 signed = await self.office.renewed(
                     desk.gateway, text(message, "request", most=1 << 14), desk.release
@@ -186,7 +199,7 @@ class Hub:
             await self._clock.sleep(PING_S)
             try:
                 await self.office.admitted(desk.gateway, fingerprint)
-                await line.send({"do": "ping", "nodes": await self.office.nodes()})
+                await desk.ask(await self.office.nodes())
                 await self._tell_unwanted(desk)  # another node may have ended a run
             except errors.Refused:
                 await line.send({"do": "removed"})

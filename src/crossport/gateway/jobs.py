@@ -51,7 +51,10 @@ class _Job:
 
 
 class Jobs:
-    """All workers of one gateway. ``seat`` is where it sits, None until its site said so."""
+    """All workers of one gateway. ``seat`` is where it sits, None until its site said so.
+
+    ``draining``: it begins none.
+    """
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Jobs:
         ``stock_size`` bounds what is kept there of the content that passes through; 0: nothing.
         """
         self.seat: Seat | None = None
+        self.draining = False
         self._start = start
         self._clock = clock
         self._namespace = namespace
@@ -168,6 +172,8 @@ class Jobs:
 
     async def _run(self, job: _Job, ref: DiskRef, place: Place, journal: Journal | None, stock: str) -> None:
         try:
+            if self.draining:
+                raise errors.Unavailable("gateway.draining", "This gateway begins nothing new.")
             if self.running > JOBS_MAX:
                 raise errors.Unavailable("gateway.jobs.full", f"This gateway runs {JOBS_MAX} workers.")
             with self._journals.opened(journal) as file, self._stocks.opened(stock) as access:

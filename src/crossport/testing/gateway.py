@@ -49,6 +49,11 @@ class MemoryGateways:
             ),
         )
 
+    async def says(self, gateway: str, *, connected: bool, jobs: int) -> None:
+        """Let a gateway be there, or not, with so many jobs."""
+        tenant, kept = self._kept[gateway]
+        self._kept[gateway] = (tenant, replace(kept, connected=connected, jobs=jobs))
+
     async def gateways(self, tenant: str) -> tuple[Gateway, ...]:
         """Return those that joined, by id."""
         return tuple(gateway for _, (owner, gateway) in sorted(self._kept.items()) if owner == tenant)

@@ -54,7 +54,7 @@ class GatewayProcess:
 
     async def until_connected(self, site: Site) -> None:
         async with asyncio.timeout(LONG_S):
-            while not (await site.hub.gateway("acme", self.id)).connected:
+            while not site.connected(self.id):
                 assert self.process.poll() is None, self.log
                 await asyncio.sleep(0.02)
 
@@ -72,7 +72,7 @@ class GatewayProcess:
         """Kill it, start it as a service manager would, and wait until it is connected."""
         self.kill()
         async with asyncio.timeout(LONG_S):
-            while (await site.hub.gateway("acme", self.id)).connected:  # noqa: ASYNC110
+            while site.connected(self.id):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         one = GatewayProcess.started(self.home, self.id, self.within)
         await one.until_connected(site)

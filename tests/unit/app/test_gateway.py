@@ -1,12 +1,15 @@
 """Where a site's gateways are told to dial, and which gateway a process is."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crossport import errors
-from crossport.app.gateway import doors_of, run_gateway
+from crossport.app.gateway import run_gateway
+from crossport.app.gateway_doors import doors_of
 from crossport.app.settings import Settings
 from crossport.cli.surroundings import GatewayOptions
 
@@ -38,6 +41,13 @@ def test_an_address_that_nobody_can_dial_is_refused_with_its_setting(listen: str
         told(listen)
     assert caught.value.field == field
     assert caught.value.remedy
+
+
+def test_a_gateway_is_soon_back_because_it_loads_nothing_of_a_server():
+    words = "import sys, crossport.app.gateway; print([one for one in sys.modules if one in sys.argv])"
+    heavy = ["dbos", "sqlalchemy", "fastapi", "uvicorn"]
+    told = subprocess.run([sys.executable, "-c", words, *heavy], check=True, capture_output=True, text=True)
+    assert told.stdout == "[]\n"
 
 
 def test_a_machine_without_a_gateway_says_how_to_get_one(tmp_path: Path):

@@ -33,7 +33,10 @@ class Screen(io.StringIO):
 
 @dataclass
 class Desk:
-    """Implements ``Surroundings``. ``code`` is the exit status of the last command."""
+    """Implements ``Surroundings``. ``code`` is the exit status of the last command.
+
+    ``meanwhile`` happens whenever a command waits, for as long as ``pauses`` say.
+    """
 
     home: Path
     environment: dict[str, str] = field(default_factory=dict[str, str])
@@ -43,6 +46,8 @@ class Desk:
     served: list[ServeOptions] = field(default_factory=list[ServeOptions])
     gateways: list[GatewayOptions] = field(default_factory=list[GatewayOptions])
     code: int = 0
+    pauses: list[float] = field(default_factory=list[float])
+    meanwhile: Callable[[], None] = lambda: None
 
     def place(self) -> Place:
         return Place(home=self.home)
@@ -57,7 +62,8 @@ class Desk:
         self.gateways.append(options)
 
     def sleep(self, seconds: float) -> None:
-        del seconds
+        self.pauses.append(seconds)
+        self.meanwhile()
 
     def wall(self) -> float:
         return 1795262400.0

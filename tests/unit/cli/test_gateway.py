@@ -54,12 +54,32 @@ def test_gateways_are_listed_shown_drained_and_removed(desk: Desk, served: Serve
     assert [one["id"] for one in desk.json("gateway", "list")] == [name]
     assert [word in desk.type("gateway", "list") for word in (name, "VMExportSubnet", "away")] == [True] * 3
     assert "alpha VMExportSubnet" in desk.type("gateway", "show", name)
-    assert "away, draining" in desk.type("gateway", "drain", name, "--wait")
+    assert "away, draining" in desk.type("gateway", "drain", name)
     assert name in desk.type("gateway", "remove", name)
     assert desk.json("gateway", "list") == []
     desk.type("gateway", "show", name)
     assert desk.code == 2
     assert "gateway: There is no gateway" in desk.stderr.getvalue()
+
+
+def test_draining_waits_until_the_gateway_says_that_nothing_runs_there(
+    desk: Desk, served: Served, tmp_path: Path
+):
+    name = enrolled(desk, served, tmp_path / "a.join")
+    gateways, told = served.site.gateways, iter([1, 1, 0])
+    desk.meanwhile = lambda: served.do(gateways.says(name, connected=True, jobs=next(told)))
+    assert "connected, draining" in desk.type("gateway", "drain", name, "--wait")
+    assert (desk.code, list(told)) == (0, [])
+
+
+def test_draining_does_not_take_a_gateway_that_is_away_for_one_that_is_idle(
+    desk: Desk, served: Served, tmp_path: Path
+):
+    name = enrolled(desk, served, tmp_path / "a.join")
+    desk.type("gateway", "drain", name, "--wait")
+    assert desk.code == 8
+    assert "whether something still runs there" in desk.stderr.getvalue()
+    assert sum(desk.pauses) == 20.0
 
 
 def test_a_gateway_gets_what_it_joins_with_from_a_file_or_from_standard_input(desk: Desk, tmp_path: Path):

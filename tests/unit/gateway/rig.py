@@ -142,9 +142,13 @@ class Site:
         await self.until_connected(running.id)
         return running
 
+    def connected(self, gateway: str) -> bool:
+        desk = self.hub.desks.get(gateway)
+        return desk is not None and desk.connected
+
     async def until_connected(self, gateway: str, *, connected: bool = True) -> None:
         async with asyncio.timeout(10):
-            while (await self.hub.gateway("acme", gateway)).connected is not connected:  # noqa: ASYNC110
+            while self.connected(gateway) is not connected:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def close(self) -> None:

@@ -278,6 +278,42 @@ async def test_a_draining_gateway_begins_nothing_and_ends_nothing(site: Site):
             assert second.jobs.running == 1
 
 
+async def test_a_draining_gateway_says_what_runs_there_and_refuses_what_another_node_begins(
+    site: Site,
+):
+    workers = Workers()
+    other = await rig.opened(site.directory, node="other", documents=site.documents)
+    one = await site.gateway(start=workers.start)
+    await other.until_connected(one.id)
+    async with asyncio.timeout(10), other.hub.started("send", REF, place()):
+        # Nobody has asked since the worker began.
+        assert (await site.hub.gateway("acme", one.id)).jobs == 1
+        assert (await site.hub.drain("acme", one.id)).jobs == 1
+        late = await other.hub.desks[one.id].open("send", REF, place())
+        with pytest.raises(errors.Unavailable) as caught:
+            await late.begun()
+        assert caught.value.code == "gateway.draining"
+    assert (await site.hub.gateway("acme", one.id)).jobs == 0
+    assert one.jobs.draining
+    await cut(site, one.id)
+    await site.until_connected(one.id)
+    assert one.jobs.draining
+    await other.close()
+
+
+async def test_a_gateway_that_does_not_say_what_runs_there_is_waited_for_a_moment_only(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(desk, "COUNT_S", 0.05)
+    kept = await site.joined(await site.enrolled())
+    context = trust.gateway_context(site.identity.authority_pem, kept.certificate(), kept.key())
+    line = await agent.dialled(f"unix:{site.directory / 'node.gate'}", context, "north")
+    await line.send(HELLO)
+    await agent.answered(line, "welcome")
+    assert (await site.hub.drain("acme", kept.membership().gateway)).connected
+    await line.close()
+
+
 async def test_a_seat_without_a_gateway_is_served_by_the_site_s_own_machine(site: Site, tmp_path: Path):
     await site.gateway(IMPORT, Workers().start)
     (tmp_path / "disk").write_bytes(bytes(4096))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.gateway import rig
 from tests.unit.gateway.rig import IMPORT, RunningGateway, Site, Workers, place
 from tests.unit.gateway.test_control import REF, cut
@@ -148,8 +149,9 @@ async def test_a_gateway_is_told_of_its_own_journals_only_and_a_removed_one_leav
 async def test_a_site_that_says_nonsense_ends_the_line_and_removes_nothing(site: Site, said: dict[str, Any]):
     one = await site.gateway(IMPORT, Workers().start)
     await copied(site, "run-1")
-    await site.hub.desks[one.id].send({"do": "forget", **said})
-    await site.until_connected(one.id, connected=False)
+    with capture_logs() as told:
+        await site.hub.desks[one.id].send({"do": "forget", **said})
+        await until(lambda: any(line.get("code") == "gateway.message.malformed" for line in told))
     assert kept_at(one) == {shelf("run-1")}
 
 
