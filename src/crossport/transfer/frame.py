@@ -45,13 +45,18 @@ from crossport.transfer.plan import COMPARED_AT_ONCE
 
 __all__ = [
     "ASKS_REMEMBERED",
+    "FIRST",
     "HEADER",
     "KEY_AGREED",
     "LEAST_VERSION",
     "MAX_CHUNK",
     "MAX_CONNECTIONS",
+    "NEXT",
+    "NO_STRAND",
     "SETTLING",
     "SHARES",
+    "STRANDS",
+    "STRAND_WINDOW",
     "VERSION",
     "Data",
     "End",
@@ -79,6 +84,13 @@ SHARES = 3
 """The version from which on chunks may be offered."""
 KEY_AGREED = 3
 """The version from which on the key of the names may come with the jobs of both ends."""
+STRANDS = 3
+"""The version from which on chunks may share a zstd frame."""
+NO_STRAND, FIRST, NEXT = 0, 2, 3
+"""A chunk that shares no zstd frame, begins one, or goes on in that of the last one that did either."""
+_ALONE = 1
+STRAND_WINDOW = 2 << 20
+"""How far back in a strand a chunk may refer to what came before."""
 MAX_CONNECTIONS = 16
 MIN_CHUNK, MAX_CHUNK = 4 << 10, 4 << 20
 HEADER = struct.Struct(">B3sI")
@@ -195,6 +207,7 @@ class Frame:
 class Data:
     """One chunk: ``payload`` is the chunk itself or, ``packed``, its zstd form; ``name`` is its name.
 
+    In a ``strand`` it is what the zstd frame that this chunk shares with others goes on with.
     A ``part`` has only the blocks of it that were picked, one after the other; ``size`` is theirs.
     """
 
@@ -204,10 +217,12 @@ class Data:
     packed: bool
     payload: bytes | bytearray | memoryview
     part: bool = False
+    strand: int = NO_STRAND
 
     def encoded(self) -> bytes:
         """Return the frame."""
-        head = _DATA.pack(self.index, self.packed, b"\0\0\0", self.size, self.name)
+        form = self.strand or int(self.packed)
+        head = _DATA.pack(self.index, form, b"\0\0\0", self.size, self.name)
         return _framed(Kind.PART if self.part else Kind.DATA, head, self.payload)
 
     @classmethod
@@ -215,11 +230,13 @@ class Data:
         """Read a frame; raise Broken when it is none."""
         if len(frame.body) < _DATA.size:
             raise malformed(f"{frame.kind.name} is too short")
-        index, packed, reserved, size, name = _DATA.unpack_from(frame.body)
-        payload = memoryview(frame.body)[_DATA.size :]
-        if packed > 1 or any(reserved) or not 0 < size <= MAX_CHUNK or not 0 < len(payload) <= size:
+        index, form, reserved, size, name = _DATA.unpack_from(frame.body)
+        payload, part = memoryview(frame.body)[_DATA.size :], frame.kind is Kind.PART
+        sound = form <= (_ALONE if part else NEXT) and not any(reserved)
+        if not sound or not 0 < size <= MAX_CHUNK or not 0 < len(payload) <= size:
             raise malformed(f"{frame.kind.name} contradicts itself")
-        return cls(index, size, name, bool(packed), payload, frame.kind is Kind.PART)
+        strand = form if form in (FIRST, NEXT) else NO_STRAND
+        return cls(index, size, name, form == _ALONE, payload, part, strand)
 
 
 @dataclass(frozen=True, slots=True)

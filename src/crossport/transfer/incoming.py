@@ -4,8 +4,6 @@ import contextlib
 import threading
 from collections import deque
 
-import zstandard
-
 from crossport import errors
 from crossport.transfer import frame, merkle
 from crossport.transfer.channel import Channel
@@ -17,6 +15,7 @@ from crossport.transfer.offers import Offers
 from crossport.transfer.plan import COMPARED_AT_ONCE
 from crossport.transfer.sharing import Sharing
 from crossport.transfer.states import RECEIVER, ReceiverState, heard
+from crossport.transfer.unpack import Unpacker
 
 __all__ = ["Damage", "Incoming"]
 
@@ -59,7 +58,7 @@ class Incoming:
         self._names = names
         self._damage = damage
         self._state = ReceiverState.OPEN
-        self._unpacker = zstandard.ZstdDecompressor()
+        self._unpacker = Unpacker()
         # What was asked for lately: the first chunk, and its leaf with those of its followers.
         self._asked: deque[tuple[int, list[bytes | None]]] = deque(
             maxlen=frame.ASKS_REMEMBERED[frame.VERSION]
@@ -138,10 +137,11 @@ class Incoming:
     def _take_data(self, data: Data) -> None:
         if data.index >= self._cut.count or data.size != self._cut.length(data.index):
             raise frame.malformed(f"DATA of {data.size} bytes for chunk {data.index} of {self._cut.count}")
-        content = self._unpacked(data)
+        content = self._unpacker.unpacked(data)
         leaf = merkle.leaf(content) if content is not None else b""
         if content is None or self._names.name(leaf) != data.name:
-            self._damage.add(data.index)
+            if self._unpacker.is_news(data):
+                self._damage.add(data.index)
             self._ask_again(data.index)
             return
         if self._offers is None or not self._offers.whole(data.index):
@@ -174,7 +174,7 @@ class Incoming:
             self._channel.send(frame.listed(Kind.PICK, first, offers.blocks(first, rest)))
 
     def _take_part(self, offers: Offers, data: Data) -> None:
-        content = self._unpacked(data)
+        content = self._unpacker.unpacked(data)
         if content is None:
             self._damage.add(data.index)
         whole = offers.part(data.index, content)
@@ -235,14 +235,3 @@ class Incoming:
         self._asked.append((first, leaves))
         names = (NOTHING if leaf is None else self._names.name(leaf) for leaf in leaves)
         self._channel.send(frame.listed(Kind.HAVE, first, b"".join(names)))
-
-    def _unpacked(self, data: Data) -> bytes | memoryview | None:
-        if not data.packed:
-            return memoryview(data.payload) if len(data.payload) == data.size else None
-        try:
-            # The size is inside, too, and would be allocated: it is looked at first.
-            if zstandard.frame_content_size(data.payload) != data.size:
-                return None
-            return self._unpacker.decompress(data.payload, allow_extra_data=False)
-        except zstandard.ZstdError:
-            return None

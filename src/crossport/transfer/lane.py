@@ -95,6 +95,7 @@ class Lane:
         self._durable = 0
         self._ahead = Ahead(1)
         self._offering = Offering(0)
+        self._strands = False
         self._root = b""
         self._zeros = self._sames = (0, 0)
         self._buffer = bytearray(READ_AT_ONCE * work.cut.chunk_size)
@@ -119,6 +120,7 @@ class Lane:
         if not welcome.key and not self._work.key:
             raise frame.malformed("it tells no key, and none came with the job")
         self._names = Names(welcome.key or self._work.key)
+        self._strands = welcome.version >= frame.STRANDS
         self._ahead = Ahead(frame.ASKS_REMEMBERED[welcome.version] // 2 or 1)
         self._offering = Offering(_OFFERED // welcome.connections)
         self._offering.is_on = welcome.share
@@ -309,9 +311,9 @@ class Lane:
             yield index, None if zero else part[at : at + size]
 
     def _send_data(self, index: int, content: memoryview, name: bytes, *, part: bool = False) -> int:
-        packed = self._work.packer.packed(content)
-        payload = content if packed is None else packed
-        data = Data(index, len(content), name, packed is not None, payload, part)
+        packed = self._work.packer.packed(content, strands=self._strands and not part)
+        payload, strand = (content, 0) if packed is None else (packed.payload, packed.strand)
+        data = Data(index, len(content), name, packed is not None and not strand, payload, part, strand)
         if self._work.spoil:
             data = self._work.spoil(data)
         self._transmit(data.encoded(), index, 1)
@@ -379,4 +381,5 @@ class Lane:
                 break
         else:
             raise frame.malformed(f"chunk {index} was asked for again, but is not under way")
+        self._work.packer.snap()  # it may not have been understood, nor what follows it
         self._work.meter.add(resent=self._send_whole(index))

@@ -3,8 +3,11 @@
 Where the threads wait for the link or for the rate limit there is time to compress harder; where they wait
 for nothing, compression is what holds the copy up, and it is eased. While a disk holds it up, at either end,
 neither would help. A level that was eased and brought waits for the link at once was eased too far: it is not
-tried again for a while, and for longer each time. What does not compress goes as it is, after a look at two
+tried again for a while, and for longer each time. What does not compress goes as it is, after a look at some
 small samples.
+
+Where the link is slow, chunks of one connection that follow each other share a zstd frame, a strand: what
+came before helps to pack what comes next.
 """
 
 import math
@@ -13,9 +16,11 @@ import time
 
 import zstandard
 
+from crossport.model.record import record
+from crossport.transfer import frame
 from crossport.transfer.meter import Cause, Meter
 
-__all__ = ["LEVELS", "Gear", "Packer"]
+__all__ = ["LEVELS", "Gear", "Packed", "Packer"]
 
 LEVELS = (None, -5, -1, 1, 2, 3, 5, 7, 9)
 """From no compression to the hardest, as zstd counts."""
@@ -29,7 +34,10 @@ _DISKS: tuple[Cause, ...] = ("source", "peer")
 _EASE_AFTER = 3
 _FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 64.0
 _FAR_ABOVE = (0.6, 0.8)
-_SAMPLE = 4 << 10
+# Of Debian files, what two samples of 4 KiB miss is 2 % of the packed size; eight of 2 KiB miss 0.2 %.
+_SAMPLES, _SAMPLE = 8, 2 << 10
+# Below this level a strand packs no better. One at the hardest takes 10 MB of memory.
+_STRANDS_FROM, _STRAND, _STRAND_THREADS = 5, 16, 4
 
 
 class Gear:
@@ -61,16 +69,40 @@ class Gear:
         self.place = min(self.place + steps, len(LEVELS) - 1)
 
 
+@record(kw_only=False)
+class Packed:
+    """The compressed form of a chunk; its place in a strand is ``frame.FIRST`` or ``frame.NEXT``."""
+
+    payload: bytes
+    strand: int = frame.NO_STRAND
+
+
+class _Strand:
+    """Chunks that are packed in one frame, by one thread."""
+
+    def __init__(self, compressor: zstandard.ZstdCompressor, level: int) -> None:
+        self.level = level
+        self.count = 0
+        self._frame = compressor.compressobj()
+
+    def added(self, content: memoryview) -> bytes:
+        """Return what the other end needs to unpack this chunk, after those before."""
+        self.count += 1
+        return self._frame.compress(content) + self._frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+
+
 class Packer:
     """Compresses for all ``threads`` of one sender."""
 
-    def __init__(self, meter: Meter, threads: int, *, judge_every_s: float = 0.25) -> None:
+    def __init__(
+        self, meter: Meter, threads: int, *, judge_every_s: float = 0.25, gear: Gear | None = None
+    ) -> None:
         self._meter = meter
         self.threads = threads
         self._judge_every_s = judge_every_s
         self._local = threading.local()
         self._judging = threading.Lock()
-        self._gear = Gear()
+        self._gear = gear or Gear()
         self._judged = time.monotonic()
         self._link = self._disks = 0.0
 
@@ -79,30 +111,50 @@ class Packer:
         """The level now."""
         return LEVELS[self._gear.place]
 
-    def packed(self, content: memoryview) -> bytes | None:
-        """Return the compressed form of a chunk, None when it should go as it is."""
+    def packed(self, content: memoryview, *, strands: bool = False) -> Packed | None:
+        """Return the compressed form of a chunk, None when it should go as it is.
+
+        ``strands`` says that all that this thread has packed goes to the same end, in this order.
+        """
         self._judge()
         level = self.level
         if level is None or not self._promises(content):
             return None
+        if strands and level >= _STRANDS_FROM and self.threads <= _STRAND_THREADS:
+            return self._in_strand(level, content)
         packed = self._compressor(level).compress(content)
-        return packed if len(packed) < len(content) - len(content) // 32 else None
+        return Packed(packed) if len(packed) < len(content) - len(content) // 32 else None
+
+    def snap(self) -> None:
+        """Let what this thread packs next not rely on what it packed before."""
+        self._local.strand = None
+
+    def _in_strand(self, level: int, content: memoryview) -> Packed | None:
+        strand: _Strand | None = getattr(self._local, "strand", None)
+        if strand is None or strand.level != level or strand.count == _STRAND:
+            strand = self._local.strand = _Strand(self._compressor(level, frame.STRAND_WINDOW), level)
+        payload = strand.added(content)
+        if len(payload) >= len(content):
+            self.snap()  # the other end does not get it
+            return None
+        return Packed(payload, frame.FIRST if strand.count == 1 else frame.NEXT)
 
     def _promises(self, content: memoryview) -> bool:
-        """Say whether either of two samples becomes smaller."""
-        if len(content) < 8 * _SAMPLE:
+        """Say whether one of some samples becomes smaller: mostly the first does."""
+        if len(content) < 2 * _SAMPLES * _SAMPLE:
             return True
-        probe = self._compressor(-1)
-        places = (len(content) // 4, len(content) * 3 // 4)
+        probe, step = self._compressor(-1), len(content) // _SAMPLES
+        places = range(step // 2, len(content) - _SAMPLE, step)
         return any(len(probe.compress(content[at : at + _SAMPLE])) < _SAMPLE - _SAMPLE // 16 for at in places)
 
-    def _compressor(self, level: int) -> zstandard.ZstdCompressor:
-        made: dict[int, zstandard.ZstdCompressor] | None = getattr(self._local, "made", None)
+    def _compressor(self, level: int, window: int = 0) -> zstandard.ZstdCompressor:
+        """Return this thread's compressor for a level; ``window`` is a power of two, 0 fits one chunk."""
+        made: dict[tuple[int, int], zstandard.ZstdCompressor] | None = getattr(self._local, "made", None)
         if made is None:
             made = self._local.made = {}
-        if level not in made:
-            made[level] = zstandard.ZstdCompressor(level=level)
-        return made[level]
+        if (level, window) not in made:
+            made[level, window] = _for_strands(level, window) if window else zstandard.ZstdCompressor(level)
+        return made[level, window]
 
     def _judge(self) -> None:
         """Once in a while choose the level anew."""
@@ -120,3 +172,9 @@ class Packer:
 
     def _waited_for(self, causes: tuple[Cause, ...]) -> float:
         return sum(self._meter.waited(cause) for cause in causes)
+
+
+def _for_strands(level: int, window: int) -> zstandard.ZstdCompressor:
+    bits = window.bit_length() - 1
+    form = zstandard.ZstdCompressionParameters(compression_level=level, window_log=bits)
+    return zstandard.ZstdCompressor(compression_params=form)

@@ -18,6 +18,7 @@ from crossport.testing.mover import slow_root
 from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import VERSION, Data, Hello
+from crossport.transfer.lane import Throttle
 from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.manner import Manner, Terms
 from crossport.transfer.meter import Meter
@@ -172,6 +173,7 @@ class Copy:
         weakref.finalize(self, os.close, self.journal)
         self.sends = self.expects = hello(len(content))
         self.spoil: Callable[[Data], Data] | None = None
+        self.throttle: Throttle | None = None
         self.wire = Wire()
         self.manner = Manner(connections=2, patience_s=5)
         self.sender_dials = True
@@ -186,7 +188,7 @@ class Copy:
         ends = (self.wire.near, self.wire.far)
         first, second = ends if self.sender_dials else ends[::-1]
         sends, expects = (Terms(hello, self.manner, self.key) for hello in (self.sends, self.expects))
-        sender = Sender(self.reader, first(sent), sends, sent, spoil=self.spoil)
+        sender = Sender(self.reader, first(sent), sends, sent, throttle=self.throttle, spoil=self.spoil)
         store = LeafStore(
             self.journal,
             Cut(self.expects.size, self.expects.chunk_size),

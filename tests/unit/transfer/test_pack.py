@@ -51,14 +51,21 @@ def test_what_does_not_compress_goes_as_it_is() -> None:
     assert packer.packed(memoryview(noise(CHUNK))) is None
     packed = packer.packed(TEXT)
     assert packed is not None
-    assert len(packed) < CHUNK // 100
+    assert len(packed.payload) < CHUNK // 100
 
 
 def test_a_chunk_of_which_half_compresses_is_compressed() -> None:
     half = memoryview(noise(CHUNK // 2) + bytes(TEXT[: CHUNK // 2]))
     packed = Packer(Meter(), threads=1).packed(half)
     assert packed is not None
-    assert len(packed) < CHUNK * 0.6
+    assert len(packed.payload) < CHUNK * 0.6
+
+
+def test_a_chunk_of_which_an_eighth_compresses_wherever_it_lies_is_compressed() -> None:
+    part = CHUNK // 8
+    for place in range(8):
+        content = noise(place * part) + bytes(TEXT[:part]) + noise((7 - place) * part)
+        assert Packer(Meter(), threads=1).packed(memoryview(content)) is not None, place
 
 
 def test_a_level_that_was_eased_too_far_is_tried_again_ever_more_seldom() -> None:
