@@ -22,6 +22,7 @@ from crossport.testing.control import MemoryControl
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.gateway import MemoryGateways
 from crossport.testing.making import MemoryMaking
+from crossport.transfer.egress import Egress
 
 __all__ = ["Parts", "composed"]
 
@@ -74,6 +75,11 @@ def site_settings(settings: Settings) -> SiteSettings:
         keep_days=settings.keep_days,
         keep_runs=settings.keep_runs,
         stock_size=settings.stock_size,
+        egress=Egress(
+            settings.egress,
+            authorities=secret_text(settings.egress_ca, "egress_ca") if settings.egress_ca else "",
+        ),
+        fetch_size=settings.upload_size,
         commands={
             name: Command(argv=hook.command, timeout_s=hook.timeout_s)
             for name, hook in settings.hooks.items()

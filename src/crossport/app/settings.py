@@ -18,6 +18,7 @@ from pydantic import Field
 from crossport import errors
 from crossport.model import codec
 from crossport.model.record import record
+from crossport.transfer.egress import Egress
 
 __all__ = ["HookSetting", "Settings", "checked_hosts", "load", "secret_text"]
 
@@ -56,6 +57,10 @@ class Settings:
     ``durable``, or ``memory`` for a site that forgets everything (tests of clients). ``body_size`` bounds
     what the API takes at once, ``upload_size`` images. ``stock_size`` bounds how many bytes of content that
     passed through are kept for each tenant, so that they are not sent again; 0 keeps nothing.
+    ``egress`` lists what the site may fetch from the web:
+    ``images.example.org``, ``*.example.org``, ``https://host:8443``, ``http://host``, and networks that are
+    not public (``10.1.0.0/16``); nothing without it. ``egress_ca`` is a file with certificates that are
+    trusted for that beside the machine's.
     """
 
     home: Path
@@ -79,6 +84,8 @@ class Settings:
     keep_runs: Count = 10_000
     rate: Above = 50.0
     burst: Whole = 200
+    egress: tuple[str, ...] = ()
+    egress_ca: str = ""
 
 
 def load(environment: Mapping[str, str], *, root: bool) -> Settings:
@@ -133,8 +140,9 @@ def secret_text(path: str, name: str) -> str:
 
 def _typed(values: dict[str, Any]) -> Settings:
     """Return the settings; texts of the environment become numbers and lists where such are wanted."""
-    if isinstance(values.get("hosts"), str):
-        values["hosts"] = [host.strip() for host in values["hosts"].split(",")]
+    for name in ("hosts", "egress"):
+        if isinstance(values.get(name), str):
+            values[name] = [entry.strip() for entry in values[name].split(",")]
     values["home"] = str(Path(str(values["home"])).expanduser())
     try:
         settings = codec.from_plain(values, Settings)
@@ -143,6 +151,7 @@ def _typed(values: dict[str, Any]) -> Settings:
     for name, hook in settings.hooks.items():
         _check_hook(name, hook)
     checked_hosts(settings.hosts)
+    _check_egress(settings.egress)
     if not settings.home.is_absolute():
         raise _invalid("home", f"{settings.home} is not an absolute path.", "Begin it with a slash.")
     return settings
@@ -161,6 +170,13 @@ def checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
                     "Write for instance crossport.example or 192.0.2.7, in small letters.",
                 ) from None
     return hosts
+
+
+def _check_egress(entries: tuple[str, ...]) -> None:
+    try:
+        Egress(entries)
+    except errors.Invalid as error:
+        raise _invalid("egress", error.text, error.remedy) from error
 
 
 def _check_hook(name: str, hook: HookSetting) -> None:

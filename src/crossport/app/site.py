@@ -22,6 +22,7 @@ from crossport.gateway.office import Means, Office
 from crossport.identity import SealedFiles, SealedSecrets, SiteIdentity
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.embedded import SiteMaking
+from crossport.migration.fetch import FetchMeans, WebImages
 from crossport.migration.hook import Command, OperatorHooks, Webhook
 from crossport.migration.limits import Limits
 from crossport.migration.parts import RateProbe
@@ -34,9 +35,11 @@ from crossport.spi.mover import Mover
 from crossport.spi.secret import Secrets
 from crossport.transfer.confined import LocalHost
 from crossport.transfer.dialling import Dialling
+from crossport.transfer.egress import Egress
+from crossport.transfer.look import WebLook
 from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.rate_probe import WorkerRateProbe
-from crossport.transfer.simple import SimpleMover
+from crossport.transfer.simple import Settings, SimpleMover
 from crossport.transfer.stocks import Stocks
 
 __all__ = ["OpenSite", "SiteSettings", "drivers", "open_site"]
@@ -58,6 +61,8 @@ class SiteSettings:
     stock_size: int = 0
     commands: Mapping[str, Command] = field(default_factory=dict[str, Command])
     webhooks: Mapping[str, Webhook] = field(default_factory=dict[str, Webhook])
+    egress: Egress = field(default_factory=lambda: Egress(()))
+    fetch_size: int = 256 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +125,7 @@ async def open_site(
             await share_identity(folder / "identity", settings.name, documents, clock)
     identity = SiteIdentity.open(folder / "identity", settings.name, clock=clock)
     master = await master_keys(folder / "identity", folder / "secrets")
-    engine = Engine(
-        EngineSettings(
-            state_dir=folder,
-            node=settings.node,
-            database_url=settings.database_url,
-            keep_days=settings.keep_days,
-            keep_count=settings.keep_runs,
-        ),
-        clock,
-    )
+    engine = _engine(settings, clock)
     # Nodes that share a database share the secrets, so that each can take over the runs of another.
     store = SealedDocuments(engine) if settings.database_url else SealedFiles(folder / "secrets")
     sealed = SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
@@ -139,7 +135,8 @@ async def open_site(
     names = NameKeys(master.derived("transfer names"))
     rates = Limits(lambda: engine.documents, clock, settings.node)
     dialling = Dialling()
-    counted = CountedMover(mover or SimpleMover(hub, clock, None, rates, dialling, names))
+    copies = Settings(egress=settings.egress)
+    counted = CountedMover(mover or SimpleMover(hub, clock, copies, rates, dialling, names))
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
@@ -156,11 +153,34 @@ async def open_site(
     async with engine:
         try:
             maker = LocalMaker(folder.parent / "clouds", lambda: secrets.token_urlsafe(32))
-            making = SiteMaking(registry, maker, control)
+            web = _web(settings, hub, counted, clock)
+            making = SiteMaking(registry, maker, control, web)
             figures = NodeFigures(counted, hub.desks)
             yield OpenSite(control, rates, engine, identity, hub, making, figures)
         finally:
             await registry.close()
+
+
+def _engine(settings: SiteSettings, clock: Clock) -> Engine:
+    chosen = EngineSettings(
+        state_dir=settings.state_dir,
+        node=settings.node,
+        database_url=settings.database_url,
+        keep_days=settings.keep_days,
+        keep_count=settings.keep_runs,
+    )
+    return Engine(chosen, clock)
+
+
+def _web(settings: SiteSettings, hub: Hub, mover: Mover, clock: Clock) -> WebImages:
+    means = FetchMeans(
+        folder=settings.state_dir / "fetched",
+        look=WebLook(hub, settings.egress),
+        mover=mover,
+        clock=clock,
+        token=lambda: secrets.token_hex(16),
+    )
+    return WebImages(means, settings.fetch_size)
 
 
 async def _post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> int:

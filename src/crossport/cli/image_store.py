@@ -1,8 +1,9 @@
 """`crossport image upload`, `list` and `delete`: the images that VMs of a cloud are made from."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
@@ -14,9 +15,10 @@ from crossport.client import calls
 from crossport.convert.formats import OnProgress
 from crossport.convert.inspection import Format
 from crossport.convert.package import inspect_file
+from crossport.model.exchange import FetchRequest
 from crossport.units import MIB, size_text
 
-__all__ = ["app", "delete", "list_", "upload"]
+__all__ = ["app", "delete", "fetch", "list_", "upload"]
 
 TAKEN = {Format.RAW: "raw", Format.QCOW2: "qcow2"}
 
@@ -57,6 +59,42 @@ def upload(
         )
     call = calls.upload_image(cloud, name or file.stem, image_format)
     image = session.upload(call, _pieces(file, teller(session)))
+    session.out.result(
+        image,
+        fields(
+            f"Image {image.name}", ("cloud", cloud), ("format", image.format), ("size", size_text(image.size))
+        ),
+    )
+
+
+@app.command
+def fetch(
+    url: str,
+    /,
+    *,
+    cloud: Annotated[str, Parameter(help="The cloud.")],
+    name: Annotated[str, Parameter(help="What the image shall be called; without it, like the file.")] = "",
+    stated: Annotated[
+        Literal["raw", "qcow2"], Parameter(name="--format", help="What it is; never guessed.")
+    ] = "qcow2",
+    session: Here,
+) -> None:
+    """Have the site fetch an image (raw or qcow2) from a web server into a cloud.
+
+    What may be fetched is listed in the site's setting `egress`. The server must answer Range requests. Cut
+    off, the same command goes on with what had arrived.
+
+    For example:
+
+      crossport image fetch https://images.example.org/debian-12.qcow2 --cloud lab
+
+    Parameters
+    ----------
+    url
+        Where the image is: https://, or http:// where the site allows that.
+    """
+    called = name or PurePosixPath(urlsplit(url).path).stem
+    image = session.send(calls.fetch_image(cloud, called, FetchRequest(url=url, format=stated)))
     session.out.result(
         image,
         fields(

@@ -9,6 +9,7 @@ from crossport.model.exchange import (
     AssessmentRequest,
     Console,
     Destruction,
+    FetchRequest,
     ResolveRequest,
     Retirement,
     StopRequest,
@@ -85,6 +86,7 @@ __all__ = [
     "start_vm",
     "stop_vm",
     "tokens",
+    "fetch_image",
     "upload_image",
     "vm",
     "vms",
@@ -92,6 +94,8 @@ __all__ = [
 
 LIMIT = 200
 """Items that are asked for at once."""
+FETCH_S = 6 * 3600.0
+"""How long to wait for what fetches from elsewhere."""
 LONG_S = 900.0
 """How long to wait for what looks at every VM of a cloud, or boots one."""
 
@@ -150,6 +154,12 @@ def upload_image(cloud: str, name: str, image_format: str) -> Call[Image]:
     """Take an image in; its bytes are handed to `Client.upload`."""
     query = {"format": image_format}
     return Call("PUT", path("clouds", cloud, "images", name), Image, query=query, patience_s=LONG_S)
+
+
+def fetch_image(cloud: str, name: str, request: FetchRequest) -> Call[Image]:
+    """Take in as an image what a web server has."""
+    where = path("clouds", cloud, "images", name)
+    return Call("POST", where, Image, request, patience_s=FETCH_S)
 
 
 def delete_image(cloud: str, name: str) -> Call[None]:

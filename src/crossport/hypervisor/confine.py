@@ -175,6 +175,7 @@ def _file_system(confinement: Confinement) -> list[str]:
     line += ["--tmpfs", "/tmp"]  # noqa: S108 - inside
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         line += ["--symlink", f"usr/{name}", f"/{name}"]
+    line += ["--perms", "0755", "--dir", "/etc"]  # or the first bind below it makes it 0700 and its own
     for name in ("ld.so.cache", "alternatives"):
         line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     binds = [("--ro-bind", path) for path in confinement.read]

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from crossport import errors
+from crossport.migration.fetch import Wanted, WebImages
 from crossport.migration.local_site import able
 from crossport.migration.plans import MIGRATE
 from crossport.migration.registry import CloudRegistry
@@ -28,9 +29,10 @@ async def need_unused(control: Control, tenant: str, name: str) -> None:
 
 
 class SiteMaking:
-    """Implements `crossport.spi.making.Making`. ``control`` knows the runs."""
+    """Implements `crossport.spi.making.Making`. ``control`` knows the runs, ``web`` fetches images."""
 
-    def __init__(self, registry: CloudRegistry, maker: CloudMaker, control: Control) -> None:
+    def __init__(self, registry: CloudRegistry, maker: CloudMaker, control: Control, web: WebImages) -> None:
+        self._web = web
         self._registry = registry
         self._maker = maker
         self._control = control
@@ -81,6 +83,11 @@ class SiteMaking:
     ) -> Image:
         """Take an image in."""
         return await (await self._store(tenant, cloud)).add_image(name, image_format, content)
+
+    async def fetch_image(self, tenant: str, cloud: str, name: str, image_format: str, url: str) -> Image:
+        """Take in what a web server has."""
+        wanted = Wanted(tenant=tenant, cloud=cloud, name=name, image_format=image_format, url=url)
+        return await self._web.fetch(wanted, await self._store(tenant, cloud))
 
     async def drop_image(self, tenant: str, cloud: str, name: str) -> None:
         """Delete an image."""

@@ -1,13 +1,21 @@
 """Small requests and answers of a site's API that are no nouns of the product themselves."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from crossport.model.record import record
 from crossport.model.request import ResolveAs
 
-__all__ = ["AssessmentRequest", "Console", "Destruction", "ResolveRequest", "Retirement", "StopRequest"]
+__all__ = [
+    "AssessmentRequest",
+    "Console",
+    "Destruction",
+    "FetchRequest",
+    "ResolveRequest",
+    "Retirement",
+    "StopRequest",
+]
 
 
 @record()
@@ -46,6 +54,14 @@ class Destruction:
 
     things: tuple[str, ...]
     done: bool
+
+
+@record()
+class FetchRequest:
+    """What a site shall fetch from the web as an image; ``format`` is never guessed."""
+
+    url: Annotated[str, Field(max_length=4096)]
+    format: Literal["raw", "qcow2"] = "raw"
 
 
 @record()

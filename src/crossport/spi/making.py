@@ -70,6 +70,14 @@ class Making(Protocol):
         """Take an image in. See `ImageStore.add_image`."""
         ...
 
+    async def fetch_image(self, tenant: str, cloud: str, name: str, image_format: str, url: str) -> Image:
+        """Take in as an image what a web server has, as far as the operator lets the site fetch.
+
+        Raise Refused (``egress.denied``) when it must not, and what ``ImageStore.add_image`` raises. Behind
+        Unavailable the same call goes on with what had arrived.
+        """
+        ...
+
     async def drop_image(self, tenant: str, cloud: str, name: str) -> None:
         """Delete an image."""
         ...

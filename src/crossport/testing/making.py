@@ -67,6 +67,19 @@ class MemoryMaking:
         mine[name] = Image(id=digest.hexdigest()[:12], name=name, format=image_format, size=size)
         return mine[name]
 
+    async def fetch_image(self, tenant: str, cloud: str, name: str, image_format: str, url: str) -> Image:
+        await self._control.check_cloud(tenant, cloud)
+        if name in self._images.get((tenant, cloud), {}):
+            raise errors.Conflict(
+                "image.exists", f"There is an image {name} already.", field="name", remedy="Choose another."
+            )
+        raise errors.Refused(
+            "egress.denied",
+            f"This may not be fetched: {url[:200]}.",
+            field="url",
+            remedy="A site in memory fetches nothing.",
+        )
+
     async def drop_image(self, tenant: str, cloud: str, name: str) -> None:
         await self._control.check_cloud(tenant, cloud)
         self._images.get((tenant, cloud), {}).pop(name, None)

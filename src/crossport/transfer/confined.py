@@ -25,6 +25,7 @@ from crossport.model.artifact import DiskRef, Place
 from crossport.model.locator import file_of
 from crossport.transfer import credential
 from crossport.transfer.host import Journal, Way, Worker
+from crossport.transfer.http_disk import BUNDLES
 from crossport.transfer.job import MAX_LINE
 from crossport.transfer.journals import Journals
 from crossport.transfer.stock_access import Access
@@ -217,8 +218,18 @@ def _confinement(ref: DiskRef, *, as_root: bool) -> confine.Confinement:
     path = _path(ref)
     uid, gid = _identity(ref, path) if as_root else (confine.NOBODY, confine.NOBODY)
     return confine.Confinement(
-        read=_program(), write=(path,) if path else (), limits=_LIMITS, uid=uid, gid=gid, network=True
+        read=(*_program(), *_trusted(ref)),
+        write=(path,) if path else (),
+        limits=_LIMITS,
+        uid=uid,
+        gid=gid,
+        network=True,
     )
+
+
+def _trusted(ref: DiskRef) -> tuple[Path, ...]:
+    """Return the certificates of authorities that a reader of the web needs."""
+    return tuple(bundle for bundle in BUNDLES if bundle.exists()) if ref.kind == "http" else ()
 
 
 def _path(ref: DiskRef) -> Path | None:

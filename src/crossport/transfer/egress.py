@@ -9,12 +9,12 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from crossport import errors
 
-__all__ = ["Egress", "Endpoint"]
+__all__ = ["Egress", "Endpoint", "Guard"]
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -28,19 +28,31 @@ Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A URL that may be fetched, and the address that answers for its host."""
+    """A URL that may be fetched, and the address that answers for its host.
+
+    ``authorities`` are certificates (PEM) that are trusted for it beside those that the machine trusts.
+    """
 
     scheme: str
     host: str
     port: int
     target: str
     address: str
+    authorities: str = ""
 
     @property
     def url(self) -> str:
         """The URL, to resolve a relative redirect against."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.target}"
+
+
+class Guard(Protocol):
+    """Whoever says whether a URL may be fetched, and from which address."""
+
+    def endpoint(self, url: str) -> Endpoint:
+        """Return where to connect; raise Invalid, Refused, and Unavailable for an unknown name."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +86,9 @@ class Egress:
     are private. A host must be allowed by name, or by its address if the URL has that.
     """
 
-    def __init__(self, allowed: Iterable[str], *, resolve: Resolve = resolved) -> None:
+    def __init__(self, allowed: Iterable[str], *, resolve: Resolve = resolved, authorities: str = "") -> None:
         """Raise Invalid for an entry that is none of these."""
+        self._authorities = authorities
         self._rules, self._networks = list[_Rule](), list[_Network]()
         self._resolve = resolve
         for entry in allowed:
@@ -98,7 +111,7 @@ class Egress:
                 raise _refused(f"{host} leads to {text}, which is not a public address")
         if not addresses:
             raise errors.Unavailable("egress.name.unknown", f"The name {host} does not resolve.")
-        return Endpoint(scheme, host, port, target, addresses[0])
+        return Endpoint(scheme, host, port, target, addresses[0], self._authorities)
 
     def _names(self, scheme: str, host: str, port: int) -> bool:
         return any(rule.admits(scheme, host, port) for rule in self._rules)

@@ -1,16 +1,20 @@
 """Who starts workers, and a running worker as the mover sees it, wherever it runs."""
 
+import asyncio
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol, TypeAlias
 
 from crossport import errors
 from crossport.model.artifact import DiskRef, Place
+from crossport.transfer.egress import Egress, Guard
+from crossport.transfer.far_egress import judged
 from crossport.transfer.job import failure_from
 
 __all__ = ["Journal", "Pipe", "Way", "Worker", "WorkerHost"]
 
-Way: TypeAlias = Literal["send", "receive", "digest"]
+Way: TypeAlias = Literal["send", "receive", "digest", "look"]
 Journal: TypeAlias = tuple[str, str]
 """Whose journal it is: the run and the artifact."""
 
@@ -31,10 +35,11 @@ class Pipe(Protocol):
 
 
 class Worker:
-    """A running worker, as its starter sees it."""
+    """A running worker, as its starter sees it. ``egress`` says what it may fetch; None: nothing."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
+        self.egress: Guard | None = None
 
     @property
     def certificate(self) -> str:
@@ -56,6 +61,8 @@ class Worker:
                 case "progress":
                     if on_progress is not None:
                         on_progress(said)
+                case "reach":
+                    await self._answer(said)
                 case "failed":
                     raise failure_from(said)
                 case other if other == name:
@@ -64,6 +71,11 @@ class Worker:
                     raise errors.Broken(
                         "transfer.worker.malformed", f"{self._pipe.name} said {str(other)[:40]!r}."
                     )
+
+    async def _answer(self, said: dict[str, Any]) -> None:
+        guard = self.egress or Egress(())
+        order = await asyncio.to_thread(judged, guard, said.get("url"))
+        await self._pipe.give(json.dumps(order).encode() + b"\n")
 
 
 class WorkerHost(Protocol):

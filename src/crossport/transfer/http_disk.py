@@ -11,15 +11,22 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from urllib.parse import urljoin
 
 from crossport import errors
 from crossport.model.artifact import DiskRef, Extent
 from crossport.spi.block import BlockWriter
-from crossport.transfer.egress import Egress, Endpoint
+from crossport.transfer.egress import Endpoint, Guard
 from crossport.transfer.retry import Patience, RetryingReader
 
-__all__ = ["HttpDisk", "HttpOpener"]
+__all__ = ["BUNDLES", "HttpDisk", "HttpOpener"]
+
+BUNDLES = tuple(
+    Path(path) for path in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+)
+"""Where systems keep the certificates that they trust, in one file."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS = 5
@@ -36,13 +43,18 @@ class _Object:
     header: str
     validator: str
 
+    @property
+    def identity(self) -> str:
+        """What tells this version from any other."""
+        return f"{self.header} {self.validator}"
+
 
 class HttpOpener:
     """Opens disks of kind ``http``, whose locator is the URL. What is away for a moment is asked again."""
 
     def __init__(
         self,
-        egress: Egress,
+        egress: Guard,
         *,
         sleep: Callable[[float], None],
         timeout_s: float = 60.0,
@@ -52,17 +64,26 @@ class HttpOpener:
         self._egress = egress
         self._sleep = sleep
         self._timeout_s = timeout_s
-        self._trust = trust or ssl.create_default_context()
+        self._trust = trust
         self._patience = patience
 
     def open_reader(self, ref: DiskRef) -> RetryingReader:
-        """Open for reading. Raise as the guard does, Refused for a server without ranges or validators."""
+        """Open for reading. Raise as the guard does, Refused for a server without ranges or validators.
+
+        Where ``ref`` has an identity, another version than that is Broken (``transfer.source.changed``). If
+        that is a strong ETag, no extent is told as changed: who names it answers for that the target holds
+        nothing of another version, and what it holds is not fetched again.
+        """
         first: list[_Object] = []
 
         def opened() -> HttpDisk:
             disk = HttpDisk(
                 ref.locator, self._egress, self._trust, self._timeout_s, known=first[0] if first else None
             )
+            disk.changed_since = not ref.identity.startswith("ETag ")
+            if ref.identity not in ("", disk.object.identity):
+                disk.close()
+                raise disk.changed()
             first[:] = [disk.object]
             return disk
 
@@ -81,8 +102,8 @@ class HttpDisk:
     def __init__(
         self,
         url: str,
-        egress: Egress,
-        trust: ssl.SSLContext,
+        egress: Guard,
+        trust: ssl.SSLContext | None,
         timeout_s: float,
         *,
         known: _Object | None = None,
@@ -96,17 +117,22 @@ class HttpDisk:
         self._idle: list[http.client.HTTPConnection] = []
         self._busy: set[http.client.HTTPConnection] = set()
         self._closed = False
+        self.changed_since = True
         self._endpoint, self.object = self._found(url)
         if known is not None and known != self.object:
             self.close()
-            raise _changed(self._endpoint)
+            raise self.changed()
         self.size = self.object.size
+
+    def changed(self) -> errors.Broken:
+        """Return the error that says that the object is another one than it was."""
+        return _changed(self._endpoint)
 
     def extents(self, start: int, size: int) -> Iterator[Extent]:
         """Cover the range: a web server does not tell holes."""
         self._check(start, size)
         if size:
-            yield Extent(start, size)
+            yield Extent(start, size, changed=self.changed_since)
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from ``start``."""
@@ -223,16 +249,30 @@ class _PlainConnection(http.client.HTTPConnection):
 class _SecureConnection(_PlainConnection):
     """The same over TLS; the certificate must be the name's."""
 
-    def __init__(self, endpoint: Endpoint, trust: ssl.SSLContext, timeout_s: float) -> None:
+    def __init__(self, endpoint: Endpoint, trust: ssl.SSLContext | None, timeout_s: float) -> None:
         super().__init__(endpoint, timeout_s)
-        self._trust = trust
+        self._trust = trust or _trusting(endpoint.authorities)
 
     def connect(self) -> None:
         super().connect()
         self.sock = self._trust.wrap_socket(self.sock, server_hostname=self._endpoint.host)
 
 
-def _connection(endpoint: Endpoint, trust: ssl.SSLContext, timeout_s: float) -> http.client.HTTPConnection:
+@cache
+def _trusting(authorities: str) -> ssl.SSLContext:
+    """Return what trusts the machine's authorities, wherever this OpenSSL looks for them, and these."""
+    context = ssl.create_default_context()
+    for bundle in BUNDLES:
+        if bundle.exists():
+            context.load_verify_locations(bundle)
+    if authorities:
+        context.load_verify_locations(cadata=authorities)
+    return context
+
+
+def _connection(
+    endpoint: Endpoint, trust: ssl.SSLContext | None, timeout_s: float
+) -> http.client.HTTPConnection:
     if endpoint.scheme == "https":
         return _SecureConnection(endpoint, trust, timeout_s)
     return _PlainConnection(endpoint, timeout_s)

@@ -12,7 +12,17 @@ from crossport.model.artifact import DiskRef, Place, Ticket, Way
 from crossport.transfer.frame import Hello
 from crossport.transfer.manner import Manner
 
-__all__ = ["CONNECT_S", "MAX_LINE", "Credential", "DigestJob", "End", "Job", "failure_from", "failure_line"]
+__all__ = [
+    "CONNECT_S",
+    "MAX_LINE",
+    "Credential",
+    "DigestJob",
+    "End",
+    "Job",
+    "LookJob",
+    "failure_from",
+    "failure_line",
+]
 
 MAX_LINE = 256 << 10
 CONNECT_S = 20.0
@@ -114,6 +124,23 @@ class DigestJob:
         """Read a line of `line`."""
         said = json.loads(line)
         return cls(DiskRef(**said["ref"]), said["chunk_size"], said["disk_timeout_s"])
+
+
+@dataclass(frozen=True, slots=True)
+class LookJob:
+    """Find an object of a web server and tell its size and version."""
+
+    url: str
+    disk_timeout_s: float
+
+    def line(self) -> bytes:
+        """Return the job as one line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def of(cls, line: bytes) -> "LookJob":
+        """Read a line of `line`."""
+        return cls(**json.loads(line))
 
 
 def failure_line(error: errors.Error) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from crossport import errors
 from crossport.model.artifact import Ticket
 from crossport.transfer import merkle
+from crossport.transfer.egress import Guard
 from crossport.transfer.frame import LEAST_VERSION, Hello
 from crossport.transfer.host import Worker
 from crossport.transfer.job import CONNECT_S, End, Job
@@ -30,7 +31,8 @@ _CONSEQUENCES = ("transfer.peer.failed", "transfer.peer.gone", "transfer.peer.ab
 class Settings:
     """How copies are made. A disk's server or a peer that is silent for so many seconds is given up.
 
-    ``connect_s`` is how long one end dials the other for the first time.
+    ``connect_s`` is how long one end dials the other for the first time. ``egress`` says what of the web may
+    be read; without it nothing.
     """
 
     chunk_size: int = merkle.CHUNK
@@ -38,6 +40,7 @@ class Settings:
     idle_s: float = 10.0
     connect_s: float = CONNECT_S
     manner: Manner = field(default_factory=Manner)
+    egress: Guard | None = None
 
 
 async def introduce(

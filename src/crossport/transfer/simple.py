@@ -83,6 +83,7 @@ class SimpleMover:
         A worker at ``place`` reads them. Raise what reading raises, and Unavailable when the worker died.
         """
         async with self._host.started("digest", ref, place) as worker:
+            worker.egress = self._settings.egress
             await worker.give(DigestJob(ref, chunk_size, self._settings.disk_timeout_s).line())
             return root(await worker.event("done"))
 
@@ -122,6 +123,7 @@ class SimpleMover:
             self._host.started("receive", write.ref, write.place, journal, stock) as receiver,
             self._host.started("send", read.ref, read.place) as sender,
         ):
+            sender.egress = self._settings.egress
             pair = (sender, receiver)
             key = self._names.key(read.tenant) if self._names else b""
             await introduce(self._settings, (read, write), pair, key, sender_dials=sender_dials)

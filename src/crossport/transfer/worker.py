@@ -1,4 +1,4 @@
-"""One end of a copy as a process of its own: ``python -m crossport.transfer.worker send|receive|digest FD…``.
+"""One end of a copy as a process of its own: ``crossport.transfer.worker send|receive|digest|look FD…``.
 
 It reads who it is and then its job, one line each, from standard input, tells its progress as lines on
 standard output, and ends when standard input ends: a worker never outlives the process that started it. As an
@@ -19,8 +19,10 @@ from typing import Any
 from crossport import errors
 from crossport.model.artifact import Way
 from crossport.transfer import chunk, disk, noise, ticket
+from crossport.transfer.far_egress import FarEgress
 from crossport.transfer.frame import VERSION
-from crossport.transfer.job import Credential, DigestJob, Job, failure_line
+from crossport.transfer.http_disk import HttpDisk, HttpOpener
+from crossport.transfer.job import Credential, DigestJob, Job, LookJob, failure_line
 from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.link import Dialled, Listening
 from crossport.transfer.manner import Terms
@@ -60,7 +62,7 @@ def main(way: str, inherited: list[int]) -> int:
     voice = _Voice()
     own = Credential.of(sys.stdin.buffer.readline())
     job = sys.stdin.buffer.readline()
-    orders = _Orders()
+    orders = _Orders(voice)
     threading.Thread(target=orders.follow, daemon=True).start()
     try:
         voice.say({"event": "done", **_WAYS[way](job, _Surroundings(own, voice, orders, inherited))})
@@ -78,8 +80,9 @@ def main(way: str, inherited: list[int]) -> int:
 class _Orders:
     """What the starter says after the job, line by line; the worker ends when it says no more."""
 
-    def __init__(self) -> None:
+    def __init__(self, voice: _Voice) -> None:
         self.throttle = Throttle(time.monotonic)
+        self.egress = FarEgress(voice.say)
 
     def follow(self) -> None:
         try:
@@ -90,8 +93,13 @@ class _Orders:
         os._exit(_ORPHANED)
 
     def _obey(self, order: dict[str, Any]) -> None:
-        if order["do"] == "rate":
-            self.throttle.rate(order["bps"])
+        match order["do"]:
+            case "rate":
+                self.throttle.rate(order["bps"])
+            case "reach":
+                self.egress.answered(order)
+            case _:
+                return  # of a newer release
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ class _Surroundings:
 def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
     job = Job.of(line)
     meter = _began(job, Way.READ, here.voice)
-    reader = disk.open_reader(_openers(job.disk_timeout_s), job.ticket.ref)
+    reader = disk.open_reader(_openers(job.disk_timeout_s, here), job.ticket.ref)
     link = _link(job, meter, here)
     began = time.monotonic()
     try:
@@ -121,7 +129,7 @@ def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
 def _receive(line: bytes, here: _Surroundings) -> dict[str, Any]:
     job = Job.of(line)
     meter = _began(job, Way.WRITE, here.voice)
-    writer = disk.open_writer(_openers(job.disk_timeout_s), job.ticket.ref)
+    writer = disk.open_writer(_openers(job.disk_timeout_s, here), job.ticket.ref)
     link = _link(job, meter, here)
     try:
         store, terms = _store(job, here.inherited[0]), _terms(job)
@@ -173,7 +181,7 @@ def _link(job: Job, meter: Meter, here: _Surroundings) -> Dialled | Listening:
 
 def _digest(line: bytes, here: _Surroundings) -> dict[str, Any]:
     job = DigestJob.of(line)
-    reader = Statistics(disk.open_reader(_openers(job.disk_timeout_s), job.ref))
+    reader = Statistics(disk.open_reader(_openers(job.disk_timeout_s, here), job.ref))
     _report(lambda: {"event": "progress", "bytes_read": reader.bytes_read}, here.voice)
     try:
         root = chunk.root_of(reader, chunk.Cut(job.ref.size, job.chunk_size))
@@ -182,10 +190,18 @@ def _digest(line: bytes, here: _Surroundings) -> dict[str, Any]:
     return {"root": root.hex(), "bytes_read": reader.bytes_read}
 
 
+def _look(line: bytes, here: _Surroundings) -> dict[str, Any]:
+    job = LookJob.of(line)
+    found = HttpDisk(job.url, here.orders.egress, None, job.disk_timeout_s)
+    found.close()
+    return {"size": found.size, "identity": found.object.identity}
+
+
 _WAYS: dict[str, Callable[[bytes, _Surroundings], dict[str, Any]]] = {
     "send": _send,
     "receive": _receive,
     "digest": _digest,
+    "look": _look,
 }
 
 
@@ -199,10 +215,11 @@ def _began(job: Job, way: Way, voice: _Voice) -> Meter:
     return meter
 
 
-def _openers(timeout_s: float) -> dict[str, disk.Opener]:
+def _openers(timeout_s: float, here: _Surroundings) -> dict[str, disk.Opener]:
     return {
         "file": disk.FileOpener(),
         "nbd": disk.NbdOpener(timeout_s),
+        "http": HttpOpener(here.orders.egress, sleep=time.sleep, timeout_s=timeout_s),
         noise.NOISE: noise.NoiseOpener(os.urandom, time.monotonic),
         noise.VOID: noise.VoidOpener(),
     }

@@ -1,12 +1,17 @@
 """A person makes an embedded cloud by commands alone, brings an image in, makes a VM, removes it all."""
 
 import asyncio
+import ipaddress
+import ssl
 import time
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from tests.lab.serve.test_life import Machine
+from tests.unit.transfer.test_http_disk import certificate
+from tests.unit.transfer.web import web
 
 from crossport import errors
 from crossport.client import Client, calls, over_socket
@@ -18,9 +23,17 @@ from crossport.units import MIB
 pytestmark = pytest.mark.qemu
 
 
+class Fetching(Machine):
+    """A machine whose operator lets the site fetch from loopback, with the certificate of the tests."""
+
+    def environment(self, **more: str) -> dict[str, str]:
+        allowed = {"CROSSPORT_EGRESS": "127.0.0.1/32", "CROSSPORT_EGRESS_CA": str(self.home / "../cert.pem")}
+        return super().environment(**allowed, **more)
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Generator[Machine]:
-    one = Machine(tmp_path / "home", store="durable")
+    one = Fetching(tmp_path / "home", store="durable")
     try:
         yield one
     finally:
@@ -29,6 +42,7 @@ def machine(tmp_path: Path) -> Generator[Machine]:
 
 
 def test_a_cloud_is_made_filled_used_and_destroyed(machine: Machine, tmp_path: Path):
+    shown = certificate(tmp_path, x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
     disk = tmp_path / "small.raw"
     disk.write_bytes(b"no boot sector".ljust(MIB, b"\0"))
     root = tmp_path / "home" / "clouds" / "default" / "lab"
@@ -47,6 +61,18 @@ def test_a_cloud_is_made_filled_used_and_destroyed(machine: Machine, tmp_path: P
         with pytest.raises(errors.Refused) as refusal:
             client.upload(call, iter([images.qcow2(backing=b"/etc/shadow")]))
         assert refusal.value.code == "image.qcow2.backing-file"
+
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*shown)
+    with web(disk.read_bytes(), server) as served:
+        fetch = ("image", "fetch", served.url, "--cloud", "lab", "--name", "fetched", "--format", "raw")
+        assert machine.run(*fetch)[0] == 0
+        served.etag = None
+        status, _, told = machine.run(*fetch[:-4], "--name", "other", "--format", "raw")
+        assert (status, "transfer.http.unversioned" in told) == (7, True), told
+    status, _, told = machine.run("image", "fetch", "https://192.0.2.1/x.raw", "--cloud", "lab")
+    assert (status, "setting egress" in told) == (7, True), told
+    assert machine.run("image", "delete", "lab", "fetched")[0] == 0
 
     words = ("vm", "create", "lab", "web", "--image", "tiny", "--flavor", "tiny", "--network", "private")
     assert machine.run(*words)[0] == 0

@@ -56,6 +56,8 @@ def test_an_address_with_a_password_comes_from_a_file_and_is_not_shown(tmp_path:
         ('hosts = ["https://a.example"]', {}, "hosts"),
         ("", {"CROSSPORT_DATABASE_URL_FILE": "/nowhere"}, "database_url_file"),
         ("", {"CROSSPORT_SETTINGS": "/nowhere"}, "settings"),
+        ('egress = ["ftp://host"]', {}, "egress"),
+        ("", {"CROSSPORT_EGRESS": "images.example.org,not a host"}, "egress"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, environment: dict[str, str], field: str):

@@ -1,5 +1,6 @@
 """Plan files: what is read, and that what is wrong is told with line and field."""
 
+import datetime
 import json
 
 import jsonschema
@@ -11,6 +12,7 @@ from crossport import errors
 from crossport.cli.plan_file import from_csv, parsed, schema, to_csv, written
 from crossport.model import codec
 from crossport.model.mapping import MappingRules
+from crossport.model.name import seconds_of
 from crossport.model.plan import Plan, PlannedVM, PlannedWarm, Window
 from crossport.model.run import Cutover, Mode
 
@@ -174,3 +176,19 @@ def test_a_name_that_a_spreadsheet_would_calculate_is_kept_as_text():
 
 def test_the_schema_is_json():
     assert json.loads(json.dumps(schema()))["$id"] == "urn:crossport:plan:1"
+
+
+@given(st.integers(0, 100 * 525_960))
+def test_every_minute_of_a_calendar_is_a_moment(minute: int):
+    when = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(minutes=minute)
+    text = when.strftime("%Y-%m-%dT%H:%MZ")
+    assert from_csv(f"vm,mode,cutover_at\nx,warm,{text}\n", name="p", source="a", target="b")
+    assert seconds_of(text) == when.timestamp()
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-29T00:00Z", "2026-04-31T00:00Z", "2026-01-01T24:00Z", "22:30", "now"]
+)
+def test_what_no_calendar_has_is_no_moment(text: str):
+    with pytest.raises(errors.Invalid, match="no moment"):
+        from_csv(f"vm,mode,cutover_at\nx,warm,{text}\n", name="p", source="a", target="b")

@@ -158,10 +158,10 @@ def test_a_vm_s_own_settings_win_over_the_plan_s():
 
 
 def test_a_vm_s_own_warm_rules_win_over_the_plan_s():
-    at = "1970-01-03T01:00+01:00"
+    at, seconds = "2026-12-31T22:30+01:00", 1798752600.0
     plan = one_vm(mode=Mode.WARM, warm=PlannedWarm(cutover_at=at, max_outage_s=60.0, verify=Verify.STREAM))
     common, own = PlannedVM(vm="a"), PlannedVM(vm="a", warm=PlannedWarm(cutover=Cutover.MANUAL))
     rules = request_of(plan, common, "acme").warm
-    assert rules == WarmRules(cutover_at=SATURDAY, max_outage_s=60.0, verify=Verify.STREAM)
+    assert rules == WarmRules(cutover_at=seconds, max_outage_s=60.0, verify=Verify.STREAM)
     waits = request_of(plan, own, "acme").warm
     assert waits == WarmRules(cutover=Cutover.MANUAL, max_outage_s=60.0, verify=Verify.STREAM)

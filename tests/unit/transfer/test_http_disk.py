@@ -216,3 +216,15 @@ def test_over_tls_the_certificate_must_be_the_hosts(tmp_path: Path, name: str) -
         else:
             with pytest.raises(errors.Refused, match=r"transfer\.http\.certificate"):
                 source.open_reader(ref)
+
+
+def test_of_a_version_that_is_named_nothing_has_changed_and_another_one_is_refused() -> None:
+    with web(noise(SIZE)) as served:
+        opener = HttpOpener(served.egress(f"http://127.0.0.1:{served.port}"), sleep=list[float]().append)
+        named = DiskRef(kind="http", locator=served.url, size=SIZE, identity='ETag "v1"')
+        disk = opener.open_reader(named)
+        assert [extent.changed for extent in disk.extents(0, SIZE)] == [False]
+        disk.close()
+        served.etag = '"v2"'
+        with pytest.raises(errors.Broken, match=r"transfer\.source\.changed"):
+            opener.open_reader(named)

@@ -14,7 +14,11 @@ __all__ = ["Web", "web"]
 
 
 class Web:
-    """What is served. ``answers`` are given, one each, before anything else: a status, or 0 to hang up."""
+    """What is served. ``answers`` are given, one each, before anything else: a status, or 0 to hang up.
+
+    ``given`` counts bytes of content; from ``breaks_after`` of them on it hangs up, and when so many as
+    ``becomes`` says were given, the object is another one: ETag and content.
+    """
 
     def __init__(self, content: bytes, tls: ssl.SSLContext | None = None) -> None:
         self.content = content
@@ -25,6 +29,9 @@ class Web:
         self.answers: list[int] = []
         self.location = ""
         self.asked: list[tuple[str, str]] = []
+        self.given = 0
+        self.breaks_after: int | None = None
+        self.becomes: tuple[int, str, bytes] | None = None
         self.delay_s = 0.0
         self.delayed = threading.Event()
         self.tls = tls
@@ -79,6 +86,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._serve()
 
     def _serve(self) -> None:
+        if self.of.breaks_after is not None and self.of.given >= self.of.breaks_after:
+            self.close_connection = True
+            return
+        if self.of.becomes and self.of.given >= self.of.becomes[0]:
+            _, self.of.etag, self.of.content = self.of.becomes
+            self.of.becomes = None
         content, headers = self.of.content, dict[str, str]()
         if self.of.etag:
             headers["ETag"] = self.of.etag
@@ -93,6 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         first, last = int(asked[1]), min(int(asked[2]), len(content) - 1)
         headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
         self._say(206, content[first : last + 1], headers)
+        self.of.given += last + 1 - first
 
     def _say(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

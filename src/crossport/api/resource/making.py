@@ -10,7 +10,7 @@ from crossport.api.parameter import After, CloudName, Limit, Page, Who, page
 from crossport.api.route import Route
 from crossport.model.access import Right
 from crossport.model.construct import Image
-from crossport.model.exchange import Destruction
+from crossport.model.exchange import Destruction, FetchRequest
 from crossport.model.name import NAME
 from crossport.model.request import CloudRequest, CloudStatus
 from crossport.spi.making import Making
@@ -32,7 +32,6 @@ class MakingRoutes:
         read, administer, one = Right.READ, Right.ADMINISTER, "/v1/clouds/{cloud}"
         status, sent = example.shown(example.CLOUD_STATUS), example.shown(CloudRequest(name="alpha"))
         told = example.shown(Destruction(things=("cloud alpha", "image debian-12"), done=False))
-        image, listed = example.shown(example.IMAGE), example.page_of(example.IMAGE)
         named = {"cloud": "$response.body#/entry/name"}
         fails, destruction = (404, 409), one + "/destruction"
         return (
@@ -59,6 +58,14 @@ class MakingRoutes:
                 {**told, "done": True},
                 raises=(*fails, 503),
             ),
+            *self._image_routes(one, fails),
+        )
+
+    def _image_routes(self, one: str, fails: tuple[int, ...]) -> tuple[Route, ...]:
+        read, administer, image = Right.READ, Right.ADMINISTER, example.shown(example.IMAGE)
+        listed = example.page_of(example.IMAGE)
+        wanted = FetchRequest(url="https://images.example.org/debian-12.qcow2", format="qcow2")
+        return (
             Route("GET", one + "/images", "image.list", read, self.images, listed, raises=(*fails, 503)),
             Route(
                 "PUT",
@@ -70,6 +77,18 @@ class MakingRoutes:
                 201,
                 raises=(*fails, 503),
                 upload=True,
+            ),
+            Route(
+                "POST",
+                one + "/images/{image}",
+                "image.fetch",
+                administer,
+                self.fetch,
+                image,
+                201,
+                FetchRequest,
+                example.shown(wanted),
+                raises=(*fails, 503),
             ),
             Route(
                 "DELETE",
@@ -114,6 +133,20 @@ class MakingRoutes:
     ) -> Image:
         """Take the body in as an image, when it is found harmless. It has a limit of size of its own."""
         return await self._making.add_image(who.tenant, cloud, image, format, content(request))
+
+    async def fetch(
+        self,
+        who: Who,
+        cloud: CloudName,
+        image: ImageName,
+        request: Annotated[FetchRequest, Depends(body(FetchRequest))],
+    ) -> Image:
+        """Take in as an image what a web server has, when it is found harmless.
+
+        The operator lists in the setting ``egress`` what may be fetched. Made again after it was cut off, the
+        call goes on with what had arrived.
+        """
+        return await self._making.fetch_image(who.tenant, cloud, image, request.format, request.url)
 
     async def delete(self, who: Who, cloud: CloudName, image: ImageName) -> None:
         """Delete an image. VMs made from it have copies."""

@@ -1,0 +1,174 @@
+"""Images from a web server by the mover's real workers: names resolved outside, breaks, changes, refusals."""
+
+import ssl
+from collections.abc import AsyncIterator, Generator, Sequence
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from tests.lab.transfer.transfer_lab import Lab, MachineClock
+from tests.unit.transfer.test_http_disk import certificate
+from tests.unit.transfer.web import Web, web
+
+from crossport import errors
+from crossport.migration.fetch import FetchMeans, Wanted, WebImages
+from crossport.model.construct import Image
+from crossport.testing.conformance.block import noise
+from crossport.transfer.confined import LocalHost
+from crossport.transfer.egress import Egress
+from crossport.transfer.look import WebLook
+from crossport.transfer.simple import Settings, SimpleMover
+
+MIB = 1 << 20
+CONTENT = noise(8 * MIB + 4711)
+NAME = "images.test"
+
+
+class Store:
+    """A cloud's images, in memory."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    async def images(self) -> tuple[Image, ...]:
+        return tuple(Image(id=name, name=name, format="raw", size=len(self.held[name])) for name in self.held)
+
+    async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
+        self.held[name] = b"".join([piece async for piece in content])
+        return Image(id=name, name=name, format=image_format, size=len(self.held[name]))
+
+    async def drop_image(self, name: str) -> None:
+        self.held.pop(name, None)
+
+
+class Site:
+    """What fetches: a new one is the site after a restart."""
+
+    def __init__(self, folder: Path, served: Web, trust: Path) -> None:
+        self.resolved = list[str]()
+        self.folder = folder / "fetched"
+        self.journals = folder / "journals"
+        rules = (f"https://{NAME}:{served.port}", "127.0.0.1/32")
+        egress = Egress(rules, resolve=self.resolve, authorities=trust.read_text())
+        host, clock = LocalHost(self.journals), MachineClock()
+        self.images = WebImages(
+            FetchMeans(
+                folder=self.folder,
+                look=WebLook(host, egress),
+                mover=SimpleMover(host, clock, Settings(egress=egress)),
+                clock=clock,
+                token=self.token,
+            ),
+            64 * MIB,
+        )
+        self._tokens = iter(range(1 << 20))
+
+    def token(self) -> str:
+        return f"{id(self):x}{next(self._tokens)}"
+
+    def resolve(self, host: str, port: int) -> Sequence[str]:
+        del port
+        self.resolved.append(host)
+        return ["127.0.0.1"] if host == NAME else ["169.254.169.254"]
+
+
+def wanted(served: Web, host: str = NAME) -> Wanted:
+    url = f"https://{host}:{served.port}/disk.raw"
+    return Wanted(tenant="acme", cloud="lab", name="debian", image_format="raw", url=url)
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> Path:
+    return certificate(tmp_path, x509.DNSName(NAME))[0]
+
+
+@pytest.fixture
+def served(tmp_path: Path, trust: Path) -> Generator[Web]:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(trust, tmp_path / "key.pem")
+    with web(CONTENT, server) as one:
+        yield one
+
+
+async def test_an_image_arrives_over_https_by_a_name_that_only_the_site_can_resolve(
+    tmp_path: Path, served: Web, trust: Path
+) -> None:
+    site, store = Site(tmp_path, served, trust), Store()
+    image = await site.images.fetch(wanted(served), store)
+    assert (image.name, image.size) == ("debian", len(CONTENT))
+    assert store.held["debian"] == CONTENT
+    assert set(site.resolved) == {NAME}
+    assert list(site.folder.iterdir()) == []
+    assert [path for path in site.journals.rglob("*") if path.is_file()] == []
+    with pytest.raises(errors.Conflict, match=r"image\.exists"):
+        await site.images.fetch(wanted(served), store)
+
+
+async def test_what_had_arrived_is_not_fetched_again_after_a_break(
+    tmp_path: Path, served: Web, trust: Path
+) -> None:
+    store = Store()
+    served.breaks_after = 4 * MIB
+    with pytest.raises(errors.Unavailable, match=r"transfer\.http\.away"):
+        await Site(tmp_path, served, trust).images.fetch(wanted(served), store)
+    assert store.held == {}
+    served.breaks_after, before = None, served.given
+    assert before > 2 * MIB
+    await Site(tmp_path, served, trust).images.fetch(wanted(served), store)
+    assert store.held["debian"] == CONTENT
+    assert served.given - before < len(CONTENT) - 2 * MIB
+
+
+async def test_another_version_of_the_object_is_fetched_from_its_beginning(
+    tmp_path: Path, served: Web, trust: Path
+) -> None:
+    store, site = Store(), Site(tmp_path, served, trust)
+    served.becomes = (4 * MIB, '"v2"', CONTENT[::-1])
+    with pytest.raises(errors.Broken, match=r"transfer\.source\.changed") as changed:
+        await site.images.fetch(wanted(served), store)
+    assert changed.value.remedy
+    await site.images.fetch(wanted(served), store)
+    assert store.held["debian"] == CONTENT[::-1]
+
+
+@pytest.mark.parametrize(
+    ("location", "code"),
+    [
+        ("https://metadata.test/latest", "egress.denied"),
+        (f"https://{NAME}/other-port", "egress.denied"),
+        ("http://127.0.0.1/plain", "egress.denied"),
+    ],
+)
+async def test_a_redirect_to_where_nobody_may_go_is_not_followed(
+    tmp_path: Path, served: Web, trust: Path, location: str, code: str
+) -> None:
+    site = Site(tmp_path, served, trust)
+    served.answers, served.location = [302], location
+    with pytest.raises(errors.Refused) as refused:
+        await site.images.fetch(wanted(served), Store())
+    assert refused.value.code == code
+    assert len(served.asked) == 1
+
+
+async def test_a_host_that_is_not_listed_is_not_even_resolved(
+    tmp_path: Path, served: Web, trust: Path
+) -> None:
+    site = Site(tmp_path, served, trust)
+    with pytest.raises(errors.Refused, match=r"egress\.denied") as refused:
+        await site.images.fetch(wanted(served, "elsewhere.test"), Store())
+    assert "setting egress" in refused.value.remedy
+    assert (site.resolved, served.asked) == ([], [])
+
+
+async def test_an_unknown_authority_is_refused(tmp_path: Path, served: Web) -> None:
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    site = Site(tmp_path, served, certificate(stranger, x509.DNSName(NAME))[0])
+    with pytest.raises(errors.Refused, match=r"transfer\.http\.certificate"):
+        await site.images.fetch(wanted(served), Store())
+
+
+async def test_a_worker_without_a_guard_fetches_nothing(lab: Lab, served: Web) -> None:
+    source = WebLook(LocalHost(), Egress(()))
+    with pytest.raises(errors.Refused, match=r"egress\.denied"):
+        await source.look(f"https://127.0.0.1:{served.port}/disk.raw", lab.place())
