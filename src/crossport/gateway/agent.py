@@ -14,7 +14,7 @@ from crossport.gateway.identity import Kept, Membership
 from crossport.gateway.jobs import Jobs
 from crossport.gateway.join import Invitation, Nodes
 from crossport.gateway.seat import Seat
-from crossport.gateway.wire import MAX_LINE, SPOKEN, Line, table, text
+from crossport.gateway.wire import PIECE, SPOKEN, Line, table, text
 from crossport.spi.clock import Clock
 from crossport.transfer.job import failure_from
 
@@ -25,6 +25,8 @@ SHELVES_MAX = 4096
 """How many shelves with journals are told at once; of more the rest is told the next time."""
 SILENCE_S = 30.0
 """A site that says nothing for so long is gone: it asks every ten seconds."""
+NODES_MAX = 64
+"""Nodes, and addresses of each, that a site can have."""
 BACKOFF_S = (0.2, 15.0)
 """How long to wait before dialling again: at first, and at most; doubled each time, and spread by chance."""
 _LASTING_S = 5.0  # a connection that held for so long was a good one
@@ -66,12 +68,12 @@ async def dialled(address: str, context: ssl.SSLContext, site: str) -> Line:
             if address.startswith("unix:"):
                 path = address.removeprefix("unix:")
                 reader, writer = await asyncio.open_unix_connection(
-                    path, ssl=context, server_hostname="", limit=MAX_LINE
+                    path, ssl=context, server_hostname="", limit=PIECE
                 )
             else:
                 host, _, port = address.rpartition(":")
                 reader, writer = await asyncio.open_connection(
-                    host.strip("[]"), int(port), ssl=context, server_hostname="", limit=MAX_LINE
+                    host.strip("[]"), int(port), ssl=context, server_hostname="", limit=PIECE
                 )
     except ssl.SSLCertVerificationError as error:
         raise errors.Refused(
@@ -268,9 +270,12 @@ async def answered(line: Line, wanted: str) -> dict[str, Any]:
 def _nodes(message: dict[str, Any]) -> Nodes:
     """Return the site's nodes as a message tells them; raise Broken for what are none."""
     found: Nodes = {}
-    for node, addresses in table(message, "nodes").items():
+    told = table(message, "nodes")
+    if len(told) > NODES_MAX:
+        raise errors.Broken("gateway.message.malformed", f"The site told of {len(told)} nodes.")
+    for node, addresses in told.items():
         texts: list[Any] = cast("list[Any]", addresses) if isinstance(addresses, list) else [None]
-        if not all(isinstance(one, str) for one in texts):
+        if len(texts) > NODES_MAX or not all(isinstance(one, str) for one in texts):
             raise errors.Broken("gateway.message.malformed", "The site told no sound nodes.")
         found[node] = tuple(texts)
     return found

@@ -6,6 +6,7 @@ was started anew in between: then its workers are gone.
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -30,7 +31,10 @@ END_S = 45.0
 """How long a gateway may take to end one; it gives the worker itself 30 s."""
 COUNT_S = 3.0
 """How long a gateway may take to say what runs there."""
-_TOLD_MAX = 4096
+RENEW_S = 30.0
+"""How often a gateway may have a new certificate: each costs the authority a signature."""
+TOLD_MAX = 64
+"""Events besides progress that wait to be read: a worker that is well tells five in all."""
 
 
 class RemotePipe:
@@ -44,7 +48,8 @@ class RemotePipe:
         self.inbox = Inbox()
         self.ended = asyncio.Event()
         self._desk = desk
-        self._told: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_TOLD_MAX)
+        self._told: deque[dict[str, Any]] = deque()
+        self._some = asyncio.Event()
 
     async def give(self, line: bytes) -> None:
         """Hand the worker a line, now or when its gateway is there again."""
@@ -56,11 +61,12 @@ class RemotePipe:
 
     async def said(self) -> dict[str, Any]:
         """Return what the worker says next; raise Unavailable when its gateway is away for too long."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
-                    return await self._told.get()
-            self._desk.check_presence()
+        while not self._told:
+            self._some.clear()
+            await _first(self._some, _LOOK_S)
+            if not self._told:
+                self._desk.check_presence()
+        return self._told.popleft()
 
     async def begun(self) -> None:
         """Return when the worker runs; raise what stood in its way."""
@@ -76,13 +82,21 @@ class RemotePipe:
         self.certificate = text(started, "certificate", most=1 << 14)
 
     def tell(self, event: dict[str, Any]) -> None:
-        """Take what the gateway told."""
+        """Take what the gateway told; a newer progress replaces one that nobody has read yet."""
         if event.get("event") == "ended":
             self.ended.set()
-        try:
-            self._told.put_nowait(event)
-        except asyncio.QueueFull as error:
-            raise errors.Broken("gateway.told.much", f"{self.name} says more than anybody reads.") from error
+        if event.get("event") == "progress" and self._told and self._told[-1].get("event") == "progress":
+            self._told.pop()
+        if len(self._told) >= TOLD_MAX:
+            raise errors.Broken("gateway.told.much", f"{self.name} says more than anybody reads.")
+        self._told.append(event)
+        self._some.set()
+
+    def lose(self, error: errors.Error) -> None:
+        """Tell that the worker is gone, and nothing of what it said before."""
+        self._told.clear()
+        self.tell(failure_line(error))
+        self.tell({"event": "ended"})
 
 
 class Desk:
@@ -100,6 +114,7 @@ class Desk:
         self._line: Line | None = None
         self._seen = clock.monotonic()
         self._number = 0
+        self._renewed = -RENEW_S
 
     @property
     def connected(self) -> bool:
@@ -178,6 +193,14 @@ class Desk:
             async with asyncio.timeout(COUNT_S), self._counted:
                 await self._counted.wait_for(lambda: self._told_of >= asked)
 
+    def may_renew(self) -> bool:
+        """Say whether the gateway may have a new certificate now; if so, not once more for `RENEW_S`."""
+        now = self._clock.monotonic()
+        if now - self._renewed < RENEW_S:
+            return False
+        self._renewed = now
+        return True
+
     def check_presence(self) -> None:
         """Raise Unavailable (``gateway.away``) when the gateway has been away for too long."""
         if not self.connected and self._clock.monotonic() - self._seen > AWAY_S:
@@ -222,16 +245,13 @@ class Desk:
                 return  # of a newer release, or of a job that is over
 
     def _lose(self, jobs: tuple[str, ...]) -> None:
-        gone = failure_line(
-            errors.Unavailable(
-                "transfer.worker.died",
-                f"Gateway {self.gateway} was started anew in the middle of the copy.",
-                remedy="The copy goes on when it is tried again.",
-            )
+        gone = errors.Unavailable(
+            "transfer.worker.died",
+            f"Gateway {self.gateway} was started anew in the middle of the copy.",
+            remedy="The copy goes on when it is tried again.",
         )
         for job in jobs:
-            self.pipes[job].tell(gone)
-            self.pipes[job].tell({"event": "ended"})
+            self.pipes[job].lose(gone)
 
 
 def away(gateway: str) -> errors.Unavailable:

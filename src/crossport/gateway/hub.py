@@ -14,7 +14,7 @@ import structlog
 from crossport import errors
 from crossport.gateway.desk import Desk, away
 from crossport.gateway.office import Entry, Office, shown
-from crossport.gateway.wire import Line, agreed, table, text, texts
+from crossport.gateway.wire import Line, agreed, table, text, texts, word
 from crossport.model.artifact import DiskRef, Place
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway, Presence, Seated
 from crossport.spi.clock import Clock
@@ -27,6 +27,8 @@ PATIENCE_S = 20.0
 PING_S = 10.0
 """How often a gateway is asked whether it is there, and the book whether it is still trusted."""
 SILENCE_S = 3 * PING_S
+GATEWAY_LINE = 32 << 10
+"""Bytes that a gateway may say at once, but for its greeting: what a worker tells is far less."""
 
 
 class Hub:
@@ -125,10 +127,10 @@ class Hub:
 
     async def serve(self, line: Line, hello: dict[str, Any], entry: Entry, fingerprint: str) -> None:
         """Serve one connection of a gateway that was admitted, until it ends."""
-        version, boot = self._agreed(entry.id, hello), text(hello, "boot", most=64)
+        version, boot = self._agreed(entry.id, hello), word(hello, "boot", most=64)
         heard = table(table(hello, "jobs"), self.boot)
         desk = self.desks.setdefault(entry.id, Desk(entry.id, self._clock))
-        desk.release = text(hello, "release", most=64)
+        desk.release = word(hello, "release", most=64)
         await desk.attach(line, boot, heard)
         try:
             await line.send(await self._welcome(entry, desk, version))
@@ -147,7 +149,7 @@ class Hub:
         try:
             version = agreed(hello.get("versions"))
         except errors.Refused:
-            self._apart[gateway] = str(hello.get("release"))[:64]
+            self._apart[gateway] = word(hello, "release", most=64)
             raise
         self._apart.pop(gateway, None)
         return version
@@ -169,7 +171,7 @@ class Hub:
         try:
             while True:
                 async with asyncio.timeout(SILENCE_S):
-                    message = await line.receive()
+                    message = await line.receive(GATEWAY_LINE)
                 await self._take(line, desk, message)
         except TimeoutError as error:
             raise errors.Unavailable("gateway.line.silent", f"Gateway {desk.gateway} is silent.") from error
@@ -182,7 +184,7 @@ class Hub:
         match message.get("do"):
             case "pong":
                 await desk.answered(message)
-            case "renew":
+            case "renew" if desk.may_renew():
                 signed = await self.office.renewed(
                     desk.gateway, text(message, "request", most=1 << 14), desk.release
                 )

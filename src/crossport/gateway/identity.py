@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from cryptography import x509
 
 from crossport import errors
 from crossport.gateway.join import Invitation, Nodes
+from crossport.gateway.trust import gateway_context
 from crossport.identity import private_file
 from crossport.model import codec
 from crossport.model.record import record
@@ -83,7 +85,18 @@ class Kept:
         return self._content(self._certificate)
 
     def certify(self, certificate: str) -> None:
-        """Keep a certificate; from the first on the gateway counts as joined."""
+        """Keep a certificate; from the first on the gateway counts as joined.
+
+        Raise Broken (``gateway.certificate.unfit``) for one that is not of the gateway's own key.
+        """
+        try:
+            gateway_context(self.membership().authority, certificate, self.key())
+        except (ssl.SSLError, ValueError) as error:
+            raise errors.Broken(
+                "gateway.certificate.unfit",
+                "The site sent a certificate that is not of this gateway's key.",
+                remedy="The one that it has stays in use. See the site's log.",
+            ) from error
         private_file.write(self._certificate, certificate.encode())
 
     def validity(self) -> tuple[float, float]:

@@ -30,6 +30,8 @@ __all__ = ["JOBS_MAX", "Jobs", "StartPipe"]
 
 JOBS_MAX = 256
 """Workers that one gateway runs at once."""
+JOBS_KEPT = 4 * JOBS_MAX
+"""Those with others that ended, of which the site has not heard yet."""
 _WAYS: tuple[Way, ...] = ("send", "receive", "digest")
 
 StartPipe = Callable[[Way, DiskRef, Place, int, Access | None], AbstractAsyncContextManager[Pipe]]
@@ -147,6 +149,8 @@ class Jobs:
         way = text(message, "way", most=16)
         if way not in _WAYS:
             raise errors.Broken("gateway.message.malformed", f"{way} is nothing that a worker does.")
+        if len(self._jobs) >= JOBS_KEPT:
+            raise errors.Broken("gateway.jobs.many", "The site begins workers and hears of none.")
         job = _Job(owner, name, way)
         self._jobs[owner, name] = job
         ref = codec.from_plain(message.get("ref"), DiskRef)

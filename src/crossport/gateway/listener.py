@@ -19,7 +19,7 @@ import structlog
 from crossport import errors
 from crossport.gateway import trust
 from crossport.gateway.hub import Hub
-from crossport.gateway.wire import MAX_LINE, Line, agreed, text
+from crossport.gateway.wire import MAX_LINE, PIECE, Line, agreed, text, word
 from crossport.spi.clock import Clock
 from crossport.spi.secret import Secret
 from crossport.transfer.job import failure_line
@@ -28,8 +28,12 @@ __all__ = ["Doors", "Issuer", "listening"]
 
 HELLO_S = 10.0
 """How long a stranger may take to say what it wants."""
-STRANGERS = 64
-"""Connections at most that have not yet proved who they are."""
+STRANGERS = 256
+"""Connections at most that have not yet proved who they are; the oldest goes when one more comes."""
+STRANGER_LINE = 32 << 10
+"""Bytes that somebody without a certificate may say."""
+_BACKLOG = 128
+_PAUSE_S = 0.5
 _CERTIFICATE_S = 24 * 3600.0
 _RENEW_S = 8 * 3600.0
 _REQUEST_MAX = 1 << 14
@@ -72,20 +76,23 @@ async def listening(hub: Hub, issuer: Issuer, doors: Doors, node: str, clock: Cl
     context = trust.site_context(hub.office.authority.authority_pem, leaf.certificate_pem, leaf.key_pem)
     async with AsyncExitStack() as open_:
         told = [f"unix:{doors.socket}"]
-        await open_.enter_async_context(_served_socket(desk, context, doors.socket))
+        listeners = [open_.enter_context(_private_socket(doors.socket))]
         if doors.host:
-            await open_.enter_async_context(_served_address(desk, context, doors))
+            listeners.append(open_.enter_context(_listener(doors.host, doors.port)))
             told += doors.told
         await hub.office.listening(node, tuple(told))
         open_.push_async_callback(desk.close)
-        renewing = asyncio.create_task(_renewed(context, issuer, clock))
-        noting = asyncio.create_task(_noted(hub, node, tuple(told), clock))
+        tasks = [
+            asyncio.create_task(_renewed(context, issuer, clock)),
+            asyncio.create_task(_noted(hub, node, tuple(told), clock)),
+            *(asyncio.create_task(desk.accept(listener, context)) for listener in listeners),
+        ]
         try:
             yield
         finally:
-            for task in (renewing, noting):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(renewing, noting, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Door:
@@ -94,18 +101,55 @@ class _Door:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._tasks: set[asyncio.Task[None]] = set()
-        self._strangers = asyncio.Semaphore(STRANGERS)
+        self._strangers: dict[asyncio.Task[None], None] = {}
         self._log: Any = structlog.get_logger("crossport.gateway")
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end, or until `close`."""
+    async def accept(self, listener: socket.socket, context: ssl.SSLContext) -> None:
+        """Let in whoever connects, until cancelled."""
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:  # most likely too many files are open; it passes
+                self._log.warning("nobody let in", reason=error.strerror)
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            self._enter(connection, context)
+
+    def _enter(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        """Answer a connection. Of too many strangers the one that has been silent for longest leaves.
+
+        So a flood of them shortens how long each may take, and keeps out nobody who says at once who he is.
+        """
+        task = asyncio.create_task(self._answer(connection, context))
+        self._tasks.add(task)
+        self._strangers[task] = None
+        task.add_done_callback(self._left)
+        task.add_done_callback(lambda _: connection.close())  # also of one that had to go before it began
+        if len(self._strangers) > STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.cancel()
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._strangers.pop(task, None)
+
+    def _known(self) -> None:
+        """Note that who is answered by this task has proved who it is."""
         task = asyncio.current_task()
         if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        # asyncio's streams would tell of a connection that was cancelled as of an accident.
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._serve(Line(reader, writer))
+            self._strangers.pop(task, None)
+
+    async def _answer(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        """Serve one connection to its end, or until `close`."""
+        try:
+            line = await _secured(connection, context)
+        except OSError as error:
+            self._log.info("no secure connection", reason=error.strerror or type(error).__name__)
+            return
+        await self._serve(line)
 
     async def _serve(self, line: Line) -> None:
         try:
@@ -126,12 +170,12 @@ class _Door:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _answered(self, line: Line) -> None:
-        async with self._strangers:
-            try:
-                async with asyncio.timeout(HELLO_S):
-                    first = await line.receive()
-            except TimeoutError as error:
-                raise errors.Unavailable("gateway.line.silent", "A connection said nothing.") from error
+        most = MAX_LINE if trust.peer_name(line.tls) else STRANGER_LINE
+        try:
+            async with asyncio.timeout(HELLO_S):
+                first = await line.receive(most)
+        except TimeoutError as error:
+            raise errors.Unavailable("gateway.line.silent", "A connection said nothing.") from error
         match first.get("do"):
             case "join":
                 await self._joined(line, first)
@@ -139,6 +183,7 @@ class _Door:
                 name = self._gateway(line)
                 shown = trust.fingerprint((line.tls and line.tls.getpeercert(binary_form=True)) or b"")
                 entry = await self._hub.office.admitted(name, shown)
+                self._known()
                 await self._hub.serve(line, first, entry, shown)
             case other:
                 said = str(other)[:40]
@@ -146,9 +191,9 @@ class _Door:
 
     async def _joined(self, line: Line, first: dict[str, Any]) -> None:
         version = agreed(first.get("versions"))
-        name = text(first, "gateway", most=64)
+        name = word(first, "gateway", most=64)
         token, request = text(first, "token", most=256), text(first, "request", most=_REQUEST_MAX)
-        signed = await self._hub.office.join(name, token, request, text(first, "release", most=64))
+        signed = await self._hub.office.join(name, token, request, word(first, "release", most=64))
         self._log.info("gateway joined", gateway=name)
         nodes = await self._hub.office.nodes()
         await line.send(
@@ -168,14 +213,15 @@ class _Door:
         return name.removeprefix(head)
 
 
-@asynccontextmanager
-async def _served_socket(door: _Door, context: ssl.SSLContext, path: Path) -> AsyncGenerator[None]:
-    with _private_socket(path) as listener:
-        server = await asyncio.start_unix_server(
-            door.answer, sock=listener, ssl=context, limit=MAX_LINE, ssl_handshake_timeout=HELLO_S
-        )
-        async with _closing(server):
-            yield
+async def _secured(connection: socket.socket, context: ssl.SSLContext) -> Line:
+    """Return the line over an accepted connection; raise OSError when no TLS comes about in time."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=PIECE, loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await loop.connect_accepted_socket(
+        lambda: protocol, connection, ssl=context, ssl_handshake_timeout=HELLO_S
+    )
+    return Line(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
 
 @contextlib.contextmanager
@@ -188,35 +234,27 @@ def _private_socket(path: Path) -> Generator[socket.socket]:
             listener.bind(os.fspath(path))
         finally:
             os.umask(before)
+        listener.listen(_BACKLOG)
         try:
             yield listener
         finally:
             path.unlink(missing_ok=True)
 
 
-@asynccontextmanager
-async def _served_address(door: _Door, context: ssl.SSLContext, doors: Doors) -> AsyncGenerator[None]:
+@contextlib.contextmanager
+def _listener(host: str, port: int) -> Generator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        server = await asyncio.start_server(
-            door.answer, doors.host, doors.port, ssl=context, limit=MAX_LINE, ssl_handshake_timeout=HELLO_S
-        )
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise errors.Unavailable(
             "gateway.listen.taken",
-            f"{doors.host} port {doors.port} cannot be listened on: {error.strerror or error}.",
+            f"{host} port {port} cannot be listened on: {error.strerror or error}.",
             field="gateway_listen",
             remedy="Choose another port, or stop what listens there.",
         ) from error
-    async with _closing(server):
-        yield
-
-
-@asynccontextmanager
-async def _closing(server: asyncio.Server) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        server.close()
+    with listener:
+        yield listener
 
 
 async def _noted(hub: Hub, node: str, addresses: tuple[str, ...], clock: Clock) -> None:

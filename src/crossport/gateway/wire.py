@@ -13,12 +13,16 @@ from typing import Any, cast
 
 from crossport import errors
 
-__all__ = ["MAX_LINE", "SPOKEN", "Line", "agreed", "integer", "table", "text", "texts"]
+__all__ = ["MAX_LINE", "PIECE", "SPOKEN", "Line", "agreed", "integer", "table", "text", "texts", "word"]
 
 SPOKEN = (1,)
 """The versions of the control connection that this release speaks."""
 MAX_LINE = 512 << 10
 """Bytes of a message at most: a worker's line of 256 KiB fits, with every letter of it escaped once."""
+PIECE = 64 << 10
+"""What is read at once; a stream that nobody reads keeps about twice as much."""
+STALLED_S = 10.0
+"""How long the other end may take no byte before it is given up: others must not wait for it."""
 _CLOSE_S = 2.0
 
 
@@ -28,6 +32,7 @@ class Line:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._read = bytearray()
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -37,6 +42,7 @@ class Line:
     async def send(self, message: dict[str, Any]) -> None:
         """Send a message; raise Unavailable (``gateway.line.cut``) when the connection is gone.
 
+        So it is (``gateway.line.stalled``) when the other end takes nothing for `STALLED_S`.
         Refused (``gateway.certificate.refused``) when the other end says that it does not trust this one.
         """
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -44,31 +50,45 @@ class Line:
             raise errors.Broken("gateway.message.large", f"A message has {len(data)} bytes.")
         try:
             self._writer.write(data)
-            await self._writer.drain()
+            async with asyncio.timeout(STALLED_S):
+                await self._writer.drain()
+        except TimeoutError as error:
+            self._writer.transport.abort()
+            raise errors.Unavailable("gateway.line.stalled", "The other end takes nothing.") from error
         except OSError as error:
             raise _cut(error) from error
 
-    async def receive(self) -> dict[str, Any]:
-        """Return the next message.
+    async def receive(self, most: int = MAX_LINE) -> dict[str, Any]:
+        """Return the next message, which has ``most`` bytes.
 
         Raise Unavailable (``gateway.line.cut``) when the connection ended, Refused
         (``gateway.certificate.refused``) when it ended for that, Broken for what is no message.
         """
         try:
-            data = await self._reader.readline()
-        except OSError as error:
-            raise _cut(error) from error
-        except ValueError as error:
-            raise errors.Broken("gateway.message.large", f"A message has over {MAX_LINE} bytes.") from error
-        if not data.endswith(b"\n"):
-            raise _cut(None)
-        try:
-            message = json.loads(data)
+            message = json.loads(await self._line(most))
         except (ValueError, RecursionError) as error:
             raise errors.Broken("gateway.message.malformed", "The other end did not speak JSON.") from error
         if not isinstance(message, dict):
             raise errors.Broken("gateway.message.malformed", "The other end sent no message.")
         return message  # pyright: ignore[reportUnknownVariableType]
+
+    async def _line(self, most: int) -> bytes:
+        """Return what comes up to the next newline; what came behind it is kept."""
+        searched = 0
+        while (end := self._read.find(b"\n", searched)) < 0 and len(self._read) <= most:
+            searched = len(self._read)
+            try:
+                piece = await self._reader.read(PIECE)
+            except OSError as error:
+                raise _cut(error) from error
+            if not piece:
+                raise _cut(None)
+            self._read += piece
+        if end < 0 or end > most:
+            raise errors.Broken("gateway.message.large", f"A message has over {most} bytes.")
+        line = bytes(self._read[:end])
+        del self._read[: end + 1]
+        return line
 
     async def close(self) -> None:
         """End the connection. May be called again."""
@@ -97,6 +117,14 @@ def text(message: dict[str, Any], name: str, *, most: int = MAX_LINE) -> str:
     """Return a text of a message; raise Broken where there is none, or one longer than ``most``."""
     value = message.get(name)
     if not isinstance(value, str) or len(value) > most:
+        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+    return value
+
+
+def word(message: dict[str, Any], name: str, *, most: int) -> str:
+    """Return a text that people are shown: it has nothing in it that moves a terminal's cursor."""
+    value = text(message, name, most=most)
+    if not value.isprintable():
         raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
     return value
 

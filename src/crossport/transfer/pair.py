@@ -70,6 +70,8 @@ async def introduce(
     at = listens.place.address
     await listener.give(line(listens, dialler, 0, at))
     port = number(await listener.event("listening"), "port")
+    if not 0 < port < 1 << 16:
+        raise errors.Broken("transfer.worker.malformed", f"A worker told no sound port: {port}.")
     await dialler.give(line(dials, listener, port, at))
 
 

@@ -80,7 +80,7 @@ class WorkerRateProbe:
             settings = Settings(connect_s=self._bounds.connect_s)
             await introduce(settings, (read, write), (sender, receiver), sender_dials=sender_dials)
             sent, _ = await both(sender.event("done"), receiver.event("done", seen.progress))
-        return Rate(size=counters_of(sent).sent, seconds=number(sent, "took_us") / 1e6)
+        return Rate(size=counters_of(sent).sent, seconds=max(number(sent, "took_us"), 1) / 1e6)
 
     def _tickets(self, source: Place, target: Place) -> tuple[Ticket, Ticket]:
         size = self._bounds.size
