@@ -1,6 +1,7 @@
-"""Every mover passes one suite: in memory, between files, between NBD exports."""
+"""Every mover passes one suite: in memory, between files, NBD exports, from what only comes in order."""
 
 import asyncio
+import contextlib
 import itertools
 import subprocess
 import time
@@ -8,14 +9,23 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tests.unit.transfer.web import Web, web
 
 from crossport.model.artifact import DiskRef, Place, Way
-from crossport.testing.conformance.mover import DigestingMover, MoverConformance
+from crossport.testing.conformance.block import noise
+from crossport.testing.conformance.mover import (
+    DigestingMover,
+    MoverBench,
+    MoverConformance,
+    root_of,
+    tickets,
+)
 from crossport.testing.memory_disk import MemoryDisks
-from crossport.testing.mover import MemoryMover
+from crossport.testing.mover import CHUNK, MemoryMover
 from crossport.testing.unix_socket import wait_until_it_listens
 from crossport.transfer.confined import LocalHost
-from crossport.transfer.simple import SimpleMover
+from crossport.transfer.egress import Egress
+from crossport.transfer.simple import Settings, SimpleMover
 
 
 class MachineClock:
@@ -143,6 +153,41 @@ class NbdBench(FileBench):
         server.wait()
 
 
+class StreamBench(FileBench):
+    """Sources that a web server gives in order only, set aside while they are read; targets are files."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        copies = Settings(egress=Egress(["127.0.0.0/8"]))
+        self.mover = SimpleMover(LocalHost(directory / "journals"), MachineClock(), copies)
+        self.served: dict[str, Web] = {}
+        self.serving = contextlib.ExitStack()
+
+    def source(self, content: bytes) -> DiskRef:
+        served = self.serving.enter_context(web(content))
+        served.ranges, served.etag = False, None
+        self.served[served.url] = served
+        return DiskRef(kind="http", locator=served.url, size=len(content))
+
+    def content(self, ref: DiskRef) -> bytes:
+        return self.served[ref.locator].content if ref.kind == "http" else super().content(ref)
+
+    def spoil(self, ref: DiskRef, position: int) -> None:
+        if ref.kind != "http":
+            super().spoil(ref, position)
+            return
+        served = self.served[ref.locator]
+        spoiled = bytearray(served.content)
+        spoiled[position] ^= 1
+        served.content = bytes(spoiled)
+
+    def lose(self, ref: DiskRef) -> None:
+        if ref.kind == "http":
+            self.served[ref.locator].answers = [0] * 1000
+        else:
+            super().lose(ref)
+
+
 class TestMemoryMover(MoverConformance):
     @pytest.fixture
     def bench(self) -> MemoryBench:
@@ -153,6 +198,23 @@ class TestSimpleMoverBetweenFiles(MoverConformance):
     @pytest.fixture
     def bench(self, tmp_path: Path) -> FileBench:
         return FileBench(tmp_path)
+
+
+class TestSimpleMoverFromStreams(MoverConformance):
+    @pytest.fixture
+    def bench(self, tmp_path: Path) -> Generator[StreamBench]:
+        bench = StreamBench(tmp_path)
+        with bench.serving:
+            yield bench
+
+    async def test_holes_cost_nothing(self, bench: MoverBench) -> None:
+        """A stream has to be read whole; only what it holds is sent and written."""
+        content = noise(CHUNK) + bytes(40 * CHUNK) + noise(CHUNK)
+        source, target = bench.source(content), bench.target(len(content))
+        moved = await bench.mover.move(*tickets(bench, source, target), lambda progress: None)
+        assert (moved.root, moved.counters.read) == (root_of(content), len(content))
+        assert moved.counters.sent < 2.1 * CHUNK
+        assert moved.counters.written == 2 * CHUNK
 
 
 class TestSimpleMoverBetweenNbdExports(MoverConformance):

@@ -17,9 +17,11 @@ from urllib.parse import urljoin
 
 from crossport import errors
 from crossport.model.artifact import DiskRef, Extent
-from crossport.spi.block import BlockWriter
+from crossport.spi.block import BlockReader, BlockWriter
 from crossport.transfer.egress import Endpoint, Guard
 from crossport.transfer.retry import Patience, RetryingReader
+from crossport.transfer.staging import Staging
+from crossport.transfer.stream_disk import Stream, StreamReader
 
 __all__ = ["BUNDLES", "HttpDisk", "HttpOpener"]
 
@@ -42,11 +44,12 @@ class _Object:
     size: int
     header: str
     validator: str
+    ranges: bool = True
 
     @property
     def identity(self) -> str:
-        """What tells this version from any other."""
-        return f"{self.header} {self.validator}"
+        """What tells this version from any other; empty when the server does not tell versions apart."""
+        return f"{self.header} {self.validator}" if self.validator else ""
 
 
 class HttpOpener:
@@ -60,14 +63,17 @@ class HttpOpener:
         timeout_s: float = 60.0,
         trust: ssl.SSLContext | None = None,
         patience: Patience | None = None,
+        staging: Callable[[int], Staging] | None = None,
     ) -> None:
+        """``staging`` sets aside at most so many bytes: what a server without ranges has is read with it."""
         self._egress = egress
         self._sleep = sleep
         self._timeout_s = timeout_s
         self._trust = trust
         self._patience = patience
+        self._staging = staging
 
-    def open_reader(self, ref: DiskRef) -> RetryingReader:
+    def open_reader(self, ref: DiskRef) -> BlockReader:
         """Open for reading. Raise as the guard does, Refused for a server without ranges or validators.
 
         Where ``ref`` has an identity, another version than that is Broken (``transfer.source.changed``). If
@@ -87,7 +93,21 @@ class HttpOpener:
             first[:] = [disk.object]
             return disk
 
-        return RetryingReader(opened, sleep=self._sleep, patience=self._patience)
+        reader = RetryingReader(opened, sleep=self._sleep, patience=self._patience)
+        if first[0].ranges:
+            return reader
+        reader.close()
+        return self._staged(lambda: opened().begin(), first[0].size, ref)
+
+    def _staged(self, begin: Callable[[], Stream], size: int, ref: DiskRef) -> StreamReader:
+        if self._staging is None:
+            raise errors.Refused(
+                "transfer.http.ranges",
+                f"{ref.locator[:200]} is not served in parts.",
+                remedy="Use a server that answers Range requests.",
+            )
+        staging = self._staging(size)
+        return StreamReader(begin, size, staging, sleep=self._sleep, patience=self._patience)
 
     def open_writer(self, ref: DiskRef) -> BlockWriter:
         """Refuse."""
@@ -154,6 +174,26 @@ class HttpDisk:
                 self._put(connection, fit=False)
                 raise _away(self._endpoint, error) from error
             self._put(connection, fit=not answer.will_close)
+
+    def begin(self) -> "HttpStream":
+        """Begin to read the whole object, in order; the disk itself is not needed for that any more."""
+        connection = _connection(self._endpoint, self._trust, self._timeout_s)
+        try:
+            answer = self._asked(connection, self._endpoint, {})
+        except errors.Error:
+            connection.close()
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise _away(self._endpoint, error) from error
+        if answer.status != http.HTTPStatus.OK:
+            connection.close()
+            raise _denied(self._endpoint, answer)
+        now = _described(self._endpoint, answer)
+        if (now.size, now.identity) != (self.size, self.object.identity):
+            connection.close()
+            raise self.changed()
+        return HttpStream(self._endpoint, connection, answer)
 
     def close(self) -> None:
         """Let go, and end reads in other threads with Unavailable. May be called twice."""
@@ -235,6 +275,37 @@ class HttpDisk:
             connection.close()
 
 
+class HttpStream:
+    """The whole object, from its beginning: a `crossport.transfer.stream_disk.Stream`."""
+
+    def __init__(
+        self, endpoint: Endpoint, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse
+    ) -> None:
+        self._endpoint = endpoint
+        self._connection = connection
+        self._answer = answer
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; raise Unavailable when the connection breaks before the end."""
+        try:
+            piece = self._answer.read(size)
+        except (
+            OSError,
+            http.client.HTTPException,
+            AttributeError,
+        ) as error:  # the last one: closed meanwhile
+            raise _away(self._endpoint, error) from error
+        if len(piece) < size and self._answer.length:
+            raise _away(self._endpoint, http.client.IncompleteRead(b""))
+        return piece
+
+    def close(self) -> None:
+        """Let go."""
+        if self._connection.sock is not None:
+            _cut(self._connection.sock)
+        self._connection.close()
+
+
 class _PlainConnection(http.client.HTTPConnection):
     """Connects to the address that was judged, whatever the name says by now."""
 
@@ -282,10 +353,12 @@ def _described(endpoint: Endpoint, answer: http.client.HTTPResponse) -> _Object:
     if answer.status not in {200, 206, 416}:
         raise _denied(endpoint, answer)
     said = _RANGE.fullmatch(answer.getheader("Content-Range", ""))
-    if answer.status != http.HTTPStatus.PARTIAL_CONTENT or said is None:
+    ranges = answer.status == http.HTTPStatus.PARTIAL_CONTENT
+    length = said[3] if said else answer.getheader("Content-Length", "")
+    if ranges is (said is None) or not re.fullmatch(r"\d{1,19}", length):
         raise errors.Refused(
             "transfer.http.ranges",
-            f"{endpoint.host} does not serve parts of this object.",
+            f"{endpoint.host} serves no parts of this object, and does not tell its size either.",
             remedy="Use a server that answers Range requests.",
         )
     if answer.getheader("Content-Encoding", "identity") != "identity":
@@ -293,13 +366,13 @@ def _described(endpoint: Endpoint, answer: http.client.HTTPResponse) -> _Object:
     tag = answer.getheader("ETag", "")
     header = "ETag" if tag.startswith('"') else "Last-Modified"
     validator = answer.getheader(header, "")
-    if not validator:
+    if not validator and ranges:
         raise errors.Refused(
             "transfer.http.unversioned",
             f"{endpoint.host} does not tell whether this object was changed.",
             remedy="Use a server that sends a strong ETag or Last-Modified.",
         )
-    return _Object(int(said[3]), header, validator)
+    return _Object(int(length), header, validator, ranges)
 
 
 def _fill(answer: http.client.HTTPResponse, buffer: memoryview) -> None:

@@ -31,6 +31,7 @@ from crossport.transfer.names import KEY, Names
 from crossport.transfer.receiver import Receiver
 from crossport.transfer.sender import Sender
 from crossport.transfer.sharing import Sharing
+from crossport.transfer.staging import Staging
 from crossport.transfer.stock import Stock
 from crossport.transfer.stock_access import Access
 from crossport.transfer.throttle import Throttle
@@ -219,7 +220,13 @@ def _openers(timeout_s: float, here: _Surroundings) -> dict[str, disk.Opener]:
     return {
         "file": disk.FileOpener(),
         "nbd": disk.NbdOpener(timeout_s),
-        "http": HttpOpener(here.orders.egress, sleep=time.sleep, timeout_s=timeout_s),
+        "http": HttpOpener(
+            here.orders.egress,
+            sleep=time.sleep,
+            timeout_s=timeout_s,
+            # Who reads has no journal: the file that comes with it is gone with it.
+            staging=lambda limit: Staging(here.inherited[0], limit, os.urandom),
+        ),
         noise.NOISE: noise.NoiseOpener(os.urandom, time.monotonic),
         noise.VOID: noise.VoidOpener(),
     }

@@ -1,12 +1,15 @@
 """Images from a web server by the mover's real workers: names resolved outside, breaks, changes, refusals."""
 
+import asyncio
+import contextlib
+import os
 import ssl
 from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from tests.lab.transfer.transfer_lab import Lab, MachineClock
+from tests.lab.transfer.transfer_lab import Lab, MachineClock, workers_of
 from tests.unit.transfer.test_http_disk import certificate
 from tests.unit.transfer.web import Web, web
 
@@ -172,3 +175,33 @@ async def test_a_worker_without_a_guard_fetches_nothing(lab: Lab, served: Web) -
     source = WebLook(LocalHost(), Egress(()))
     with pytest.raises(errors.Refused, match=r"egress\.denied"):
         await source.look(f"https://127.0.0.1:{served.port}/disk.raw", lab.place())
+
+
+async def test_of_what_comes_in_order_only_no_byte_lies_in_the_clear(
+    tmp_path: Path, served: Web, trust: Path
+) -> None:
+    site, store = Site(tmp_path, served, trust), Store()
+    served.ranges, served.etag = False, None
+    found = list[bytes]()
+
+    async def watch() -> None:
+        while True:
+            found.extend(staged(worker.pid) for worker in workers_of(os.getpid()) if " send " in worker.name)
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    await site.images.fetch(wanted(served), store)
+    watching.cancel()
+    assert store.held["debian"] == CONTENT
+    seen = max(found, key=len)
+    assert len(seen) > MIB
+    assert all(CONTENT[at : at + 64] not in seen for at in range(0, len(seen), 4096))
+
+
+def staged(pid: int) -> bytes:
+    """Return what lies in the deleted file that a worker has open; it may end meanwhile."""
+    with contextlib.suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            if str(link.readlink()).endswith("(deleted)"):
+                return link.read_bytes()
+    return b""

@@ -18,7 +18,7 @@ from crossport.spi.mover import Mover
 from crossport.testing.conformance.block import noise
 from crossport.testing.mover import CHUNK, slow_root
 
-__all__ = ["DigestingMover", "MoverBench", "MoverConformance", "tickets"]
+__all__ = ["DigestingMover", "MoverBench", "MoverConformance", "root_of", "tickets"]
 
 MIXED = noise(CHUNK, "a") + bytes(2 * CHUNK) + noise(CHUNK + 100, "b") + bytes(3 * CHUNK) + b"the end"
 
