@@ -73,6 +73,22 @@ def _resume_cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _second_table(rows: list[dict[str, Any]]) -> str:
+    header = ("data", "lacking, MB", "packed, MB", "wire, MB", "wire of packed", "time")
+    return table(header, (_second_cells(row) for row in rows))
+
+
+def _second_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{row['data']}, {row['what']}",
+        f"{row['lacking_bytes'] / MEGA:.1f}",
+        f"{row['lacking_packed_bytes'] / MEGA:.1f}",
+        f"{row['wire_bytes'] / MEGA:.1f}",
+        f"{row['wire_bytes'] / row['lacking_packed_bytes']:.2f}",
+        f"{row['seconds']:.2f} s",
+    )
+
+
 def _many_table(rows: list[dict[str, Any]]) -> str:
     header = ("disks", "time", "CPU", "all workers, MB", "starter after a tenth, MB", "at the end, MB")
     return table((*header, "one disk: fastest, median, slowest"), (_many_cells(row) for row in rows))
@@ -121,6 +137,13 @@ A worker was ended by SIGKILL when so much of the data was written, and the copy
 what had been written already and was written once more. The first new byte is timed from the beginning of the
 second copy, the start of its workers included; it is looked for four times a second.""",
         _resume_table,
+    ),
+    "second": (
+        "VMs of the same base",
+        """
+Each is a migration of its own, to an empty target. *Lacking* are blocks of 4 KiB with data that no disk
+before had, packed by zstd as one stream. The four begin with nothing there; each has a name of its own.""",
+        _second_table,
     ),
     "many": (
         "Many disks",

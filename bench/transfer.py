@@ -25,6 +25,7 @@ from link import joined
 from machine import SCRATCH, facts
 from many import many
 from mix import MIXES, Mix
+from second import second
 from tool import TOOLS
 from turns import Turns
 
@@ -65,6 +66,16 @@ class Bench:
         """Copy over a link that changes its rate."""
         return change(self.folder, small=self.small)
 
+    def second(self) -> list[dict[str, Any]]:
+        """Copy VMs of the same base."""
+        with joined() as ends:
+            ends.limit(LINKS[0])
+            return [
+                {"link_mbit": LINKS[0], "data": mix.name, **row}
+                for mix in self.mixes
+                for row in second(self.folder, mix, ends)
+            ]
+
     def many(self) -> list[dict[str, Any]]:
         """Copy many disks."""
         return many(self.folder, small=self.small)
@@ -86,6 +97,7 @@ PARTS: dict[str, Callable[[Bench], list[dict[str, Any]]]] = {
     "change": Bench.change,
     "delta": Bench.delta,
     "resume": Bench.resume,
+    "second": Bench.second,
     "many": Bench.many,
 }
 
@@ -126,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--change", action="store_true", help="a link that changes its rate")
     parser.add_argument("--delta", action="store_true", help="copy again after 1 %% of the data changed")
     parser.add_argument("--resume", action="store_true", help="kill either worker at 10, 50 and 90 %%")
+    parser.add_argument("--second", action="store_true", help="VMs of the same base, and four at once")
     parser.add_argument("--many", action="store_true", help="64 disks at once, and 500 in turn")
     parser.add_argument("--facts", type=Path, metavar="FILE", help="write every run and the medians as JSON")
     parser.add_argument("--folder", type=Path, default=SCRATCH, help="where the disks are made")

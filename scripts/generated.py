@@ -20,6 +20,7 @@ GENERATED: dict[str, tuple[str, ...]] = {
     "docs/reference/openapi.json": ("-m", "crossport.app.reference", "openapi"),
     "docs/reference/plan.schema.json": ("-m", "crossport.app.reference", "plan"),
     "docs/reference/settings.md": ("-m", "crossport.app.reference", "settings"),
+    "docs/reference/transfer-states.md": ("scripts/transfer_states.py",),
 }
 
 

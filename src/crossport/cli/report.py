@@ -1,7 +1,6 @@
 """The report of a migration as tables for people: phases, bytes, outage, mapping, estimate. Pure."""
 
 from collections.abc import Iterable
-from typing import cast
 
 from crossport.cli.text import Table, aligned, fields
 from crossport.model.artifact import Consistency
@@ -109,15 +108,18 @@ def _consistency(report: MigrationReport) -> str:
 
 
 def _bytes(report: MigrationReport) -> Table:
+    headers = ("ARTIFACT", "SIZE", "READ", "SENT", "WRITTEN")
     figures = [
-        (each.size, each.counters.read, each.counters.sent, each.counters.written) for each in report.moved
+        [each.size, each.counters.read, each.counters.sent, each.counters.written] for each in report.moved
     ]
+    if any(each.counters.shared for each in report.moved):
+        headers = (*headers, "SHARED")
+        figures = [[*row, each.counters.shared] for row, each in zip(figures, report.moved, strict=True)]
     names = [each.artifact for each in report.moved]
     if len(figures) > 1:
-        figures.append(cast("tuple[int, int, int, int]", tuple(map(sum, zip(*figures, strict=True)))))
+        figures.append(list(map(sum, zip(*figures, strict=True))))
         names.append("all")
     rows = [(name, *map(size_text, sizes)) for name, sizes in zip(names, figures, strict=True)]
-    headers = ("ARTIFACT", "SIZE", "READ", "SENT", "WRITTEN")
     return Table(headers, tuple(rows), "Bytes", right=frozenset(headers[1:]))
 
 

@@ -232,7 +232,7 @@ class Data:
             raise malformed(f"{frame.kind.name} is too short")
         index, form, reserved, size, name = _DATA.unpack_from(frame.body)
         payload, part = memoryview(frame.body)[_DATA.size :], frame.kind is Kind.PART
-        sound = form <= (_ALONE if part else NEXT) and not any(reserved)
+        sound = form <= NEXT and not any(reserved)
         if not sound or not 0 < size <= MAX_CHUNK or not 0 < len(payload) <= size:
             raise malformed(f"{frame.kind.name} contradicts itself")
         strand = form if form in (FIRST, NEXT) else NO_STRAND

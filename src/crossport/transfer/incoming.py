@@ -175,7 +175,7 @@ class Incoming:
 
     def _take_part(self, offers: Offers, data: Data) -> None:
         content = self._unpacker.unpacked(data)
-        if content is None:
+        if content is None and self._unpacker.is_news(data):
             self._damage.add(data.index)
         whole = offers.part(data.index, content)
         if whole is None:

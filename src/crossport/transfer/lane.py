@@ -257,6 +257,7 @@ class Lane:
         self._same(0, 0)
 
     def _send_offered(self, index: int, offered: tuple[bytes, bytes] | None) -> None:
+        self._offering.sends(self._cut.length(index))
         if offered is None:
             self._send_whole(index)
         else:
@@ -279,6 +280,7 @@ class Lane:
         if not blocks:
             self._settle(Kind.SAME, index, 1)
         else:
+            self._offering.sends(len(blocks))
             self._send_data(index, memoryview(blocks), name, part=len(blocks) < len(content))
 
     def _zero(self, index: int, count: int) -> None:
@@ -311,7 +313,8 @@ class Lane:
             yield index, None if zero else part[at : at + size]
 
     def _send_data(self, index: int, content: memoryview, name: bytes, *, part: bool = False) -> int:
-        packed = self._work.packer.packed(content, strands=self._strands and not part)
+        hard = self._offering.is_mostly_found
+        packed = self._work.packer.packed(content, strands=self._strands, hard=hard)
         payload, strand = (content, 0) if packed is None else (packed.payload, packed.strand)
         data = Data(index, len(content), name, packed is not None and not strand, payload, part, strand)
         if self._work.spoil:

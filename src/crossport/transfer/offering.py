@@ -24,9 +24,15 @@ class Offering:
         self._count = 0
         self._open: dict[int, tuple[bytes, bytes]] = {}
         self._late = set[int]()
+        self._answered = self._sent = 0
 
     def __bool__(self) -> bool:
         return bool(self._open or self._late)
+
+    @property
+    def is_mostly_found(self) -> bool:
+        """Whether so little of what is offered must be sent that there is time to pack it well."""
+        return 4 * self._sent < self._answered
 
     @property
     def is_full(self) -> bool:
@@ -79,7 +85,12 @@ class Offering:
             return None
         found = self._open.pop(index)
         self._size -= len(found[1])
+        self._answered += len(found[1])
         return found
+
+    def sends(self, size: int) -> None:
+        """Take note of how much of a chunk is sent."""
+        self._sent += size
 
     def wait(self, index: int) -> None:
         """Let go of the content of a chunk that another copy may bring."""

@@ -16,7 +16,7 @@ from crossport.transfer.frame import Verdict, malformed
 from crossport.transfer.names import BLOCK, BLOCK_NAME, NAME, Names, block_count
 from crossport.transfer.stock import Stock
 
-__all__ = ["LATE_MOST", "OPEN_MOST", "Offers", "Place"]
+__all__ = ["LATE_MOST", "OPEN_MOST", "Found", "Offers", "Place"]
 
 OPEN_MOST = 1024
 """Chunks that may be offered on a connection and wait for what the sender says next."""
@@ -54,17 +54,25 @@ class _Offer:
     picked: list[int] = field(default_factory=list[int])
 
 
-class Offers:
-    """The chunks that are offered on one connection. ``found`` counts bytes that need not be sent."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where content is found: ``await_blocks`` waits until blocks can be, ``count`` counts bytes not sent."""
 
-    def __init__(
-        self, stock: Stock, names: Names, cut: Cut, place: Place, found: Callable[[int], None]
-    ) -> None:
-        self._stock = stock
+    stock: Stock
+    await_blocks: Callable[[], None]
+    count: Callable[[int], None]
+
+
+class Offers:
+    """The chunks that are offered on one connection."""
+
+    def __init__(self, found: Found, names: Names, cut: Cut, place: Place) -> None:
+        self._stock = found.stock
+        self._await_blocks = found.await_blocks
         self._names = names
         self._cut = cut
         self._place = place
-        self._found = found
+        self._found = found.count
         self._open: dict[int, _Offer] = {}
         self._fresh: dict[int, _Offer] = {}
         self._late: dict[int, _Offer] = {}
@@ -118,6 +126,7 @@ class Offers:
         if len(names) != block_count(size) * BLOCK_NAME:
             raise malformed(f"BLOCKS names {len(names) // BLOCK_NAME} blocks of chunk {index}")
         offer.content, offer.verdict = bytearray(size), Verdict.WHOLE
+        self._await_blocks()
         missing = self._fill(offer.content, names) if self._parts < _PARTS_MOST else range(block_count(size))
         if not missing:
             missing = self._written(index, offer)

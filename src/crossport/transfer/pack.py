@@ -111,13 +111,14 @@ class Packer:
         """The level now."""
         return LEVELS[self._gear.place]
 
-    def packed(self, content: memoryview, *, strands: bool = False) -> Packed | None:
+    def packed(self, content: memoryview, *, strands: bool = False, hard: bool = False) -> Packed | None:
         """Return the compressed form of a chunk, None when it should go as it is.
 
-        ``strands`` says that all that this thread has packed goes to the same end, in this order.
+        ``strands`` says that all that this thread has packed goes to the same end, in this order. ``hard``
+        says that there is time: so little is packed.
         """
         self._judge()
-        level = self.level
+        level = max(self.level or 0, _STRANDS_FROM) if hard else self.level
         if level is None or not self._promises(content):
             return None
         if strands and level >= _STRANDS_FROM and self.threads <= _STRAND_THREADS:

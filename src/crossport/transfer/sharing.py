@@ -7,12 +7,14 @@ from typing import Protocol
 from crossport.transfer.chunk import Cut
 from crossport.transfer.meter import Meter
 from crossport.transfer.names import Names
-from crossport.transfer.offers import Offers, Place
+from crossport.transfer.offers import Found, Offers, Place
 from crossport.transfer.stock import Stock
 from crossport.transfer.stocking import Stocking
 
 __all__ = ["LOOK_S", "Sharing"]
 
+NAMED_WITHIN_S = 3.0
+"""How long a copy waits at most until blocks of older chunks can be found."""
 LOOK_S = 0.1
 """How often it looks whether another copy has brought what this one waits for."""
 
@@ -40,11 +42,14 @@ class Sharing:
         self.is_wanted = False
         self._stock = stock
         self._meter = meter
-        self._stocking = Stocking(stock)
+        self._stocking = Stocking(stock, now)
         self._sharers = list[Sharer]()
         self._failed: Callable[[BaseException], None] | None = None
         self._looking = threading.Lock()
+        self._named_by = 0.0
         self._over = threading.Event()
+        self.is_named = threading.Event()
+        self._naming = threading.Thread(target=self._name_blocks, name="naming", daemon=True)
         self._thread = threading.Thread(target=self._look, name="sharing", daemon=True)
         self._thread.start()
 
@@ -54,6 +59,9 @@ class Sharing:
             self._sharers, self._failed = [], failed
             self._stock.table.begin()
             self.is_wanted = not self._stock.table.is_empty or self._stock.table.has_company
+            if self.is_wanted and not self._naming.is_alive() and not self.is_named.is_set():
+                self._stock.names_blocks, self._named_by = True, self.now() + NAMED_WITHIN_S
+                self._naming.start()
 
     def pause(self) -> None:
         """End an attempt: nothing more is looked for, nobody waits for what it was about to bring."""
@@ -65,6 +73,8 @@ class Sharing:
         """End for good, when all that arrived is kept."""
         self._over.set()
         self._thread.join()
+        if self._naming.is_alive():
+            self._naming.join()
         self._stocking.end()
 
     def join(self, sharer: Sharer) -> None:
@@ -74,13 +84,22 @@ class Sharing:
 
     def offers(self, names: Names, cut: Cut, place: Place) -> Offers:
         """Return what will be offered on one connection."""
-        return Offers(self._stock, names, cut, place, lambda size: self._meter.add(shared=size))
+        found = Found(self._stock, self.await_blocks, lambda size: self._meter.add(shared=size))
+        return Offers(found, names, cut, place)
+
+    def await_blocks(self) -> None:
+        """Wait for a while until blocks can be found, once for all connections."""
+        self.is_named.wait(max(0.0, self._named_by - self.now()))
 
     def keep(
         self, name: bytes, content: bytes | memoryview, packed: bytes | bytearray | memoryview | None
     ) -> None:
         """Keep a verified chunk, if there is time; it may not change any more."""
         self._stocking.add(name, content, packed)
+
+    def _name_blocks(self) -> None:
+        self._stock.name_blocks(lambda: not self._over.is_set())
+        self.is_named.set()
 
     def _look(self) -> None:
         while not self._over.wait(LOOK_S):

@@ -23,17 +23,22 @@ __all__ = ["Stock"]
 
 _NONCE, _TAG = 12, 16
 _HEAD = struct.Struct(f">{_NONCE}sIB")
+_LEVEL = -3
 _AT_HAND = 16
 """So many chunks that were opened last stay in memory: neighbouring blocks mostly come from the same ones."""
 
 
 class Stock:
-    """A stock as one session uses it. Any thread may call it. The caller closes the descriptors."""
+    """A stock as one session uses it. Any thread may call it. The caller closes the descriptors.
+
+    ``names_blocks`` says whether blocks of what is put can be found at once.
+    """
 
     def __init__(
         self, access: Access, names: Names, now: Callable[[], float], entropy: Callable[[int], bytes]
     ) -> None:
         """Use a stock; content is found by the names that ``names`` give."""
+        self.names_blocks = False
         self.table = Table(access.table, access.size, now)
         self._descriptor = access.chunks
         from crossport.transfer.stock_cipher import Cipher  # noqa: PLC0415 - only who has a stock pays for it
@@ -43,7 +48,7 @@ class Stock:
         self._entropy = entropy
         self._opening = threading.Lock()
         self._opened: OrderedDict[int, bytes] = OrderedDict()
-        self._unpacker = zstandard.ZstdDecompressor()
+        self._packer = zstandard.ZstdCompressor(_LEVEL)
         self._unit = self._left = 0
 
     def chunk(self, name: bytes) -> tuple[bytes, bytes] | None:
@@ -67,8 +72,13 @@ class Stock:
     def put(
         self, name: bytes, content: bytes | memoryview, packed: bytes | bytearray | memoryview | None
     ) -> None:
-        """Keep a chunk, and its zstd form if there is one. Raise OSError when the disk is full."""
-        plain = bytes(content if packed is None else packed)
+        """Keep a chunk, in its zstd form if there is one. Raise OSError when the disk is full.
+
+        One thread calls this.
+        """
+        plain = bytes(content) if packed is None else bytes(packed)
+        if packed is None and len(smaller := self._packer.compress(plain)) < len(plain) - len(plain) // 16:
+            plain = packed = smaller
         units = -(-(_HEAD.size + len(plain) + _TAG) // UNIT)
         if self._left < units:
             self._unit, self._left = self.table.segment(), SEGMENT // UNIT
@@ -78,9 +88,27 @@ class Stock:
         head = _HEAD.pack(nonce, len(sealed), packed is not None)
         os.pwrite(self._descriptor, head + sealed, unit * UNIT)
         self._unit, self._left = unit + units, self._left - units
+        self.table.put(name, unit, units)
+        if self.names_blocks:
+            self._name_blocks(name, (unit, units, WHOLE), content)
+
+    def name_blocks(self, goes_on: Callable[[], bool]) -> None:
+        """Let the blocks of all chunks be found, while ``goes_on`` says so.
+
+        It costs more than to put a chunk, and is done only once somebody looks for blocks.
+        """
+        for key, place in self.table.unnamed():
+            if not goes_on():
+                return
+            content = self._open(*place[:2])
+            if content is not None:
+                self._name_blocks(key, place, content)
+
+    def _name_blocks(self, key: bytes, place: tuple[int, int, int], content: bytes | memoryview) -> None:
+        unit, units, _ = place
         for number, block in enumerate(self._names.blocks(content)):
             self.table.put(block, unit, units, number)
-        self.table.put(name, unit, units)
+        self.table.named(key, unit, units)
 
     def _content(self, place: tuple[int, int, int]) -> bytes | None:
         """Return the chunk that lies at a place, None when something else does."""
@@ -109,6 +137,6 @@ class Stock:
         try:
             if packed and zstandard.frame_content_size(plain) > MAX_CHUNK:
                 return None
-            return self._unpacker.decompress(plain) if packed else plain
+            return zstandard.ZstdDecompressor().decompress(plain) if packed else plain
         except zstandard.ZstdError:
             return None

@@ -7,7 +7,7 @@ old, torn or wrong costs no more than not having it. Who may write where is deci
 
 import fcntl
 import mmap
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 __all__ = ["SEGMENT", "UNIT", "WHOLE", "Table", "index_size"]
@@ -24,7 +24,7 @@ _UNITS, _NEXT, _EVER = 1, 2, 3
 _SESSIONS, _FIRST_SESSION = 64, 64
 _FIRST_ENTRY = 512
 _BUCKET = 4
-_CLAIM = 1 << 63
+_CLAIM, _NAMED = 1 << 63, 1 << 62
 _PER_ENTRY = 1 << 10  # bytes of the stock for each entry: packed, a block takes less than half of its size
 _MOST_ENTRIES = 1 << 22
 
@@ -103,7 +103,18 @@ class Table:
         value = self._get(key)
         if not value or value & _CLAIM:
             return None
-        return value >> 32, value >> 16 & 0xFFFF, value & 0xFFFF
+        return _unpacked(value)
+
+    def unnamed(self) -> Iterator[tuple[bytes, tuple[int, int, int]]]:
+        """Return the chunks whose blocks cannot be found yet: their keys, and where they lie."""
+        words = self._words
+        for number, value in enumerate(words[_FIRST_ENTRY + 1 :: 2]):
+            if value & 0xFFFF == WHOLE and not value & (_CLAIM | _NAMED):
+                yield words[_FIRST_ENTRY + 2 * number].to_bytes(_WORD), _unpacked(value)
+
+    def named(self, key: bytes, unit: int, units: int) -> None:
+        """Take note that the blocks of a chunk can be found."""
+        self._set(key, _NAMED | unit << 32 | units << 16 | WHOLE)
 
     def claim(self, key: bytes) -> bool:
         """Say that this session is about to get something; return False when another one is."""
@@ -165,3 +176,7 @@ class Table:
             yield
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+def _unpacked(value: int) -> tuple[int, int, int]:
+    return (value & ~_NAMED) >> 32, value >> 16 & 0xFFFF, value & 0xFFFF

@@ -1,7 +1,8 @@
-"""Putting what arrived in a stock, beside the copy and never in its way."""
+"""Putting what arrived in a stock, beside the copy and hardly ever in its way."""
 
 import queue
 import threading
+from collections.abc import Callable
 from typing import TypeAlias
 
 from crossport.transfer.stock import Stock
@@ -9,22 +10,24 @@ from crossport.transfer.stock import Stock
 __all__ = ["Stocking"]
 
 _Chunk: TypeAlias = tuple[bytes, bytes | memoryview, bytes | bytearray | memoryview | None]
-_PATIENCE_S = 1.0
-_WAITING = 16
-"""Chunks that wait to be put; what comes while so many do is left out."""
+_WAITING = 64
+"""Chunks that wait to be put."""
+_WAIT_S, _AWAITED_S = 0.02, 1.0
+"""How long a copy waits for the stock, in each second; and when other copies wait for the chunk."""
 
 
 class Stocking:
     """A thread that puts chunks in a stock. One that the machine has no time for is left out.
 
-    ``is_awaited`` says that other copies wait for them: then `add` waits for a moment instead.
+    ``is_awaited`` says that other copies wait for what is put.
     """
 
-    def __init__(self, stock: Stock) -> None:
+    def __init__(self, stock: Stock, now: Callable[[], float]) -> None:
         self.is_awaited = False
         self._stock = stock
-        self._waiting: queue.Queue[_Chunk | None]
-        self._waiting = queue.Queue(_WAITING)
+        self._now = now
+        self._hurries_until = 0.0
+        self._waiting: queue.Queue[_Chunk | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._put_all, name="stocking", daemon=True)
         self._thread.start()
 
@@ -32,9 +35,12 @@ class Stocking:
         self, name: bytes, content: bytes | memoryview, packed: bytes | bytearray | memoryview | None
     ) -> None:
         """Take a chunk that was verified, and its zstd form if it came so. Neither may change any more."""
+        wait_s = _AWAITED_S if self.is_awaited else _WAIT_S
+        waits = self.is_awaited or self._now() >= self._hurries_until
         try:
-            self._waiting.put((name, content, packed), self.is_awaited, _PATIENCE_S)
+            self._waiting.put((name, content, packed), waits, wait_s)
         except queue.Full:
+            self._hurries_until = self._now() + 1.0
             self._stock.table.give_up(name)
 
     def end(self) -> None:

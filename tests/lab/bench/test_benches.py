@@ -89,7 +89,7 @@ def test_every_tool_copies_the_same_disk_over_the_same_link(tmp_path: Path):
 @pytest.mark.root
 @pytest.mark.timeout(200)
 def test_long_links_changing_links_and_many_disks_are_measured(tmp_path: Path):
-    facts, page = measured("transfer.py", tmp_path, "--small", "--links", "--change", "--many")
+    facts, page = measured("transfer.py", tmp_path, "--small", "--links", "--change", "--second", "--many")
     ours, plain = facts["links"]["rows"]
     assert (ours["tool"], ours["round_trip_ms"], ours["loss"]) == ("crossport", 50, 0.001)
     assert ours["wire_bytes"] * 8 / ours["copy_seconds"] < 100e6
@@ -97,6 +97,10 @@ def test_long_links_changing_links_and_many_disks_are_measured(tmp_path: Path):
     [change] = facts["change"]["rows"]
     assert change["before_mbit"] < change["link_mbit"]
     assert 0 < change["then_mbit"] < change["link_mbit"] * 1.1
+    _, second, anew, at_once = facts["second"]["rows"]
+    assert second["wire_bytes"] < 1.3 * second["lacking_packed_bytes"]
+    assert anew["wire_bytes"] < anew["shared_bytes"] // 10
+    assert at_once["wire_bytes"] < 2 * at_once["lacking_packed_bytes"]
     for crowd in facts["many"]["rows"]:
         assert crowd["seconds"] >= crowd["slowest_s"] >= crowd["fastest_s"] > 0
         assert min(crowd["own_rss_bytes"]) > 1_000_000

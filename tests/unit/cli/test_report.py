@@ -45,6 +45,16 @@ def test_the_bytes_of_several_disks_are_added_up():
     assert line.split() == ["all", "200", "MiB", "80", "MiB", "40", "MiB", "60", "MiB"]
 
 
+def test_bytes_that_the_target_had_are_told_where_there_are_any():
+    shared = replace(MOVED, counters=replace(MOVED.counters, shared=10 * MIB))
+    text = report_text(replace(REPORT, moved=(shared, replace(MOVED, artifact="disk-1"))))
+    (head,) = [line for line in text.splitlines() if "WRITTEN" in line]
+    (line,) = [line for line in text.splitlines() if line.strip().startswith("all")]
+    assert head.split()[-1] == "SHARED"
+    assert line.split()[-2:] == ["10", "MiB"]
+    assert "SHARED" not in report_text(replace(REPORT, moved=(MOVED,)))
+
+
 def test_by_how_much_an_estimate_was_off_is_told():
     estimate = Estimate(seconds=15.0, outage_s=8.0, size=10 * MIB)
     known = replace(REPORT, estimate=estimate, total_seconds=10.0, outage_s=10.0, moved=(MOVED,))

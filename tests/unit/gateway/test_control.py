@@ -336,6 +336,18 @@ async def test_a_gateway_keeps_the_journal_of_a_copy_until_the_run_is_forgotten(
     assert workers.found[-1] == 0
 
 
+async def test_a_gateway_opens_the_stock_that_its_site_names_for_a_tenant(site: Site):
+    workers = Workers()
+    one = await site.gateway(IMPORT, workers.start)
+    for stock in ("of acme", "of acme", "of others", ""):
+        async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), None, stock):
+            pass
+    keys = [access.key if access else None for access in workers.stocks]
+    assert keys[0] == keys[1] != keys[2]
+    assert keys[3] is None
+    assert len(list((one.kept.directory / "stocks").glob("*/chunks"))) == 2
+
+
 async def test_a_certificate_is_renewed_at_half_its_life_and_the_old_one_works_meanwhile(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ):

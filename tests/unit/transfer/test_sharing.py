@@ -21,7 +21,7 @@ from crossport.transfer import merkle
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import Verdict
 from crossport.transfer.names import BLOCK, Names
-from crossport.transfer.offers import PATIENCE_S, Offers
+from crossport.transfer.offers import PATIENCE_S, Found, Offers
 from crossport.transfer.stock import Stock
 from crossport.transfer.stock_access import Access
 from crossport.transfer.stock_table import LIVE_S, SEGMENT
@@ -238,6 +238,10 @@ class Nowhere:
         """Keep nothing."""
 
 
+def found_in(stock: Stock) -> Found:
+    return Found(stock, lambda: None, lambda size: None)
+
+
 def test_what_is_wanted_later_is_looked_for_only_after_the_sender_was_told_so(tmp_path: Path) -> None:
     names, content = Names(KEY), BASE[:CHUNK]
     name = names.name(merkle.leaf(content))
@@ -248,7 +252,7 @@ def test_what_is_wanted_later_is_looked_for_only_after_the_sender_was_told_so(tm
         mine, other = (Stock(access, names, time.monotonic, os.urandom) for access in (ours, theirs))
         other.table.begin()
         assert other.table.claim(name)
-        offers = Offers(mine, names, Cut(CHUNK, CHUNK), Nowhere(), lambda size: None)
+        offers = Offers(found_in(mine), names, Cut(CHUNK, CHUNK), Nowhere())
         assert offers.take(0, name, 0.0) == bytes([Verdict.LATER])
         other.put(name, content, None)
         assert offers.look_again(0.0) == []
@@ -268,7 +272,7 @@ def test_what_another_copy_does_not_bring_is_wanted_after_all(tmp_path: Path) ->
         for index, ends in enumerate(("it ends", "it dies", "it is slow", "it gives up")):
             other.table.begin()
             assert other.table.claim(name)
-            offers = Offers(mine, names, Cut(4 * CHUNK, CHUNK), Nowhere(), lambda size: None)
+            offers = Offers(found_in(mine), names, Cut(4 * CHUNK, CHUNK), Nowhere())
             assert offers.take(index, name, now[0]) == bytes([Verdict.LATER])
             offers.told()
             assert offers.look_again(now[0]) == []
