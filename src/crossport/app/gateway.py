@@ -17,6 +17,7 @@ from crossport.gateway.agent import Agent, Means, join
 from crossport.gateway.identity import Kept
 from crossport.gateway.jobs import Jobs
 from crossport.gateway.join import unpacked
+from crossport.gateway.reach import Reach
 from crossport.transfer.confined import piped
 
 __all__ = ["run_gateway"]
@@ -36,7 +37,8 @@ async def _run(options: GatewayOptions, stock_size: int) -> None:
     clock = SystemClock()
     kept = await _kept(options)
     with kept.owned():
-        jobs = Jobs(piped, clock, options.namespace, kept.directory, stock_size)
+        reach = Reach(kept.directory, options.disks, options.namespace)
+        jobs = Jobs(piped, clock, reach, kept.directory, stock_size)
         agent = Agent(kept, jobs, Means(clock, random.random, secrets.token_hex(8)))
         running = asyncio.create_task(agent.run())
         loop = asyncio.get_running_loop()

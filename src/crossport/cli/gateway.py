@@ -89,6 +89,14 @@ def run(
         str,
         Parameter(help="The network namespace in which disks are read and written.", show_default=False),
     ] = "",
+    disks: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            help="A directory with disks, or their sockets; then no other file is opened. May be repeated.",
+            show_default=False,
+            negative=(),
+        ),
+    ] = (),
     session: Here,
 ) -> None:
     """Run a gateway in the foreground, until it is told to stop.
@@ -109,6 +117,7 @@ def run(
             authority=authority,
             gateway=gateway,
             namespace=namespace,
+            disks=disks,
         )
     )
 

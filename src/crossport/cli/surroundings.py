@@ -43,6 +43,7 @@ class GatewayOptions:
     """Which gateway to run: that of the text ``join``, else ``gateway``, else the only one of ``home``.
 
     ``authority`` is the expected fingerprint in ``join``; workers enter the network namespace ``namespace``.
+    Of the machine's files only those below ``disks`` are opened, where any are named.
     """
 
     home: Path
@@ -50,6 +51,7 @@ class GatewayOptions:
     authority: str = ""
     gateway: str = ""
     namespace: str = ""
+    disks: tuple[Path, ...] = ()
 
 
 class Surroundings(Protocol):

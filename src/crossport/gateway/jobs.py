@@ -14,6 +14,7 @@ from typing import Any
 
 from crossport import errors
 from crossport.gateway.mail import Inbox, Outbox
+from crossport.gateway.reach import Reach
 from crossport.gateway.seat import Copy, Seat, Tickets
 from crossport.gateway.ticket_log import TicketLog
 from crossport.gateway.wire import Line, integer, text, texts
@@ -62,19 +63,20 @@ class Jobs:
         self,
         start: StartPipe,
         clock: Clock,
-        namespace: str = "",
+        reach: Reach | None = None,
         directory: Path | None = None,
         stock_size: int = 0,
     ) -> None:
         """Keep journals, and the tickets that were shown, in ``directory``; without one only in memory.
 
-        ``stock_size`` bounds what is kept there of the content that passes through; 0: nothing.
+        ``stock_size`` bounds what is kept there of the content that passes through; 0: nothing. Without
+        ``reach`` all of this machine is, but for that directory.
         """
         self.seat: Seat | None = None
         self.draining = False
         self._start = start
         self._clock = clock
-        self._namespace = namespace
+        self._reach = reach or Reach(directory)
         self._journals = Journals(directory / "journals" if directory else None)
         self._stocks = Stocks(directory / "stocks" if directory else None, stock_size)
         self._stocks.tidy()
@@ -156,7 +158,7 @@ class Jobs:
         ref = codec.from_plain(message.get("ref"), DiskRef)
         place = codec.from_plain(message.get("place"), Place)
         # The site's word for a namespace is of another machine than this one.
-        seat = replace(place, namespace=self._namespace)
+        seat = replace(place, namespace=self._reach.namespace)
         stock = text({"stock": "", **message}, "stock", most=64)
         job.task = asyncio.create_task(self._run(job, ref, seat, _journal(message), stock))
         return job
@@ -180,6 +182,7 @@ class Jobs:
                 raise errors.Unavailable("gateway.draining", "This gateway begins nothing new.")
             if self.running > JOBS_MAX:
                 raise errors.Unavailable("gateway.jobs.full", f"This gateway runs {JOBS_MAX} workers.")
+            self._reach.check(ref)
             with self._journals.opened(journal) as file, self._stocks.opened(stock) as access:
                 async with self._start(job.way, ref, place, file.fileno(), access) as pipe:
                     job.pipe = pipe

@@ -85,11 +85,15 @@ def test_draining_does_not_take_a_gateway_that_is_away_for_one_that_is_idle(
 def test_a_gateway_gets_what_it_joins_with_from_a_file_or_from_standard_input(desk: Desk, tmp_path: Path):
     file = tmp_path / "a.join"
     file.write_text("crossport-join-1.abc\n")
-    desk.type("gateway", "run", "--join", str(file), "--authority", "9d", "--namespace", "seat")
+    desk.type(
+        *("gateway", "run", "--join", str(file), "--authority", "9d", "--namespace", "seat"),
+        *("--disks", "/srv/one", "--disks", "/srv/two"),
+    )
     desk.type("gateway", "run", "--join", "-", answer="crossport-join-1.def\n")
     first, second = desk.gateways
     assert (first.join, first.authority, first.namespace) == ("crossport-join-1.abc\n", "9d", "seat")
-    assert second.join == "crossport-join-1.def\n"
+    assert first.disks == (Path("/srv/one"), Path("/srv/two"))
+    assert (second.join, second.disks) == ("crossport-join-1.def\n", ())
     assert "crossport-join" not in repr(first)
 
 
