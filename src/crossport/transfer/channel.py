@@ -27,9 +27,9 @@ _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # What is taken in while this end waits to send; beyond it the peer waits, too.
 _MAX_INBOX = 1 << 20
 _STEP_S = 0.5
-# struct tcp_info of linux/tcp.h: tcpi_min_rtt, in microseconds.
-_MIN_RTT = slice(148, 152)
-_TCP_INFO_SIZE = 152
+# struct tcp_info of linux/tcp.h, in microseconds: tcpi_min_rtt, tcpi_busy_time, tcpi_rwnd_limited.
+_MIN_RTT, _BUSY, _HELD = slice(148, 152), slice(168, 176), slice(176, 184)
+_TCP_INFO_SIZE = 192
 _FAREWELL_S = 1.0
 # In TLS 1.3 a client learns only from an alert that its certificate was not accepted (RFC 8446, section 6.2).
 _DISTRUST = {
@@ -206,9 +206,31 @@ class Channel:
 
     def _wait_to_send(self, *, listening: bool) -> None:
         reads = [self._connection] if listening and self._inbox_size < _MAX_INBOX else []
+        before, began = self._carried(), time.monotonic()
         with self._meter.waits("link"):
             select.select(reads, [self._connection], [], _STEP_S)
+        self._blame(before, time.monotonic() - began)
         self._expect_sign(max(self._last_heard, self._last_sent))
+
+    def _blame(self, before: tuple[float, float] | None, waited_s: float) -> None:
+        """Take from a wait for the link what it was idle in: the peer took nothing, or this end slept on.
+
+        A thread that got no processor when the network could take more has waited for that, not for the link.
+        """
+        after = self._carried()
+        if before is not None and after is not None:
+            busy_s, held_s = (now - then for now, then in zip(after, before, strict=True))
+            self._meter.move("link", max(0.0, waited_s - busy_s))
+            self._meter.move("link", min(held_s, waited_s), "peer")
+
+    def _carried(self) -> tuple[float, float] | None:
+        """Return for how long something was under way so far, and how long of it the peer took nothing."""
+        try:
+            told = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        except OSError:
+            return None  # not TCP
+        busy_us, held_us = (int.from_bytes(told[part], sys.byteorder) for part in (_BUSY, _HELD))
+        return busy_us / 1e6, held_us / 1e6
 
     def _expect_sign(self, last: float) -> None:
         quiet_s = time.monotonic() - last

@@ -89,7 +89,7 @@ STRANDS = 3
 NO_STRAND, FIRST, NEXT = 0, 2, 3
 """A chunk that shares no zstd frame, begins one, or goes on in that of the last one that did either."""
 _ALONE = 1
-STRAND_WINDOW = 2 << 20
+STRAND_WINDOW = 4 << 20
 """How far back in a strand a chunk may refer to what came before."""
 MAX_CONNECTIONS = 16
 MIN_CHUNK, MAX_CHUNK = 4 << 10, 4 << 20

@@ -42,6 +42,13 @@ class Meter:
             with self._lock:
                 self._waited[cause] = self._waited.get(cause, 0.0) + time.monotonic() - began
 
+    def move(self, cause: Cause, seconds: float, to: Cause | None = None) -> None:
+        """Take some of what was noted as a wait for ``cause`` from it: it was for another, or for nothing."""
+        with self._lock:
+            self._waited[cause] = self._waited.get(cause, 0.0) - seconds
+            if to is not None:
+                self._waited[to] = self._waited.get(to, 0.0) + seconds
+
     def waited(self, cause: Cause) -> float:
         """Return for how many seconds threads waited for ``cause`` together, but for waits that go on."""
         return self._waited.get(cause, 0.0)

@@ -36,8 +36,8 @@ _FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 64.0
 _FAR_ABOVE = (0.6, 0.8)
 # Of Debian files, what two samples of 4 KiB miss is 2 % of the packed size; eight of 2 KiB miss 0.2 %.
 _SAMPLES, _SAMPLE = 8, 2 << 10
-# Below this level a strand packs no better. One at the hardest takes 10 MB of memory.
-_STRANDS_FROM, _STRAND, _STRAND_THREADS = 5, 16, 4
+# Below this level a strand packs no better. One at the hardest takes 12 MB of memory.
+_STRANDS_FROM, _STRAND, _STRAND_THREADS = 5, 64, 4
 
 
 class Gear:

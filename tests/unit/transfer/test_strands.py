@@ -67,7 +67,7 @@ def test_a_strand_packs_chunks_that_resemble_each_other_better_than_each_alone()
 
 def test_a_strand_ends_after_a_while_and_when_it_is_snapped() -> None:
     packer = hard()
-    assert [data.strand for data in sent(packer, [text(0)] * 20)].count(frame.FIRST) == 2
+    assert [data.strand for data in sent(packer, [text(0, 2048)] * 100)].count(frame.FIRST) == 2
     packer.snap()
     assert next(sent(packer, [text(0)])).strand == frame.FIRST
 
