@@ -5,12 +5,13 @@ changed since. When no sync follows at once the run waits for a person, which ho
 cannot tell changes is read whole each time.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 from crossport import errors
 from crossport.migration.convergence import Next, Outlook, changes_bps, copies_bps, outlook
 from crossport.migration.copying import Copying, Pair, Rooms
 from crossport.migration.leg import PATIENT, How, Leg
+from crossport.migration.same_vm import check_same_vm, snapshot_findings
 from crossport.migration.step import Exported, Proposed, Room, Timed, between
 from crossport.migration.target_vm import rooms_for
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Role
@@ -77,10 +78,10 @@ class Following:
     ) -> Timed[Moved]:
         """Copy the disks that ``opened`` has opened, in steps of the pass ``name``; return the last copy.
 
-        ``opening`` opens them once more where that is needed. Raise RolledBack for other disks than before.
+        ``opening`` opens them once more where that is needed. Raise RolledBack for another VM than before.
         """
         export = opened.value.export
-        self._check_same_disks(export)
+        await self._check_same(name, export)
 
         async def sources() -> tuple[Artifact, ...]:
             return (await opening(self._leg.context.act(f"{name}-open"))).export.artifacts
@@ -137,14 +138,13 @@ class Following:
         self.room = await self._rooms.make(How(phase="image_upload", retry=PATIENT, ends=False))
         self._pairs = tuple(Pair(*two) for two in zip(disks, self.room.value.artifacts, strict=True))
 
-    def _check_same_disks(self, export: Export) -> None:
-        then, now = _sizes(pair.source for pair in self._pairs), _sizes(own_disks(export))
-        if then != now:
-            raise errors.RolledBack(
-                "warm.disks.changed",
-                f"{export.vm.name} has {_words(now)} now, and had {_words(then)} when the migration began.",
-                remedy="Migrate again: disks cannot be added, removed or grown meanwhile.",
-            )
+    async def _check_same(self, name: str, export: Export) -> None:
+        """Raise RolledBack when it is another VM than was judged; tell of snapshots that were taken."""
+        check_same_vm(self._proposed.vm, export.vm)
+        found = snapshot_findings(self._proposed.vm, export.vm)
+        fresh = tuple(one for one in found if one not in self.findings)
+        if fresh:
+            await self._tell_findings(f"snapshots-{name}", fresh)
 
     async def _ordered(self, timeout_s: float, asking: int) -> bool:
         return await self._leg.context.decision(CUTOVER, timeout_s, asking=asking) is not None
@@ -167,7 +167,7 @@ class Following:
         if look.next is Next.WAIT:
             text += f" Order it with: crossport run cutover {self._leg.context.run}"
         await self._leg.tell(f"sync-{number}", text)
-        if look.stuck and not self.findings:
+        if look.stuck and not any(one.code == STUCK for one in self.findings):
             await self._tell_stuck(look)
 
     async def _tell_stuck(self, look: Outlook) -> None:
@@ -184,27 +184,24 @@ class Following:
             f"Accept that outage with: crossport run cutover {run}. Or let the guest write less: when the "
             f"rest fits, it goes over by itself. Give up with: crossport run cancel {run}",
         )
-        self.findings = (finding,)
+        await self._tell_findings("tell-stuck", (finding,))
+
+    async def _tell_findings(self, step: str, findings: tuple[Finding, ...]) -> None:
+        """Tell each once, and keep them for the report."""
+        self.findings = (*self.findings, *findings)
 
         async def tell(act: Act) -> bool:
             del act
-            await self._leg.context.emit(Event(kind=EventKind.FINDING, text=finding.text, finding=finding))
+            for one in findings:
+                await self._leg.context.emit(Event(kind=EventKind.FINDING, text=one.text, finding=one))
             return True
 
-        await self._leg.timed("tell-stuck", tell, bool)
+        await self._leg.timed(step, tell, bool)
 
 
 def own_disks(export: Export) -> tuple[Artifact, ...]:
     """Return the disks of an export, without firmware and TPM state."""
     return tuple(one for one in export.artifacts if one.role is Role.DISK)
-
-
-def _sizes(disks: Iterable[Artifact]) -> list[tuple[str, int]]:
-    return [(one.name, one.ref.size) for one in disks]
-
-
-def _words(disks: list[tuple[str, int]]) -> str:
-    return ", ".join(f"{name} of {size_text(size)}" for name, size in disks) or "no disk"
 
 
 def _sync(what: str, moved: tuple[Moved, ...], first: Timed[Exported], last: Timed[Moved]) -> Sync:

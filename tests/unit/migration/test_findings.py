@@ -420,7 +420,7 @@ ROWS: tuple[Row, ...] = (
         Scene.ask,
     ),
 )
-ELSEWHERE = {"plan.vm.moved", "warm.changes.missed"}
+ELSEWHERE = {"plan.vm.moved", "warm.changes.missed", "warm.snapshot.taken"}
 """What a plan alone tells (the test below), and what is found only in the copy (test_dropped_bit.py)."""
 
 

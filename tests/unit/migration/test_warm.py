@@ -4,6 +4,7 @@ The guest writes whenever a copy has just ended, at places that the seed of the 
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.unit.migration.world import World, act, disk_bytes, new_world
 from crossport import errors
 from crossport.model.artifact import Consistency, Ticket
 from crossport.model.run import PHASES, Cutover, LedgerState, Mode, RunState, Verify, WarmRules
-from crossport.model.vm import PowerState
+from crossport.model.vm import VM, PowerState
 
 
 class Writer:
@@ -203,6 +204,92 @@ async def test_a_disk_that_grew_meanwhile_stops_the_migration(world: World):
     report = await world.migrate(mode=Mode.WARM)
     await expect_rolled_back(world, report, "warm.disks.changed")
     assert "disk-0 of 2 MiB now, and had disk-0 of 1 MiB" in report.text
+
+
+Change = Callable[[VM], VM]
+
+
+def second_disk(vm: VM) -> VM:
+    return replace(vm, disks=(*vm.disks, replace(vm.disks[0], id="second")))
+
+
+def second_nic(vm: VM) -> VM:
+    return replace(vm, nics=(*vm.nics, replace(vm.nics[0], mac="52:54:00:00:00:99")))
+
+
+def other_group(vm: VM) -> VM:
+    return replace(vm, nics=(replace(vm.nics[0], security_groups=("open",)),))
+
+
+CHANGES: list[tuple[Change, str, str]] = [
+    (second_disk, "warm.disks.changed", "disk-1 of"),
+    (lambda vm: replace(vm, disks=()), "warm.disks.changed", "no disk now"),
+    (second_nic, "warm.vm.changed", ":99"),
+    (other_group, "warm.vm.changed", "(open) now"),
+    (lambda vm: replace(vm, memory=vm.memory * 2), "warm.vm.changed", "of memory now"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"), CHANGES, ids=["disk", "no-disk", "nic", "group", "memory"]
+)
+async def test_a_vm_that_becomes_another_one_meanwhile_stops_the_migration(
+    world: World, change: Change, code: str, words: str
+):
+    async def alter(ticket: Ticket) -> None:
+        vm = await world.source_vm()
+        inside: Any = world.alpha
+        if vm.disks:
+            now = change(vm)
+            for disk in now.disks[1:]:
+                inside._store.make_disk(disk.id, disk.size)
+            inside._store.put("vms", vm.id, now)
+        world.mover.after = None
+
+    world.mover.after = alter
+    report = await world.migrate(mode=Mode.WARM)
+    assert (report.outcome, report.code) == (RunState.ROLLED_BACK, code)
+    assert words in report.text
+    assert report.outage_s == 0.0
+    assert (await world.source_vm()).power is PowerState.RUNNING
+    assert await world.target_vms() == ()
+
+
+async def test_a_snapshot_that_is_taken_meanwhile_stays_behind_and_is_told(world: World):
+    async def keep(ticket: Ticket) -> None:
+        vm = await world.source_vm()
+        inside: Any = world.alpha
+        inside._store.put("vms", vm.id, replace(vm, disks=(replace(vm.disks[0], snapshots=("mine",)),)))
+
+    world.mover.after = keep
+    report = await world.migrate(mode=Mode.WARM)
+    assert report.outcome is RunState.DONE
+    assert [one.code for one in report.findings].count("warm.snapshot.taken") == 1
+    told = [event.finding for event in world.context.events if event.finding]
+    assert [one.code for one in told].count("warm.snapshot.taken") == 1
+    (vm,) = await world.target_vms()
+    assert vm.disks[0].snapshots == ()
+
+
+@pytest.mark.parametrize("starts_again", [True, False], ids=["rebooted", "shut-down"])
+async def test_a_guest_that_somebody_else_stops_meanwhile_is_followed_on(world: World, starts_again: bool):
+    writer = Writer(world)
+
+    async def stop(ticket: Ticket) -> None:
+        await writer.write(ticket)
+        vm = await world.source_vm()
+        if writer.copies == 1:
+            await world.alpha.shut_down(act("stop"), vm.id, 1.0)
+            if starts_again:
+                await world.alpha.start(act("start"), vm.id)
+                await writer.write_now()
+
+    world.mover.after = stop
+    report = await world.migrate(mode=Mode.WARM)
+    assert (report.outcome, report.verified) == (RunState.DONE, "at rest")
+    source, (vm,) = await world.source_vm(), await world.target_vms()
+    assert (source.power, source.fenced) == (PowerState.STOPPED, True)
+    assert disk_bytes(world.beta, vm) == disk_bytes(world.alpha, source)
 
 
 async def test_cancelled_while_it_follows_it_leaves_nothing(world: World):
