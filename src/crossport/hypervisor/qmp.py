@@ -51,6 +51,21 @@ class Monitor:
                 raise
             raise _lost_error(command) from error
 
+    async def ask(self, command: str, field: str) -> Any:
+        """Send ``command`` and return one field of its answer.
+
+        A QEMU that its guest has taken over answers what it likes: raise Broken ``hypervisor.qmp.malformed``
+        when the field is not there.
+        """
+        answer = await self.execute(command)
+        if not isinstance(answer, dict) or field not in answer:
+            raise errors.Broken(
+                "hypervisor.qmp.malformed",
+                f"QEMU answered {command} without {field}.",
+                remedy="It may be in its guest's hands: power the VM off and look at its log.",
+            )
+        return cast("dict[str, Any]", answer)[field]
+
     async def pass_descriptor(self, name: str, descriptor: int) -> None:
         """Give QEMU a copy of the open ``descriptor`` under ``name``."""
         self._client.send_fd_scm(descriptor)

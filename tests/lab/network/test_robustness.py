@@ -201,6 +201,26 @@ async def test_a_plugged_port_is_opened_again_after_qemu_is_gone(world: World) -
         await world.alpha.detach(port.vm_id, 0)
 
 
+async def test_what_a_killed_service_left_plugged_is_unplugged_and_nothing_else(world: World) -> None:
+    kept, left = world.port(FRONT, 5, OPEN), world.port(FRONT, 6, OPEN)
+    namespace = world.router(world.alpha, FRONT)
+    try:
+        for port in (kept, left):
+            os.close((await world.alpha.attach(port)).descriptors["fd"])
+        await world.alpha.keep({(kept.vm_id, 0)})
+        taps = tap_name(kept.vm_id, 0), tap_name(left.vm_id, 0)
+        for picture in (["ip", "-br", "link"], ["nft", "list", "ruleset"]):
+            told = await kernel.run(picture, namespace=namespace)
+            assert [tap in told for tap in taps] == [True, False]
+        # Killed between its rules and its tap: the rules alone are left.
+        await kernel.run(["ip", "link", "delete", taps[0]], namespace=namespace)
+        await world.alpha.keep(frozenset())
+        assert taps[0] not in await kernel.run(["nft", "list", "ruleset"], namespace=namespace)
+    finally:
+        for port in (kept, left):
+            await world.alpha.detach(port.vm_id, 0)
+
+
 async def test_the_link_to_other_clouds_keeps_its_rate(world: World) -> None:
     size, rate_bps = 2_000_000, 40_000_000
     limited = network.fabric("enforced", "alpha-id", "alpha", home=world.home, wan_rate_bps=rate_bps)

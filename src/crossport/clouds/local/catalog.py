@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from crossport import errors
 from crossport.clouds.local.installation import Installation
+from crossport.clouds.local.network import need_mac
 from crossport.clouds.local.spec import STORAGE_CLASSES
 from crossport.clouds.local.state import Guest, Volume
 from crossport.hypervisor.firmware import UEFI_CODE
@@ -201,6 +202,7 @@ def addressed(cloud: Installation, vm: VM) -> VM:
         for address in addresses:
             _need_fit(address, net, _taken(others, nics, fenced=False), f"nics[{index}].addresses")
         mac = nic.mac.lower() or _mac(f"{vm.id}/{index}")
+        need_mac(mac, f"nics[{index}].mac")
         if any(mac == other.mac for one in others if not one.fenced for other in one.nics):
             raise errors.Conflict(
                 "nic.mac.taken",
@@ -233,12 +235,15 @@ def _free_address(net: Network, taken: set[str]) -> str:
 
 
 def _need_fit(address: str, net: Network, taken: set[str], field: str) -> None:
+    plain, block = address.partition("/")[0], ipaddress.ip_network(net.cidr)
     try:
-        fits = ipaddress.ip_interface(address).ip in ipaddress.ip_network(net.cidr)
+        host = ipaddress.ip_interface(address).ip
+        # An address has one way to be written: what looks different must not be the same.
+        fits = host in block and plain == str(host)
     except ValueError:
         fits = False
-    plain = address.partition("/")[0]
-    if not fits or plain == net.gateway:
+    unusable = (net.gateway, str(block.network_address), str(block.broadcast_address))
+    if not fits or plain in unusable:
         raise errors.Invalid(
             "nic.address.wrong",
             f"{address} is no address for a VM in {net.name} ({net.cidr}).",

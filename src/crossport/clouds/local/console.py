@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from pathlib import Path
 
 from crossport import errors
 from crossport.clouds.local.installation import Installation
@@ -11,7 +12,7 @@ from crossport.clouds.local.state import Guest
 from crossport.hypervisor import qmp
 from crossport.hypervisor.qemu import CD
 
-__all__ = ["eject_seed", "has_reported", "tail", "trim"]
+__all__ = ["eject_seed", "has_reported", "shorten", "tail", "trim"]
 
 
 def tail(cloud: Installation, guest: Guest, last_bytes: int, *, this_boot: bool = False) -> str:
@@ -27,25 +28,35 @@ def tail(cloud: Installation, guest: Guest, last_bytes: int, *, this_boot: bool 
 
 
 def trim(cloud: Installation, guest: Guest) -> None:
-    """Forget the older part of a log that has grown over twice its bound.
+    """Forget the older part of the guest's logs that have grown over twice their bound.
 
-    QEMU appends, so it goes on behind what is kept; what it writes between reading and cutting is lost.
+    The programs append, so they go on behind what is kept; what is written while it is cut is lost.
     """
-    path, bound = console_of(cloud, guest), cloud.spec.console_size
+    folder, bound = cloud.layout.vm(guest.vm.id), cloud.spec.console_size
+    for name in ("qemu.log", "tpm.log"):  # a guest can make both say something, again and again
+        shorten(folder / name, bound)
+    gone = shorten(console_of(cloud, guest), bound)
+    known = cloud.state.find(guest.vm.id, Guest) if gone else None
+    if known is not None:
+        start = max(0, known.console_start - gone)
+        cloud.state.put(guest.vm.id, dataclasses.replace(known, console_start=start))
+
+
+def shorten(path: Path, bound: int) -> int:
+    """Cut a log over twice ``bound`` down to its last ``bound`` bytes; return how many are gone."""
     try:
         with path.open("r+b") as file:
-            if file.seek(0, os.SEEK_END) <= 2 * bound:
-                return
+            end = file.seek(0, os.SEEK_END)
+            if end <= 2 * bound:
+                return 0
             file.seek(-bound, os.SEEK_END)
-            kept = file.read()
+            kept = file.read(bound)
             file.seek(0)
             file.write(kept)
             file.truncate()
+            return end - bound
     except FileNotFoundError:
-        return
-    known = cloud.state.find(guest.vm.id, Guest)
-    if known is not None:
-        cloud.state.put(guest.vm.id, dataclasses.replace(known, console_start=0))
+        return 0
 
 
 def has_reported(cloud: Installation, guest: Guest) -> bool:

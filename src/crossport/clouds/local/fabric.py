@@ -8,7 +8,7 @@ made again, and after a restart of the service ``ensure`` and then ``update`` pe
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -112,6 +112,10 @@ class Fabric(Protocol):
 
     async def detach(self, vm_id: str, index: int) -> None:
         """Unplug the NIC. Not an error when it is not plugged."""
+        ...
+
+    async def keep(self, plugged: Set[tuple[str, int]]) -> None:
+        """Unplug every NIC but these, each a VM's id and the NIC's number: what a killed service left."""
         ...
 
     async def connect(self, port: Port, guest_port: int, timeout_s: float) -> socket.socket:

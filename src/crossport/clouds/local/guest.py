@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger("crossport.clouds.local")
-_PRESS_AGAIN_S = 8.0
+_PRESS_AGAIN_S, _LOOK_S = 8.0, 0.5
 _SUSPEND_S = 600.0
 _POLL_S = 0.05
 _FASTEST = 1 << 40  # bytes a second: the default of 128 MiB/s is for networks
@@ -114,8 +114,7 @@ def _need_unread(cloud: Installation, guest: Guest) -> None:
 async def go_on(cloud: Installation, guest: Guest) -> None:
     """Make sure that a QEMU that is there executes its guest."""
     async with qmp.monitor(control_of(cloud, guest)) as steer:
-        status = await steer.execute("query-status")
-        if not status["running"]:
+        if not await steer.ask("query-status", "running"):
             await steer.execute("cont")
 
 
@@ -132,9 +131,17 @@ async def shut_down(cloud: Installation, act: Act, vm_id: str, timeout_s: float)
             with contextlib.suppress(errors.Unavailable):
                 async with qmp.monitor(control_of(cloud, guest), timeout_s=5) as steer:
                     await steer.execute("system_powerdown")
-            await daemon.ended(guest.daemon, min(left, _PRESS_AGAIN_S))
+            await _waited(cloud, guest, guest.daemon, min(left, _PRESS_AGAIN_S))
             guest = await settled(cloud, guest)
         return guest.daemon is None
+
+
+async def _waited(cloud: Installation, guest: Guest, running: daemon.Daemon, seconds: float) -> None:
+    """Wait for the guest's end, and keep its logs within bounds: nobody else works on it meanwhile."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while (left := until - loop.time()) > 0 and not await daemon.ended(running, min(left, _LOOK_S)):
+        console.trim(cloud, guest)
 
 
 async def power_off(cloud: Installation, act: Act, vm_id: str) -> None:
@@ -200,10 +207,10 @@ async def _written(cloud: Installation, guest: Guest, volume: Volume) -> None:
             await steer.pass_descriptor("memory", descriptor)
             await steer.execute("migrate", {"uri": "fd:memory"})
             for _ in range(round(_SUSPEND_S / _POLL_S)):
-                answer = await steer.execute("query-migrate")
-                if answer["status"] == "completed":
+                status = await steer.ask("query-migrate", "status")
+                if status == "completed":
                     return
-                if answer["status"] in {"failed", "cancelled"}:
+                if status in {"failed", "cancelled"}:
                     break
                 await asyncio.sleep(_POLL_S)
     finally:

@@ -1,5 +1,6 @@
 """Whether a guest that has its power on executes at all: QEMU stops one whose disk takes no more writes."""
 
+import asyncio
 import dataclasses
 
 from crossport import errors
@@ -33,7 +34,8 @@ async def halted(cloud: Installation, guest: Guest) -> str:
         return ""
     try:
         async with qmp.monitor(control_of(cloud, guest), timeout_s=_ANSWER_S) as steer:
-            answer = await steer.execute("query-status", timeout_s=_ANSWER_S)
-    except errors.Unavailable:
-        return ""  # it ended just now, or is kept busy: neither says that it stands still
-    return _WHY.get(answer["status"], "")
+            async with asyncio.timeout(_ANSWER_S):
+                status = await steer.ask("query-status", "status")
+    except (errors.Unavailable, errors.Broken, TimeoutError):
+        return ""  # it ended just now, is kept busy, or says nothing of use: none says that it stands still
+    return _WHY.get(str(status), "")

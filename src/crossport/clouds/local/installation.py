@@ -3,21 +3,23 @@
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import os
+import stat
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 from crossport import errors
 from crossport.clouds.local.fabric import Fabric
 from crossport.clouds.local.spec import CloudSpec, Layout
-from crossport.clouds.local.state import Guest, State, Volume
+from crossport.clouds.local.state import Guest, OpenImport, State, Volume
 from crossport.hypervisor.qemu import Accelerator
 from crossport.model import codec
 from crossport.model.run import Act
 
-__all__ = ["Installation", "identity", "runtime_directory"]
+__all__ = ["Installation", "identity", "plain_file", "runtime_directory"]
 
 # Below 2^31, above what packages and systemd allocate: 60 000 users for each of 2 000 clouds.
 _FIRST_UID = 1_900_000_000
@@ -40,6 +42,35 @@ def runtime_directory(spec: CloudSpec, layout: Layout, cloud_id: str) -> Path:
     if len(bytes(inside)) <= _LONGEST_RUNTIME:
         return inside
     return Path(f"/tmp/crossport-{os.getuid()}-{cloud_id}")  # noqa: S108 - made 0700 and its owner checked
+
+
+@contextlib.contextmanager
+def plain_file(path: Path) -> Generator[int]:
+    """Open a file or directory for reading, itself and not what a link of its name leads to.
+
+    Raise Refused ``cloud.file.foreign`` for a link, a pipe or a device, OSError as open does.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.ENXIO}:
+            raise
+        raise _foreign(path) from error
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise _foreign(path)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _foreign(path: Path) -> errors.Refused:
+    return errors.Refused(
+        "cloud.file.foreign",
+        f"{path} is no plain file: a program that runs for the guest has put something else there.",
+        remedy="Do not start this VM again; what it kept there is lost, and its guest is not to be trusted.",
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -77,13 +108,20 @@ class Installation:
         if not self.as_root:
             return os.getuid()
         base = _FIRST_UID + int(self.cloud_id, 16) % _CLOUDS * _UIDS
-        return base + self.state.count_up("uid") % _UIDS
+        used = {one.uid for kind in (Guest, Volume, OpenImport) for one in self.state.every(kind)}
+        while (uid := base + self.state.count_up("uid") % _UIDS) in used:
+            continue
+        return uid
 
     def own(self, path: Path, uid: int) -> None:
-        """Make the file or directory ``path`` the user's and nobody else's."""
-        path.chmod(0o700 if path.is_dir() else 0o600)
-        if self.as_root:
-            os.chown(path, uid, uid)
+        """Make the file or directory ``path`` the user's and nobody else's.
+
+        It may lie where a guest's user can write: raise Refused ``cloud.file.foreign`` for a link.
+        """
+        with plain_file(path) as descriptor:
+            os.fchmod(descriptor, 0o700 if stat.S_ISDIR(os.fstat(descriptor).st_mode) else 0o600)
+            if self.as_root:
+                os.fchown(descriptor, uid, uid)
 
     def path(self, volume: Volume) -> Path:
         """Return where the volume's bytes are."""

@@ -1,8 +1,8 @@
 """Bring one guest to life: plug its NICs, start its TPM and its QEMU, resume or boot it.
 
 QEMU starts paused; the guest's first instruction runs only after the state says that it runs. So a service
-that dies at any point finds either nothing, a paused QEMU that it may end, or a running guest that it
-knows.
+that dies at any point finds either nothing, a paused QEMU that its `recovery` ends, or a running guest that
+it knows.
 """
 
 import asyncio
@@ -113,7 +113,6 @@ async def launch(cloud: Installation, guest: Guest) -> Guest:
     a disk of it.
     """
     _need_disks(cloud, guest)
-    await _end_leftover(cloud, guest)
     seed_file = await _seed(cloud, guest)
     async with contextlib.AsyncExitStack() as failed:
         failed.push_async_callback(unplug, cloud, guest)
@@ -152,18 +151,6 @@ def _need_disks(cloud: Installation, guest: Guest) -> None:
 def _as_running(guest: Guest, running: daemon.Daemon, *, seeded: bool) -> Guest:
     vm = dataclasses.replace(guest.vm, power=PowerState.RUNNING)
     return dataclasses.replace(guest, vm=vm, daemon=running, memory="", seeded=seeded)
-
-
-async def _end_leftover(cloud: Installation, guest: Guest) -> None:
-    """End a paused QEMU that a service started and died before it could write that down."""
-    path = control_of(cloud, guest)
-    if not path.exists():
-        return
-    with contextlib.suppress(errors.Unavailable):
-        async with qmp.monitor(path, timeout_s=5) as steer:
-            await steer.execute("quit")
-            await asyncio.sleep(_POLL_S)
-    path.unlink(missing_ok=True)
 
 
 async def _seed(cloud: Installation, guest: Guest) -> Path | None:
@@ -309,8 +296,7 @@ def _system_uuid(guest: Guest) -> str:
 
 async def _resumed(steer: qmp.Monitor, cloud: Installation, guest: Guest) -> None:
     for _ in range(round(_RESUME_S / _POLL_S)):
-        answer = await steer.execute("query-migrate")
-        match answer.get("status"):
+        match await steer.ask("query-migrate", "status"):
             case "completed":
                 return
             case "failed":

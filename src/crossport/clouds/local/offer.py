@@ -9,7 +9,7 @@ import ipaddress
 from crossport import errors
 from crossport.clouds.local.inbound import drop_imported
 from crossport.clouds.local.installation import Installation
-from crossport.clouds.local.network import layout
+from crossport.clouds.local.network import layout, parsed_rule
 from crossport.clouds.local.provision import refresh_ports, remove_guest
 from crossport.clouds.local.state import Guest, Volume
 from crossport.model.construct import KeyPair, Network, SecurityGroup
@@ -78,7 +78,12 @@ def _fits(network: Network, others: tuple[Network, ...]) -> bool:
 
 
 async def add_group(cloud: Installation, group: SecurityGroup) -> SecurityGroup:
-    """Make or replace a security group; it is in force for running guests when this returns."""
+    """Make or replace a security group; it is in force for running guests when this returns.
+
+    Raise Invalid for a rule that cannot be kept, before anything has changed.
+    """
+    for rule in group.rules:
+        parsed_rule(rule)
     spec = cloud.spec
     others = tuple(one for one in spec.security_groups if one.name != group.name)
     cloud.change_spec(dataclasses.replace(spec, security_groups=(*others, group)))

@@ -2,14 +2,14 @@
 
 import asyncio
 import dataclasses
-import shutil
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from crossport import errors
 from crossport.clouds.local import catalog, fleece, serving, tracking
 from crossport.clouds.local import guest as power
-from crossport.clouds.local.installation import Installation
+from crossport.clouds.local.installation import Installation, plain_file
 from crossport.clouds.local.state import Guest, OpenExport, Volume
 from crossport.clouds.local.volume import file_size
 from crossport.hypervisor import daemon
@@ -122,7 +122,9 @@ def _copied(cloud: Installation, guest: Guest, states: list[Volume]) -> list[Vol
         if volume.role is Role.MEMORY or not volume.size:
             continue
         path = cloud.layout.vm(guest.vm.id) / f"moment-{volume.role}.raw"
-        shutil.copyfile(cloud.path(volume), path)
+        with plain_file(cloud.path(volume)) as source, path.open("wb") as copy:
+            # Of a fixed size: who writes it could make it longer for ever.
+            os.copy_file_range(source, copy.fileno(), volume.size)
         cloud.own(path, guest.uid)
         relative = str(path.relative_to(cloud.layout.root))
         copies.append(dataclasses.replace(volume, path=relative, size=path.stat().st_size))

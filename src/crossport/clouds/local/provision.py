@@ -15,7 +15,7 @@ from crossport.clouds.local import guest as power
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.launch import control_of, launch, port_of, set_forwards
 from crossport.clouds.local.state import Guest, Image, OpenExport, Volume
-from crossport.clouds.local.volume import drop_volume, images, looks_like_seed, new_volume
+from crossport.clouds.local.volume import drop_file, images, looks_like_seed, new_volume
 from crossport.hypervisor import qmp
 from crossport.hypervisor.firmware import UEFI_VARIABLES, need_uefi
 from crossport.hypervisor.qemu import machine_type
@@ -28,6 +28,9 @@ from crossport.units import size_text
 
 __all__ = ["create_vm", "delete_vm", "instantiate", "open_network", "remove_guest"]
 
+# What the buses have slots for, and a PCI bus beside everything else.
+_MOST_DISKS, _MOST_NICS = 16, 8
+_LARGEST_DISK = 64 << 40
 _EXPORT_NAME = re.compile(r"[?&]export=([^&]+)")
 
 
@@ -78,6 +81,7 @@ def _described_anew(cloud: Installation, vm: VM, vm_id: str, act: Act) -> Guest:
         raise errors.Invalid(
             "vm.disks.none", "A VM needs a disk.", field="disks", remedy="Name at least one."
         )
+    _need_sizes(vm)
     size = catalog.flavor(cloud, vm.flavor)
     if vm.firmware is Firmware.UEFI:
         need_uefi()
@@ -108,12 +112,29 @@ def _described_anew(cloud: Installation, vm: VM, vm_id: str, act: Act) -> Guest:
     return Guest(vm=vm, uid=cloud.new_uid(), seeded=True, run=act.run)
 
 
+def _need_sizes(vm: VM) -> None:
+    """Raise Invalid for disks and NICs that no VM can have here, before sums are made of them."""
+    for number, disk in enumerate(vm.disks):
+        if not 0 <= disk.size <= _LARGEST_DISK or (number and not disk.id and not disk.size):
+            raise errors.Invalid(
+                "vm.disk.size",
+                f"A disk of {disk.size} bytes cannot be made.",
+                field=f"disks[{number}].size",
+                remedy=f"Give it a size above 0, at most {size_text(_LARGEST_DISK)}.",
+            )
+    for field, count, most in (("disks", len(vm.disks), _MOST_DISKS), ("nics", len(vm.nics), _MOST_NICS)):
+        if count > most:
+            raise errors.Invalid(
+                f"vm.{field}.many", f"A VM has at most {most} {field} here.", field=field, remedy="Use fewer."
+            )
+
+
 def _with_own_disks(cloud: Installation, guest: Guest, image: Image) -> Guest:
     """Give the new guest's disks ids and volumes that are not there yet."""
     disks: list[Disk] = []
     for number, disk in enumerate(guest.vm.disks):
         if number and disk.id:
-            disks.append(_disk_of_others(cloud, disk, f"disks[{number}].id"))
+            disks.append(_disk_of_others(cloud, disk, guest.vm.project, f"disks[{number}].id"))
             continue
         size = max(disk.size, image.size) if number == 0 else disk.size
         disk_id = f"{guest.vm.id}-disk-{number}"
@@ -137,15 +158,17 @@ def _with_own_disks(cloud: Installation, guest: Guest, image: Image) -> Guest:
         return _with_state_volumes(cloud, guest)
 
 
-def _disk_of_others(cloud: Installation, disk: Disk, field: str) -> Disk:
-    """Return the disk as the VM that has it describes it; raise NotFound for one that no VM has."""
+def _disk_of_others(cloud: Installation, disk: Disk, project: str, field: str) -> Disk:
+    """Return the disk as the VM of the project that has it describes it; raise NotFound if none has."""
     for other in cloud.state.every(Guest):
+        if other.vm.project != project:
+            continue
         for known in other.vm.disks:
             if known.id == disk.id:
                 return dataclasses.replace(known, boot=False, bus=disk.bus, name=disk.name or known.name)
     raise errors.NotFound(
         "volume.unknown",
-        f"No VM of {cloud.spec.name} has a disk {disk.id}.",
+        f"No VM of project {project} of {cloud.spec.name} has a disk {disk.id}.",
         field=field,
         remedy="Leave the id empty to have a new disk, or name that of a VM's disk to share it.",
     )
@@ -402,18 +425,22 @@ async def remove_guest(cloud: Installation, act: Act, vm_id: str) -> None:
 
 
 def remove_files(cloud: Installation, guest: Guest) -> None:
-    """Delete what is on the disk, then forget it: a crash in between is made good by a second call."""
-    for volume in _volumes(cloud, guest):
-        heirs = catalog.sharers(cloud, guest, volume.id)
-        if heirs:
-            cloud.state.put(volume.id, dataclasses.replace(volume, vm_id=heirs[0].vm.id))
-        else:
-            drop_volume(cloud, volume)
-    inbound.forget_done(cloud)
+    """Delete what is on the disk, then forget it, all at once: a second call makes a crash good."""
+    heirs = {one.id: catalog.sharers(cloud, guest, one.id) for one in _volumes(cloud, guest)}
+    own = [one for one in _volumes(cloud, guest) if not heirs[one.id]]
+    for volume in own:
+        drop_file(cloud, volume)
     folder = cloud.layout.vm(guest.vm.id)
     if folder.exists():
         shutil.rmtree(folder)
-    cloud.state.drop(guest.vm.id, Guest)
+    with cloud.state.together():
+        for volume in _volumes(cloud, guest):
+            if heirs[volume.id]:
+                cloud.state.put(volume.id, dataclasses.replace(volume, vm_id=heirs[volume.id][0].vm.id))
+            else:
+                cloud.state.drop(volume.id, Volume)
+        cloud.state.drop(guest.vm.id, Guest)
+        inbound.forget_done(cloud)
 
 
 def _volumes(cloud: Installation, guest: Guest) -> list[Volume]:

@@ -262,7 +262,12 @@ class _Handlers:
         return await offer.remove(self._cloud, ask.act, ask.thing)
 
     async def place(self, request: Request) -> object:
-        return await self._cloud.fabric.place(Way(request.path_params["way"]))
+        way = request.path_params["way"]
+        if way not in set(Way):
+            raise errors.NotFound(
+                "place.unknown", f"No gateway is for {way}.", field="way", remedy=f"Ask for {', '.join(Way)}."
+            )
+        return await self._cloud.fabric.place(Way(way))
 
     async def images(self, request: Request) -> object:
         del request

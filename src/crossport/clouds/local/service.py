@@ -20,14 +20,13 @@ from pathlib import Path
 import uvicorn
 
 from crossport import errors
-from crossport.clouds.local import console, freeze, guest, orphan, provision, reserve, serving, wire
+from crossport.clouds.local import console, guest, recovery, reserve, wire
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.ownership import locked, open_installation
 from crossport.clouds.local.routes import Desk, application
 from crossport.clouds.local.spec import Layout
 from crossport.clouds.local.state import Guest
 from crossport.hypervisor import unix_socket
-from crossport.hypervisor.daemon import boot_id
 from crossport.model import codec
 from crossport.model.vm import PowerState
 
@@ -35,6 +34,7 @@ __all__ = ["main"]
 
 _LOG = logging.getLogger("crossport.clouds.local")
 _TICK_S = 0.5
+_LOOK_S = 10.0
 _FAILED_IDLE_S = 5.0
 _GLANCE_S = 0.1
 _GRACE_S = 5  # every call can be broken off and made again
@@ -93,7 +93,7 @@ async def _owned(layout: Layout) -> None:
     cloud = open_installation(layout)
     failure: errors.Error | None = None
     try:
-        await _found_again(cloud)
+        await recovery.found_again(cloud)
     except errors.Error as error:
         # Whoever calls is told why; a service that just ended would leave them guessing.
         _LOG.error("The cloud cannot start: %s", error)
@@ -120,55 +120,46 @@ async def _owned(layout: Layout) -> None:
     cloud.state.close()
 
 
-async def _found_again(cloud: Installation) -> None:
-    """Make the networks, and take up every guest as it is now."""
-    serving.ensure_runtime(cloud)
-    await cloud.fabric.ensure(cloud.spec.networks)
-    for one in cloud.state.every(Guest):
-        found = await guest.settled(cloud, one)
-        if found.daemon is not None:
-            _LOG.info("vm=%s found again, pid=%s", found.vm.id, found.daemon.pid)
-            await provision.refresh_ports(cloud, found)
-            await guest.go_on(cloud, found)
-            await freeze.thaw_left(cloud, found)
-    for text in orphan.orphans(cloud):
-        _LOG.warning("orphan: %s", text)
-    _LOG.info("boot=%s", boot_id())
-
-
 async def _kept(cloud: Installation, desk: Desk, server: uvicorn.Server, *, failed: bool) -> None:
     """Look after guests, and end the service when nobody needs it."""
     idle_s = _FAILED_IDLE_S if failed else cloud.spec.idle_s
     while not server.should_exit:
         await asyncio.sleep(_TICK_S)
         reserve.keep(cloud.layout)
-        running = False
-        for one in cloud.state.every(Guest):
-            try:
-                running |= await _looked_after(cloud, one)
-            except errors.Error as error:
-                _LOG.warning("vm=%s cannot be looked after: %s", one.vm.id, error)
+        for log in cloud.layout.exports.glob("*.log"):
+            console.shorten(log, cloud.spec.console_size)
+        # One that does not answer keeps nobody waiting but itself.
+        guests = cloud.state.every(Guest)
+        running = any(await asyncio.gather(*(_looked_after(cloud, one) for one in guests)))
         idle = asyncio.get_running_loop().time() - desk.last_call > idle_s
         if idle and not running and not desk.open_calls:
             server.should_exit = True
 
 
 async def _looked_after(cloud: Installation, one: Guest) -> bool:
-    """Settle, trim, eject; say whether the guest runs."""
+    """Settle, trim, eject; say whether the guest runs. One that does not answer is told in the log."""
     if one.vm.power is not PowerState.RUNNING:
         return False
     if cloud.is_busy(one.vm.id):
         return True
-    async with cloud.working(one.vm.id, ""):
-        current = await guest.settled(cloud, cloud.guest(one.vm.id))
-        if current.daemon is None:
-            _LOG.info("vm=%s switched itself off", current.vm.id)
-            return False
-        console.trim(cloud, current)
-        current = cloud.guest(one.vm.id)
-        if current.seeded and console.has_reported(cloud, current):
-            await console.eject_seed(cloud, current)
-            _LOG.info("vm=%s seed ejected", current.vm.id)
+    try:
+        async with cloud.working(one.vm.id, ""), asyncio.timeout(_LOOK_S):
+            return await _looked_at(cloud, one.vm.id)
+    except (errors.Error, TimeoutError) as error:
+        _LOG.warning("vm=%s cannot be looked after: %s", one.vm.id, error or "it does not answer")
+        return True
+
+
+async def _looked_at(cloud: Installation, vm_id: str) -> bool:
+    current = await guest.settled(cloud, cloud.guest(vm_id))
+    if current.daemon is None:
+        _LOG.info("vm=%s switched itself off", vm_id)
+        return False
+    console.trim(cloud, current)
+    current = cloud.guest(vm_id)
+    if current.seeded and console.has_reported(cloud, current):
+        await console.eject_seed(cloud, current)
+        _LOG.info("vm=%s seed ejected", vm_id)
     return True
 
 

@@ -90,13 +90,18 @@ async def open_volumes(
 
 
 def listening(cloud: Installation, path: Path) -> socket.socket:
-    """Return a listening socket at ``path``, in a directory that only the gateway's user enters."""
+    """Return a listening socket at ``path``, in a directory that only the gateway's user enters.
+
+    It stays the service's own: who could write there could have another file given to that user.
+    """
+    ensure_runtime(cloud)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     listener = unix_socket.listening(path)
     gateway = cloud.spec.gateway_uid
     if cloud.as_root:
-        os.chown(path, gateway, gateway)
-        os.chown(path.parent, gateway, gateway)
+        os.chown(path, gateway, gateway, follow_symlinks=False)
+        os.chown(path.parent, os.geteuid(), gateway)
+        path.parent.chmod(0o710)
     return listener
 
 

@@ -65,24 +65,28 @@ async def _answered(
             # The quotes keep the echo of this line from looking like the mark itself.
             line = f"echo CROSSPORT-''{nonce}; {command}; echo CROSSPORT-$?-{nonce}\n"
             writer.write(line.encode("ascii"))
-            mark = nonce.encode()
-            text = re.compile(rb"CROSSPORT-%b\r*\n(.*?)CROSSPORT-(\d{1,3})-%b" % (mark, mark), re.DOTALL)
-            found = await _until(reader, text)
+            begin = re.compile(rb"CROSSPORT-%b\r*\n" % nonce.encode())
+            end = re.compile(rb"CROSSPORT-(\d{1,3})-%b" % nonce.encode())
+            # One after the other: a guest that prints beginnings without end would make one pattern for both
+            # compare each of them with all that follows.
+            first = await _until(reader, begin)
+            found = await _until(reader, end, first.string[first.end() :])
     except TimeoutError as error:
         if waited_for.startswith("the end"):
             # What hangs, or is an unfinished line, must not swallow the next command.
             writer.write(_INTERRUPT)
         raise Silence(f"{waited_for} within {TYPING_S:.0f} s") from error
-    return Typed(status=int(found[2]), output=found[1].decode(errors="replace").replace("\r", ""))
+    output = found.string[: found.start()].decode(errors="replace").replace("\r", "")
+    return Typed(status=int(found[1]), output=output)
 
 
-async def _until(reader: asyncio.StreamReader, wanted: re.Pattern[bytes]) -> re.Match[bytes]:
-    """Read until ``wanted`` is found in the last part of what was printed."""
-    seen = b""
-    while True:
+async def _until(
+    reader: asyncio.StreamReader, wanted: re.Pattern[bytes], seen: bytes = b""
+) -> re.Match[bytes]:
+    """Read until ``wanted`` is found in ``seen`` and the last part of what is printed from now on."""
+    while not (found := wanted.search(_CONTROL_SEQUENCE.sub(b"", seen))):
         piece = await reader.read(65536)
         if not piece:
             raise ConnectionResetError("the console closed")
         seen = (seen + piece)[-_LARGEST_ANSWER:]
-        if found := wanted.search(_CONTROL_SEQUENCE.sub(b"", seen)):
-            return found
+    return found

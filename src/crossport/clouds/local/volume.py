@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from crossport import errors
-from crossport.clouds.local.installation import Installation
+from crossport.clouds.local.installation import Installation, plain_file
 from crossport.clouds.local.state import Image, Volume
 from crossport.convert.inspect import inspect
 from crossport.convert.inspection import Format
@@ -24,6 +24,8 @@ from crossport.model.artifact import Role
 from crossport.units import MIB, SECTOR, size_text
 
 __all__ = [
+    "drafts",
+    "drop_file",
     "drop_image",
     "drop_volume",
     "file_size",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _FORMATS = {"raw": Format.RAW, "qcow2": Format.QCOW2}
+_DRAFTS = (".new", ".look")
 _PIECE = 1 * MIB
 _SPARE = 8 * MIB
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -140,15 +143,21 @@ def whole_sectors(cloud: Installation, volume: Volume) -> None:
 
 def drop_volume(cloud: Installation, volume: Volume) -> None:
     """Delete the volume and its bytes. May be called twice."""
-    cloud.path(volume).unlink(missing_ok=True)
-    _draft(cloud, volume).unlink(missing_ok=True)
+    drop_file(cloud, volume)
     cloud.state.drop(volume.id, Volume)
 
 
+def drop_file(cloud: Installation, volume: Volume) -> None:
+    """Delete the volume's bytes. May be called twice."""
+    cloud.path(volume).unlink(missing_ok=True)
+    _draft(cloud, volume).unlink(missing_ok=True)
+
+
 def file_size(cloud: Installation, volume: Volume) -> int:
-    """Return the bytes of the volume's file, 0 without one."""
+    """Return the bytes of the volume's file, 0 without one; raise Refused if it is none."""
     try:
-        return cloud.path(volume).stat().st_size
+        with plain_file(cloud.path(volume)) as descriptor:
+            return os.fstat(descriptor).st_size
     except FileNotFoundError:
         return 0
 
@@ -176,7 +185,7 @@ async def looks_like_seed(cloud: Installation, volume: Volume) -> bool:
     plain = cloud.path(volume)
     copy: Path | None = None
     if volume.format != "raw":
-        copy = plain.with_suffix(".look")
+        copy = plain.with_suffix(_DRAFTS[1])
         copy.unlink(missing_ok=True)
         await QemuImg().convert(qemu_img.Image(plain, _driver(volume.format)), copy, "raw")
         plain = copy
@@ -190,6 +199,11 @@ async def looks_like_seed(cloud: Installation, volume: Volume) -> bool:
     return any(label.strip().lower() == b"cidata" for label in labels)
 
 
+def drafts(cloud: Installation) -> list[Path]:
+    """Return the files that were being made, or looked into, when a service was killed."""
+    return [path for path in cloud.layout.volumes.iterdir() if path.suffix in _DRAFTS]
+
+
 def _in_sectors(volume: Volume) -> int:
     return -(-volume.size // SECTOR) * SECTOR
 
@@ -197,7 +211,7 @@ def _in_sectors(volume: Volume) -> int:
 def _draft(cloud: Installation, volume: Volume) -> Path:
     """Return where the volume's file is made before it is whole."""
     path = cloud.path(volume)
-    return path.with_name(f"{path.name}.new")
+    return path.with_name(f"{path.name}{_DRAFTS[0]}")
 
 
 def _driver(name: str) -> qemu_img.Driver:

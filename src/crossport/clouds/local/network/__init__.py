@@ -6,12 +6,22 @@ from crossport.clouds.local.fabric import Fabric
 from crossport.clouds.local.network import kernel, readiness
 from crossport.clouds.local.network.enforced import NamespaceNet
 from crossport.clouds.local.network.layout import Layout, prefix
-from crossport.clouds.local.network.ruleset import rules_of
+from crossport.clouds.local.network.ruleset import need_mac, parsed_rule, rules_of
 from crossport.clouds.local.network.user import UserNet
 from crossport.model.artifact import Way
 from crossport.model.construct import Network
 
-__all__ = ["Kind", "fabric", "leftovers", "remove_leftovers", "reserved_networks", "rules_of", "usual_kind"]
+__all__ = [
+    "Kind",
+    "fabric",
+    "leftovers",
+    "need_mac",
+    "parsed_rule",
+    "remove_leftovers",
+    "reserved_networks",
+    "rules_of",
+    "usual_kind",
+]
 
 Kind = Literal["enforced", "user"]
 

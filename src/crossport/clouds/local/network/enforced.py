@@ -13,12 +13,12 @@ import errno
 import itertools
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from crossport import errors
 from crossport.clouds.local.fabric import Door, Forward, NicBackend, Port
 from crossport.clouds.local.network import kernel, ruleset, wan
-from crossport.clouds.local.network.device import devices
+from crossport.clouds.local.network.device import devices, guarded
 from crossport.clouds.local.network.layout import Layout, Seat, bridge_name, router_address, subnet, tap_name
 from crossport.clouds.local.network.plug import Segment, guard_of, make_segments, plug, unplug
 from crossport.clouds.local.network.seat import make_seat, remove_seat
@@ -82,9 +82,16 @@ class NamespaceNet:
         """Unplug the NIC, wherever it is plugged."""
         async with kernel.locked(self._layout.locks[0]):
             for namespace in self._routers():
-                gone = await unplug(namespace, tap_name(vm_id, index))
-                if namespace == self._layout.router:
-                    await wan.withdraw(self._layout, gone)
+                await self._unplug(namespace, tap_name(vm_id, index))
+
+    async def keep(self, plugged: Set[tuple[str, int]]) -> None:
+        """Unplug every NIC but these: its tap, or its rules, which come first and go last."""
+        kept = {tap_name(vm_id, index) for vm_id, index in plugged}
+        async with kernel.locked(self._layout.locks[0]):
+            for namespace in self._routers():
+                taps = {name for name, one in (await devices(namespace)).items() if one.kind == "tun"}
+                for tap in (taps | (await guarded(namespace)).taps) - kept:
+                    await self._unplug(namespace, tap)
 
     async def connect(self, port: Port, guest_port: int, timeout_s: float) -> socket.socket:
         """Dial the guest from the router of its network."""
@@ -140,6 +147,11 @@ class NamespaceNet:
         public = () if guard.sealed else guard.addresses
         await wan.withdraw(self._layout, (gone | set(guard.addresses)).difference(public))
         await wan.publish(self._layout, public)
+
+    async def _unplug(self, namespace: str, tap: str) -> None:
+        gone = await unplug(namespace, tap)
+        if namespace == self._layout.router:
+            await wan.withdraw(self._layout, gone)
 
     def _routers(self) -> list[str]:
         isolated = kernel.namespaces(self._layout.isolated_prefix)

@@ -32,6 +32,7 @@ from crossport.model.construct import Direction, Rule, SecurityGroup
 __all__ = [
     "Guard",
     "admitted_tcp",
+    "need_mac",
     "parsed_rule",
     "port_removed",
     "port_rules",
@@ -56,13 +57,7 @@ class Guard:
     sealed: bool
 
     def __post_init__(self) -> None:
-        if not _MAC.fullmatch(self.mac) or int(self.mac[:2], 16) & 1:
-            raise errors.Invalid(
-                "cloud.mac.unusable",
-                f"{self.mac!r} is no MAC address of one card.",
-                remedy="Write six pairs of lower-case hex digits, the first of them even: 52:54:00:12:34:56.",
-                field="nics.mac",
-            )
+        need_mac(self.mac, "nics.mac")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +73,17 @@ class Passage:
     def all_ports(self) -> bool:
         """Whether ports do not matter."""
         return self.protocol == "icmp" or (self.first, self.last) == (0, _PORTS - 1)
+
+
+def need_mac(mac: str, field: str) -> None:
+    """Raise Invalid ``cloud.mac.unusable`` for what is not one card's address."""
+    if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1:
+        raise errors.Invalid(
+            "cloud.mac.unusable",
+            f"{mac!r} is no MAC address of one card.",
+            remedy="Write six pairs of lower-case hex digits, the first of them even: 52:54:00:12:34:56.",
+            field=field,
+        )
 
 
 def rules_of(groups: Iterable[SecurityGroup]) -> tuple[Rule, ...]:

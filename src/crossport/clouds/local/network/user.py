@@ -13,7 +13,7 @@ import errno
 import hashlib
 import ipaddress
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from crossport import errors
 from crossport.clouds.local.fabric import Door, Forward, NicBackend, Port
@@ -67,6 +67,9 @@ class UserNet:
         return self._forwards(port, guard_of(port))
 
     async def detach(self, vm_id: str, index: int) -> None:
+        """Do nothing: what there is ends with QEMU."""
+
+    async def keep(self, plugged: Set[tuple[str, int]]) -> None:
         """Do nothing: what there is ends with QEMU."""
 
     async def connect(self, port: Port, guest_port: int, timeout_s: float) -> socket.socket:
