@@ -33,6 +33,8 @@ JOBS_MAX = 256
 """Workers that one gateway runs at once."""
 JOBS_KEPT = 4 * JOBS_MAX
 """Those with others that ended, of which the site has not heard yet."""
+LINES_MAX = 256
+"""Lines that wait for a worker to take them."""
 _WAYS: tuple[Way, ...] = ("send", "receive", "digest")
 
 StartPipe = Callable[[Way, DiskRef, Place, int, Access | None], AbstractAsyncContextManager[Pipe]]
@@ -47,10 +49,30 @@ class _Job:
     outbox: Outbox = field(default_factory=Outbox)
     inbox: Inbox = field(default_factory=Inbox)
     copy: Copy | None = None
-    pipe: Pipe | None = None
+    lines: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(LINES_MAX))
     task: asyncio.Task[None] | None = None
     leaving: bool = False
     over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a site says of a worker that it wants."""
+
+    ref: DiskRef
+    place: Place
+    journal: Journal | None
+    stock: str
+
+    @classmethod
+    def of(cls, message: dict[str, Any]) -> "_Order":
+        """Read it; raise Invalid or Broken for what is none."""
+        return cls(
+            codec.from_plain(message.get("ref"), DiskRef),
+            codec.from_plain(message.get("place"), Place),
+            _journal(message),
+            text({"stock": "", **message}, "stock", most=64),
+        )
 
 
 class Jobs:
@@ -84,6 +106,7 @@ class Jobs:
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._lines: dict[str, Line] = {}
         self._owners: dict[str, str] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     @property
     def running(self) -> int:
@@ -112,7 +135,7 @@ class Jobs:
                 for message in job.outbox.rest():
                     await self._send(owner, message)
             else:
-                await self._end(job)
+                self._end_soon(job)
 
     def gone(self, owner: str, line: Line) -> None:
         """Keep what is said for ``owner``: its line ended."""
@@ -131,18 +154,18 @@ class Jobs:
                     job = self._begin(owner, name, message)
                     job.inbox.take(number)
                 elif job is not None and job.inbox.take(number) and order == "give":
-                    await self._give(job, text(message, "line").encode())
+                    _give(job, text(message, "line").encode())
             case "heard" if job is not None:
                 job.outbox.heard(integer(message, "number"))
                 self._forget_told(job)
             case "end" if job is not None:
-                await self._end(job)
+                self._end_soon(job)
             case _:
                 return  # of a newer release, or of a job that is over
 
     async def close(self) -> None:
         """End all workers."""
-        await asyncio.gather(*(self._end(job) for job in tuple(self._jobs.values())))
+        await asyncio.gather(*(self._end(job) for job in tuple(self._jobs.values())), *self._ending)
 
     def _of(self, owner: str) -> list[_Job]:
         return [job for job in self._jobs.values() if job.owner == owner]
@@ -153,14 +176,8 @@ class Jobs:
             raise errors.Broken("gateway.message.malformed", f"{way} is nothing that a worker does.")
         if len(self._jobs) >= JOBS_KEPT:
             raise errors.Broken("gateway.jobs.many", "The site begins workers and hears of none.")
-        job = _Job(owner, name, way)
-        self._jobs[owner, name] = job
-        ref = codec.from_plain(message.get("ref"), DiskRef)
-        place = codec.from_plain(message.get("place"), Place)
-        # The site's word for a namespace is of another machine than this one.
-        seat = replace(place, namespace=self._reach.namespace)
-        stock = text({"stock": "", **message}, "stock", most=64)
-        job.task = asyncio.create_task(self._run(job, ref, seat, _journal(message), stock))
+        job = self._jobs[owner, name] = _Job(owner, name, way)
+        job.task = asyncio.create_task(self._run(job, message))
         return job
 
     def shelves(self) -> tuple[str, ...]:
@@ -176,27 +193,37 @@ class Jobs:
         for name in texts(message, "shelves"):
             await asyncio.to_thread(self._journals.clear, name)
 
-    async def _run(self, job: _Job, ref: DiskRef, place: Place, journal: Journal | None, stock: str) -> None:
+    async def _run(self, job: _Job, message: dict[str, Any]) -> None:
         try:
+            order = _Order.of(message)
             if self.draining:
                 raise errors.Unavailable("gateway.draining", "This gateway begins nothing new.")
             if self.running > JOBS_MAX:
                 raise errors.Unavailable("gateway.jobs.full", f"This gateway runs {JOBS_MAX} workers.")
-            self._reach.check(ref)
-            with self._journals.opened(journal) as file, self._stocks.opened(stock) as access:
-                async with self._start(job.way, ref, place, file.fileno(), access) as pipe:
-                    job.pipe = pipe
-                    try:
-                        await self._tell(job, {"event": "started", "certificate": pipe.certificate})
-                        await self._relay(job, pipe)
-                    finally:
-                        job.leaving = True
+            self._reach.check(order.ref)
+            # The site's word for a namespace is of another machine than this one.
+            place = replace(order.place, namespace=self._reach.namespace)
+            with self._journals.opened(order.journal) as file, self._stocks.opened(order.stock) as access:
+                async with self._start(job.way, order.ref, place, file.fileno(), access) as pipe:
+                    await self._served(job, pipe)
         except errors.Error as error:
             await self._tell(job, failure_line(error))
         finally:
-            job.pipe, job.over = None, True
+            job.over = True
             await asyncio.shield(self._tell(job, {"event": "ended"}))
             self._forget_told(job)
+
+    async def _served(self, job: _Job, pipe: Pipe) -> None:
+        """Pass on what the worker says and what it is told, until it is done."""
+        feeding = asyncio.create_task(self._feed(job, pipe))
+        try:
+            await self._tell(job, {"event": "started", "certificate": pipe.certificate})
+            await self._relay(job, pipe)
+        finally:
+            job.leaving = True
+            feeding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await feeding
 
     async def _relay(self, job: _Job, pipe: Pipe) -> None:
         while True:
@@ -205,22 +232,21 @@ class Jobs:
             if event.get("event") in {"done", "failed"}:
                 return
 
-    async def _give(self, job: _Job, line: bytes) -> None:
-        if job.pipe is None or self.seat is None:
+    async def _feed(self, job: _Job, pipe: Pipe) -> None:
+        """Hand the worker its lines. The first is its job: it is judged, and ends what was there before."""
+        first = await job.lines.get()
+        try:
+            if self.seat is None:
+                raise errors.Unavailable("gateway.seat.unknown", "This gateway does not know its seat yet.")
+            job.copy = self._tickets.admit(job.way, first, self.seat, now=self._clock.wall())
+        except errors.Error as error:
+            await self._tell(job, failure_line(error))
+            self._end_soon(job)
             return
-        if job.copy is None:
-            try:
-                job.copy = self._tickets.admit(job.way, line, self.seat, now=self._clock.wall())
-            except errors.Error as error:
-                await self._tell(job, failure_line(error))
-                await self._end(job)
-                return
-            await self._supersede(job)
-        await self._pass_on(job, line)
-
-    async def _pass_on(self, job: _Job, line: bytes) -> None:
-        if job.pipe is not None:
-            await job.pipe.give(line)
+        await self._supersede(job)
+        await pipe.give(first)
+        while True:
+            await pipe.give(await job.lines.get())
 
     async def _supersede(self, newer: _Job) -> None:
         """End the workers of the same copy that were begun before: they would write beside it."""
@@ -235,6 +261,12 @@ class Jobs:
         for job in former:
             await self._tell(job, failure_line(error))
             await self._end(job)
+
+    def _end_soon(self, job: _Job) -> None:
+        """End a worker without waiting for it: its storage may hang, and others are served meanwhile."""
+        task = asyncio.create_task(self._end(job))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _end(self, job: _Job) -> None:
         if job.task is not None:
@@ -262,6 +294,15 @@ class Jobs:
         if line is not None:
             with contextlib.suppress(errors.Unavailable):  # what is kept is sent again on the next line
                 await line.send(message)
+
+
+def _give(job: _Job, line: bytes) -> None:
+    if job.over or job.leaving:
+        return
+    try:
+        job.lines.put_nowait(line)
+    except asyncio.QueueFull as error:
+        raise errors.Broken("gateway.lines.many", "The site says more than a worker takes.") from error
 
 
 def _journal(message: dict[str, Any]) -> Journal | None:

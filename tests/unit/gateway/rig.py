@@ -68,12 +68,16 @@ class ScriptedPipe:
 
 
 class Workers:
-    """Starts scripted workers; ``all`` are those that were started, in order."""
+    """Starts scripted workers; ``all`` are those that were started, in order.
+
+    Those whose numbers are in ``held`` do not end before their event.
+    """
 
     def __init__(self) -> None:
         self.all: list[ScriptedPipe] = []
         self.found: list[int] = []
         self.stocks: list[Access | None] = []
+        self.held: dict[int, asyncio.Event] = {}
 
     @asynccontextmanager
     async def start(
@@ -87,9 +91,12 @@ class Workers:
         os.pwrite(journal, bytes(len(self.all) + 1), 0)
         pipe = ScriptedPipe(way, place)
         self.all.append(pipe)
+        number = len(self.all) - 1
         try:
             yield pipe
         finally:
+            if number in self.held:
+                await self.held[number].wait()
             pipe.ended = True
 
 
