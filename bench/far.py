@@ -22,9 +22,9 @@ _ROUND_TRIPS_MS = (10, 50, 150)
 _LOSSES = (0.0, 0.001, 0.01)
 _MIDDLE = Distance(50, 0.001)
 _PEERS = ("nbdcopy, TLS", "rsync -z")
-_SLOW, _FAST = 100, 1000
+_SLOW, _MIDDLING, _FAST = 100, 500, 1000
 _STREAMS = (1, 16)
-_STREAMED_S = 4.0
+_STREAMED_S = 3.0
 _SIZE = 1024 * MIB  # of which a slow link gets an eighth
 
 _STEPS = (100, 300, 50, 200)
@@ -44,7 +44,7 @@ def links(turns: Turns, *, small: bool) -> list[dict[str, Any]]:
     for distance in [_MIDDLE] if small else grid:
         peers = _PEERS if distance == _MIDDLE and not small else ()
         rows += _over(distance, _SLOW, replace(turns, tools=(OURS, *peers), runs=1), small=small)
-    return rows if small else rows + _over(_MIDDLE, _FAST, replace(turns, tools=(OURS,)), small=False)
+    return rows if small else rows + _over(_MIDDLE, _FAST, replace(turns, tools=(OURS,), runs=1), small=False)
 
 
 def _over(distance: Distance, rate_mbit: int, turns: Turns, *, small: bool) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def change(folder: Path, *, small: bool) -> list[dict[str, Any]]:
         return _changed(folder, replace(MIXES["incompressible"], used=24 * MIB), (20, 50))
     return [
         *_changed(folder, replace(MIXES["incompressible"], used=384 * MIB), _STEPS),
-        *_changed(folder, MIXES["debian"], (_SLOW, _FAST)),
+        *_changed(folder, MIXES["debian"], (_SLOW, _MIDDLING)),
     ]
 
 

@@ -112,7 +112,7 @@ PARTS: dict[str, tuple[str, str, Callable[[list[dict[str, Any]]], str]]] = {
         "Over long links that lose packets",
         """
 What cannot be compressed, over links whose packets are kept for half the round trip and lost with the same
-chance both ways, by a process between the two ends. *TCP* is what plain streams carry in four seconds, their
+chance both ways, by a process between the two ends. *TCP* is what plain streams carry in three seconds, their
 start included. The congestion control is that of the system, BBR.""",
         _links_table,
     ),
