@@ -23,6 +23,7 @@ __all__ = ["Daemon", "start", "alive", "ended", "kill", "boot_id", "last_line"]
 _BWRAP = "/usr/bin/bwrap"
 _START_S = 30.0
 _LAST = 4096
+_NEVER = -1
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -152,7 +153,11 @@ def _told(descriptor: int, starter: int) -> Daemon:
     while b"}" not in text and (piece := os.read(descriptor, 4096)):
         text += piece
     pid = int(json.loads(text)["child-pid"])
-    return Daemon(pid=pid, started=_start_time(pid), boot=boot_id(), starter=starter)
+    try:
+        started = _start_time(pid)
+    except ProcessLookupError:
+        started = _NEVER  # it has ended before we came to look, as on a busy machine
+    return Daemon(pid=pid, started=started, boot=boot_id(), starter=starter)
 
 
 def _start_time(pid: int) -> int:

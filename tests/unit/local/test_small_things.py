@@ -2,7 +2,12 @@
 
 import asyncio
 import dataclasses
+import os
+import select
+import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,10 +59,30 @@ async def test_a_daemon_is_not_mistaken_for_another_process_of_its_number(tmp_pa
 
 async def test_the_end_of_a_daemon_is_waited_for(tmp_path: Path):
     confinement = Confinement(uid=1_900_000_001, gid=1_900_000_001, outlives_parent=True)
-    running = await daemon.start(["sleep", "0.3"], confinement, log=tmp_path / "log")
+    running = await daemon.start(["sleep", "60"], confinement, log=tmp_path / "log")
     assert not await daemon.ended(running, 0.01)
+    end = asyncio.ensure_future(daemon.ended(running, 60))
+    os.kill(running.pid, signal.SIGKILL)
+    assert await end
+    assert await daemon.ended(running, 0.01)
+
+
+async def test_a_daemon_that_ends_before_anybody_looks_has_started_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    look = select.select
+
+    def late(*args: Any) -> Any:
+        told = look(*args)
+        time.sleep(0.2)  # a busy machine
+        return told
+
+    monkeypatch.setattr(select, "select", late)
+    confinement = Confinement(uid=1_900_000_001, gid=1_900_000_001, outlives_parent=True)
+    running = await daemon.start(["true"], confinement, log=tmp_path / "log")
     assert await daemon.ended(running, 10)
-    assert await daemon.ended(running, 10)
+    assert not daemon.alive(running)
+    await daemon.kill(running)
 
 
 def command_of(process: Path) -> bytes:
@@ -74,8 +99,11 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind(tmp_path: Path):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.sleep(0.1)
-    assert not [pid for pid in Path("/proc").glob("[0-9]*") if b"4321.5" in command_of(pid)]
+    for _ in range(200):
+        if not [pid for pid in Path("/proc").glob("[0-9]*") if b"4321.5" in command_of(pid)]:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it sleeps on")
 
 
 async def test_a_program_that_is_not_there_is_said(tmp_path: Path):
