@@ -64,6 +64,7 @@ class TestSimulatedCloud(
     suite.FencerConformance,
     suite.ProberConformance,
     suite.ConsoleConformance,
+    suite.IdentifiedConformance,
     suite.GatewayHostConformance,
     moving.ExporterConformance,
     ChangeTrackerConformance,

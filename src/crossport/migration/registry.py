@@ -7,8 +7,9 @@ from typing import Protocol
 
 from crossport import errors
 from crossport.migration.local_site import ABILITIES
+from crossport.model.record import record
 from crossport.model.request import CloudEntry, CloudStatus
-from crossport.spi.cloud import Cloud
+from crossport.spi.cloud import Cloud, Identified
 from crossport.spi.document import Document, Documents
 from crossport.spi.driver import Connect
 from crossport.spi.secret import Secret, Secrets
@@ -16,8 +17,17 @@ from crossport.spi.secret import Secret, Secrets
 __all__ = ["CloudRegistry"]
 
 KIND = "cloud"
+INSTALLATION = "installation"
 SECRET_SETTINGS = ("password", "secret", "token", "key")
 """A setting whose last word is one of these is kept sealed, and shown as a reference only."""
+
+
+@record()
+class Installation:
+    """What the cloud ``name`` is a connection to."""
+
+    name: str
+    id: str
 
 
 class Keeper(Protocol):
@@ -57,7 +67,8 @@ class CloudRegistry:
         _check_references(tenant, entry)
         kept = await self._without_secrets(tenant, entry)
         try:
-            status = await self._tried(kept)
+            status, installation = await self._tried(kept)
+            await self._need_new(tenant, installation)
         except errors.Error:
             await self._forget_secrets(tenant, kept)
             raise
@@ -65,14 +76,31 @@ class CloudRegistry:
             await self._documents.put(KIND, _key(tenant, entry.name), kept, generation=0)
         except errors.Conflict:
             raise _taken(entry.name) from None
+        if installation.id:
+            await self._documents.put(INSTALLATION, _key(tenant, entry.name), installation)
         return status
 
-    async def _tried(self, entry: CloudEntry) -> CloudStatus:
+    async def _tried(self, entry: CloudEntry) -> "tuple[CloudStatus, Installation]":
         cloud = await self._drivers[entry.driver](entry, self._secrets)
         try:
-            return await _status(entry, cloud)
+            status = await _status(entry, cloud)
+            found = await cloud.installation() if isinstance(cloud, Identified) else ""
+            return status, Installation(name=entry.name, id=found and f"{entry.driver} {found}")
         finally:
             await cloud.close()
+
+    async def _need_new(self, tenant: str, installation: "Installation") -> None:
+        """Raise Conflict when the tenant has the installation under another name."""
+        names = {entry.name for entry in await self.entries(tenant)}
+        for known in await self._documents.list(INSTALLATION, Installation, prefix=f"{tenant}/"):
+            if installation.id and known.value.id == installation.id and known.value.name in names:
+                raise errors.Conflict(
+                    "cloud.installation.known",
+                    f"This is the cloud that is connected as {known.value.name} already.",
+                    field="settings",
+                    remedy=f"Use {known.value.name}, or remove it first: a VM must not be moved from a cloud "
+                    "to itself.",
+                )
 
     async def _without_secrets(self, tenant: str, entry: CloudEntry) -> CloudEntry:
         settings = dict(entry.settings)
@@ -101,6 +129,7 @@ class CloudRegistry:
         """Forget the cloud and its secrets."""
         entry = (await self._document(tenant, name)).value
         await self._documents.delete(KIND, _key(tenant, name))
+        await self._documents.delete(INSTALLATION, _key(tenant, name))
         await self._forget_secrets(tenant, entry)
         _, cloud = self._connected.pop((tenant, name), (None, None))
         if cloud:

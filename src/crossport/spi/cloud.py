@@ -29,6 +29,7 @@ __all__ = [
     "Exporter",
     "Fencer",
     "GatewayHost",
+    "Identified",
     "Importer",
     "Inventory",
     "NewVM",
@@ -57,6 +58,15 @@ class Cloud(Protocol):
 
     async def close(self) -> None:
         """Let go of connections. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """Telling installations apart: of two names for one, each could fence what the other has just started."""
+
+    async def installation(self) -> str:
+        """Return what names the installation, and the project in it: the same however it is reached."""
         ...
 
 

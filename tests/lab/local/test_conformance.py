@@ -86,6 +86,7 @@ class TestEmbeddedCloud(
     suite.FencerConformance,
     suite.ProberConformance,
     suite.ConsoleConformance,
+    suite.IdentifiedConformance,
     suite.GatewayHostConformance,
     moving.ExporterConformance,
     ChangeTrackerConformance,

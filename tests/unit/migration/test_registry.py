@@ -29,6 +29,9 @@ class SomeCloud:
             raise errors.Unavailable("cloud.unreachable", "Nobody answers there.")
         return "here"
 
+    async def installation(self) -> str:
+        return self.entry.settings.get("address", "")
+
     async def close(self) -> None:
         self.closed = True
 
@@ -124,3 +127,21 @@ async def test_the_clouds_of_others_are_unknown(shelf: Shelf):
     with pytest.raises(errors.NotFound, match=r"cloud\.unknown"):
         await shelf.registry.cloud("acme", "alpha")
     assert await shelf.registry.entries("acme") == ()
+
+
+async def test_one_installation_has_one_name_until_that_is_removed(shelf: Shelf):
+    await shelf.registry.add("acme", named("alpha", address="here"))
+    with pytest.raises(errors.Conflict) as refusal:
+        await shelf.registry.add("acme", named("again", address="here", token="x"))
+    assert (refusal.value.code, refusal.value.field) == ("cloud.installation.known", "settings")
+    assert "alpha" in refusal.value.text + refusal.value.remedy
+    assert [one.name for one in await shelf.registry.entries("acme")] == ["alpha"]
+    assert shelf.secrets.kept == {}
+    await shelf.registry.add("acme", named("beta", address="there"))
+    await shelf.registry.add("others", named("theirs", address="here"))
+    await shelf.registry.remove("acme", "alpha")
+    await shelf.registry.add("acme", named("again", address="here"))
+
+
+def named(name: str, **settings: str) -> CloudEntry:
+    return CloudEntry(name=name, driver="some", settings=settings)

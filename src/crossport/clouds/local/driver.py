@@ -52,6 +52,10 @@ class LocalCloud:
             os.close(self._folder)
             self._client, self._folder = None, -1
 
+    async def installation(self) -> str:
+        """Return the cloud's id, which follows from its token: a copied directory is not another one."""
+        return (await self.about()).id
+
     async def about(self) -> wire.AboutCloud:
         """Return what the cloud says of itself: accelerator, what is not enforced, orphans."""
         return await self._get("cloud", wire.AboutCloud)

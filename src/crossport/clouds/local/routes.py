@@ -165,6 +165,7 @@ class _Handlers:
             accelerator=str(cloud.accelerator or ""),
             accelerator_reason=cloud.accelerator_reason,
             pid=os.getpid(),
+            id=cloud.cloud_id,
             notes=cloud.fabric.notes,
             orphans=orphan.orphans(cloud),
         )

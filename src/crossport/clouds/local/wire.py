@@ -47,7 +47,7 @@ class Fault:
 
 @record()
 class AboutCloud:
-    """What answers: process ``pid``. ``orphans`` are processes of this cloud that its state does not know."""
+    """What answers: process ``pid`` of cloud ``id``. ``orphans``: processes that its state does not know."""
 
     name: str
     version: str
@@ -55,6 +55,7 @@ class AboutCloud:
     accelerator: str
     accelerator_reason: str
     pid: int
+    id: str = ""
     notes: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
 

@@ -56,6 +56,10 @@ class MemoryCloud:
         self._constructs()
         return f"simulated cloud in {self._store.root}"
 
+    async def installation(self) -> str:
+        """Return the directory, whatever links lead to it."""
+        return str(self._store.root.resolve())
+
     async def close(self) -> None:
         """Nothing is held."""
 

@@ -25,6 +25,7 @@ __all__ = [
     "ConsoleConformance",
     "FencerConformance",
     "GatewayHostConformance",
+    "IdentifiedConformance",
     "InventoryConformance",
     "PowerConformance",
     "ProberConformance",
@@ -309,6 +310,16 @@ async def answering(stage: CloudStage, vm_id: str) -> None:
         if (await stage.cloud.probe(vm_id, stage.probe)).good:
             return
     raise AssertionError(f"{vm_id} never answered")
+
+
+class IdentifiedConformance(StagedConformance):
+    """`crossport.spi.cloud.Identified`."""
+
+    async def test_it_is_the_same_whenever_it_is_asked(self, stage: CloudStage) -> None:
+        first = await stage.cloud.installation()
+        await stage.cloud.close()
+        assert first
+        assert await stage.cloud.installation() == first
 
 
 class ConsoleConformance(StagedConformance):
