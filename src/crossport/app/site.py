@@ -19,6 +19,7 @@ from crossport.clouds.local.maker import LocalMaker
 from crossport.engine import Engine, EngineSettings
 from crossport.gateway.hub import Hub
 from crossport.gateway.office import Means, Office
+from crossport.gateway.own_host import OwnHost
 from crossport.identity import SealedFiles, SealedSecrets, SiteIdentity
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.embedded import SiteMaking
@@ -131,7 +132,8 @@ async def open_site(
     sealed = SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
-    hub = Hub(office, clock, _host(settings), boot=secrets.token_hex(8))
+    own = OwnHost(_host(settings), office.keeping, settings.node)
+    hub = Hub(office, clock, own, boot=secrets.token_hex(8))
     names = NameKeys(master.derived("transfer names"))
     rates = Limits(lambda: engine.documents, clock, settings.node)
     dialling = Dialling()
@@ -152,6 +154,7 @@ async def open_site(
     )
     async with engine:
         try:
+            await own.tidy()
             maker = LocalMaker(folder.parent / "clouds", lambda: secrets.token_urlsafe(32))
             web = _web(settings, hub, counted, clock)
             making = SiteMaking(registry, maker, control, web)

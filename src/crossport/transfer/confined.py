@@ -143,6 +143,14 @@ class LocalHost:
         """Remove the journals of ``run``."""
         self._journals.forget(run)
 
+    def shelves(self) -> tuple[str, ...]:
+        """Return the shelves on which journals lie."""
+        return self._journals.shelves()
+
+    def clear(self, name: str) -> None:
+        """Remove the journals on one shelf."""
+        self._journals.clear(name)
+
 
 @contextlib.asynccontextmanager
 async def piped(

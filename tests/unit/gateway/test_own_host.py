@@ -1,0 +1,63 @@
+"""Journals of the nodes themselves end with their runs, also at a node that was dead at that moment."""
+
+from pathlib import Path
+
+import pytest
+
+from crossport.gateway.keeping import Keeping
+from crossport.gateway.own_host import OwnHost
+from crossport.model.artifact import DiskRef, Place
+from crossport.testing.document import MemoryDocuments
+from crossport.transfer.confined import LocalHost
+from crossport.transfer.journals import shelf
+
+HERE = Place(cloud="alpha", subnet="", address="127.0.0.1")
+
+
+class Nodes:
+    """Nodes of one site, each with a directory of its own; asked for again, one was started anew."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.documents = MemoryDocuments()
+
+    def node(self, name: str) -> OwnHost:
+        return OwnHost(LocalHost(self.directory / name), Keeping(lambda: self.documents), name)
+
+    def kept(self, name: str) -> set[str]:
+        return {path.name for path in (self.directory / name).glob("*")}
+
+    async def copied(self, name: str, run: str) -> None:
+        (disk := self.directory / "disk").write_bytes(bytes(4096))
+        ref = DiskRef(kind="file", locator=str(disk), size=4096)
+        async with self.node(name).started("receive", ref, HERE, (run, "disk-0")):
+            pass
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Nodes:
+    return Nodes(tmp_path)
+
+
+async def test_a_run_is_forgotten_at_once_by_the_node_that_ends_it(nodes: Nodes):
+    await nodes.copied("first", "run-1")
+    await nodes.node("first").forget("run-1")
+    assert nodes.kept("first") == set()
+    assert await nodes.documents.list("gateway-journal", object) == ()
+
+
+async def test_a_node_that_was_dead_when_another_ended_the_run_forgets_it_when_it_begins(nodes: Nodes):
+    for run in ("run-1", "run-2"):
+        await nodes.copied("first", run)
+    await nodes.node("second").forget("run-1")
+    assert nodes.kept("first") == {shelf("run-1"), shelf("run-2")}
+    await nodes.node("first").tidy()
+    assert nodes.kept("first") == {shelf("run-2")}
+    assert len(await nodes.documents.list("gateway-journal", object)) == 1
+
+
+async def test_what_no_run_knows_goes_when_a_node_begins(nodes: Nodes):
+    await nodes.copied("first", "run-1")
+    (nodes.directory / "first" / shelf("of another life")).mkdir()
+    await nodes.node("first").tidy()
+    assert nodes.kept("first") == {shelf("run-1")}
