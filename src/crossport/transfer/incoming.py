@@ -88,10 +88,12 @@ class Incoming:
             self._asked_to_offer = True
             self._tell(frame.bare(Kind.SHARE))
 
-    def look_again(self, now: float) -> None:
-        """Look for offered chunks that were not here before."""
-        for first, verdict in self._offers.look_again(now) if self._offers else ():
+    def look_again(self, now: float) -> bool:
+        """Look for offered chunks that were not here before; return whether there were any."""
+        said = self._offers.look_again(now) if self._offers else []
+        for first, verdict in said:
             self._tell(frame.listed(Kind.WANT, first, verdict))
+        return bool(said)
 
     def take(self, first: int, count: int) -> None:
         """Let offered chunks be this connection's."""

@@ -16,16 +16,15 @@ from crossport.transfer.frame import Verdict, malformed
 from crossport.transfer.names import BLOCK, BLOCK_NAME, NAME, Names, block_count
 from crossport.transfer.stock import Stock
 
-__all__ = ["LATE_MOST", "OPEN_MOST", "Found", "Offers", "Place"]
+__all__ = ["LATE_MOST", "OPEN_MOST", "Found", "Offers", "Place", "Room"]
 
 OPEN_MOST = 1024
 """Chunks that may be offered on a connection and wait for what the sender says next."""
 LATE_MOST = 2048
 """Chunks of a connection that may wait for other copies."""
-_PARTS_MOST = 64
-"""Chunks of a connection, found in part, that may wait in memory for the rest."""
-PATIENCE_S = 30.0
-"""A chunk that another copy did not bring for so long is sent after all."""
+_SAID_MOST = 32
+PATIENCE_S = 10.0
+"""When other copies brought nothing that is waited for, for so long, it is sent after all."""
 
 
 class Place(Protocol):
@@ -54,11 +53,33 @@ class _Offer:
     picked: list[int] = field(default_factory=list[int])
 
 
+class Room:
+    """Memory for chunks that were found in part and wait for the rest, of all connections."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._taking = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Take so much if there is as much."""
+        with self._taking:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+    def give(self, size: int) -> None:
+        """Give back what was taken."""
+        with self._taking:
+            self._left += size
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """Where content is found: ``await_blocks`` waits until blocks can be, ``count`` counts bytes not sent."""
 
     stock: Stock
+    room: Room
     await_blocks: Callable[[], None]
     count: Callable[[int], None]
 
@@ -76,7 +97,8 @@ class Offers:
         self._open: dict[int, _Offer] = {}
         self._fresh: dict[int, _Offer] = {}
         self._late: dict[int, _Offer] = {}
-        self._parts = 0
+        self._room = found.room
+        self._came = 0.0
         self._changing = threading.Lock()
         self._zero_block = names.block(bytes(BLOCK))
 
@@ -106,12 +128,20 @@ class Offers:
             self._fresh.clear()
 
     def look_again(self, now: float) -> list[tuple[int, bytes]]:
-        """Look for what was not here before; return verdicts to be said, a chunk and one byte each."""
+        """Look for what was not here before; return verdicts to be said, a chunk and one byte each.
+
+        There are no more than a few at a time.
+        """
         said = list[tuple[int, bytes]]()
         for index, offer in list(self._late.items()):
-            verdict = self._looked_up(index, offer, may_wait=now - offer.since < PATIENCE_S)
+            if len(said) >= _SAID_MOST:
+                break
+            may_wait = now - max(offer.since, self._came) < PATIENCE_S
+            verdict = self._looked_up(index, offer, may_wait=may_wait)
             if verdict is Verdict.LATER:
                 continue
+            if verdict is Verdict.FILLED:
+                self._came = now
             # The sender has let go of it, and reads it anew rather than to compare it block by block.
             offer.verdict = Verdict.WHOLE if verdict is Verdict.BLOCKS else verdict
             with self._changing:
@@ -125,15 +155,18 @@ class Offers:
         size = self._cut.length(index)
         if len(names) != block_count(size) * BLOCK_NAME:
             raise malformed(f"BLOCKS names {len(names) // BLOCK_NAME} blocks of chunk {index}")
-        offer.content, offer.verdict = bytearray(size), Verdict.WHOLE
+        offer.verdict = Verdict.WHOLE
         self._await_blocks()
-        missing = self._fill(offer.content, names) if self._parts < _PARTS_MOST else range(block_count(size))
-        if not missing:
-            missing = self._written(index, offer)
-        elif len(missing) < block_count(size):
-            offer.picked, self._parts = list(missing), self._parts + 1
-        if not offer.picked:
-            offer.content = bytearray()
+        missing: Sequence[int] = range(block_count(size))
+        if self._room.take(size):
+            offer.content = bytearray(size)
+            missing = self._fill(offer.content, names)
+            if not missing:
+                missing = self._written(index, offer)
+            elif len(missing) < block_count(size):
+                offer.picked = list(missing)
+            if not offer.picked:
+                self._let_go(offer, size)
         wanted = bytearray(-(-block_count(size) // 8))
         for number in missing:
             wanted[number >> 3] |= 1 << (number & 7)
@@ -147,17 +180,22 @@ class Offers:
         offer = self._expected(index, Verdict.WHOLE)
         if not offer.picked:
             raise malformed(f"PART of chunk {index}, of which nothing was picked")
-        picked, offer.picked, self._parts = offer.picked, [], self._parts - 1
-        if content is None or not _put(offer.content, picked, content):
+        picked, chunk = offer.picked, offer.content
+        self._let_go(offer, len(chunk))
+        if content is None or not _put(chunk, picked, content):
             return None
-        leaf = merkle.leaf(memoryview(offer.content))
+        leaf = merkle.leaf(memoryview(chunk))
         if self._names.name(leaf) != offer.name:
             return None
-        self._place.write(index, memoryview(offer.content))
-        self._found(len(offer.content) - len(content))
+        self._place.write(index, memoryview(chunk))
+        self._found(len(chunk) - len(content))
         with self._changing:
             del self._open[index]
-        return leaf, memoryview(offer.content)
+        return leaf, memoryview(chunk)
+
+    def _let_go(self, offer: _Offer, size: int) -> None:
+        offer.picked, offer.content = [], bytearray()
+        self._room.give(size)
 
     def same(self, index: int) -> bytes | None:
         """Return the leaf of a chunk that was offered and filled, once; None when it was not offered."""
@@ -174,7 +212,7 @@ class Offers:
             return False
         offer = self._expected(index, Verdict.WHOLE)
         if offer.picked:
-            self._parts -= 1
+            self._let_go(offer, len(offer.content))
         with self._changing:
             del self._open[index]
         return True
@@ -220,7 +258,7 @@ class Offers:
         self._place.write(index, memoryview(offer.content))
         self._place.keep(offer.name, memoryview(offer.content))
         self._found(len(offer.content))
-        offer.leaf, offer.verdict, offer.content = leaf, Verdict.FILLED, bytearray()
+        offer.leaf, offer.verdict = leaf, Verdict.FILLED
         return ()
 
 

@@ -7,12 +7,13 @@ from typing import Protocol
 from crossport.transfer.chunk import Cut
 from crossport.transfer.meter import Meter
 from crossport.transfer.names import Names
-from crossport.transfer.offers import Found, Offers, Place
+from crossport.transfer.offers import Found, Offers, Place, Room
 from crossport.transfer.stock import Stock
 from crossport.transfer.stocking import Stocking
 
 __all__ = ["LOOK_S", "Sharing"]
 
+_IN_PART = 32 << 20
 NAMED_WITHIN_S = 3.0
 """How long a copy waits at most until blocks of older chunks can be found."""
 LOOK_S = 0.1
@@ -26,8 +27,8 @@ class Sharer(Protocol):
         """Ask the sender to offer chunks from now on."""
         ...
 
-    def look_again(self, now: float) -> None:
-        """Look for what was not here before."""
+    def look_again(self, now: float) -> bool:
+        """Look for what was not here before; return whether there was some, and may be more."""
         ...
 
 
@@ -45,6 +46,7 @@ class Sharing:
         self._stocking = Stocking(stock, now)
         self._sharers = list[Sharer]()
         self._failed: Callable[[BaseException], None] | None = None
+        self._room = Room(_IN_PART)
         self._looking = threading.Lock()
         self._named_by = 0.0
         self._over = threading.Event()
@@ -56,7 +58,7 @@ class Sharing:
     def begin(self, failed: Callable[[BaseException], None]) -> None:
         """Begin an attempt; tell ``failed`` what goes wrong in it."""
         with self._looking:
-            self._sharers, self._failed = [], failed
+            self._sharers, self._failed, self._room = [], failed, Room(_IN_PART)
             self._stock.table.begin()
             self.is_wanted = not self._stock.table.is_empty or self._stock.table.has_company
             if self.is_wanted and not self._naming.is_alive() and not self.is_named.is_set():
@@ -84,7 +86,7 @@ class Sharing:
 
     def offers(self, names: Names, cut: Cut, place: Place) -> Offers:
         """Return what will be offered on one connection."""
-        found = Found(self._stock, self.await_blocks, lambda size: self._meter.add(shared=size))
+        found = Found(self._stock, self._room, self.await_blocks, lambda size: self._meter.add(shared=size))
         return Offers(found, names, cut, place)
 
     def await_blocks(self) -> None:
@@ -102,20 +104,24 @@ class Sharing:
         self.is_named.set()
 
     def _look(self) -> None:
-        while not self._over.wait(LOOK_S):
+        some = False
+        while not self._over.wait(0.0 if some else LOOK_S):
             with self._looking:
                 try:
-                    self._look_once()
+                    some = self._look_once()
                 except BaseException as error:  # noqa: BLE001 - a full disk, or a defect: raised by whoever waits for the lanes
                     if self._failed is not None:
                         self._failed(error)
-                    self._sharers = []
+                    self._sharers, some = [], False
 
-    def _look_once(self) -> None:
+    def _look_once(self) -> bool:
         self._stock.table.beat()
         company = bool(self._sharers) and self._stock.table.has_company
         self._stocking.is_awaited = company
+        some = False
         for sharer in self._sharers:
             if company:
                 sharer.share()
-            sharer.look_again(self.now())
+            some = sharer.look_again(self.now()) or some
+            self._stock.table.beat()
+        return some

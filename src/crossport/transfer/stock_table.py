@@ -17,7 +17,7 @@ SEGMENT = 8 << 20
 """Bytes that a worker gets for itself at a time."""
 WHOLE = 0xFFFF
 """In place of the number of a block: the chunk as such."""
-LIVE_S = 3.0
+LIVE_S = 10.0
 """A session that was not heard of for so long is over."""
 _WORD = 8
 _UNITS, _NEXT, _EVER = 1, 2, 3

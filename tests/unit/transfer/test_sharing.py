@@ -21,7 +21,7 @@ from crossport.transfer import merkle
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import Verdict
 from crossport.transfer.names import BLOCK, Names
-from crossport.transfer.offers import PATIENCE_S, Found, Offers
+from crossport.transfer.offers import PATIENCE_S, Found, Offers, Room
 from crossport.transfer.stock import Stock
 from crossport.transfer.stock_access import Access
 from crossport.transfer.stock_table import LIVE_S, SEGMENT
@@ -41,6 +41,15 @@ def stock(tmp_path: Path) -> Iterator[Access]:
     with Stocks(tmp_path, 2 * SEGMENT).opened("acme") as access:
         assert access is not None
         yield access
+
+
+@pytest.fixture
+def known_stock(stock: Access) -> tuple[Stock, bytes]:
+    """A stock with one chunk whose blocks can be found."""
+    opened, content = Stock(stock, Names(KEY), time.monotonic, os.urandom), BASE[:CHUNK]
+    opened.names_blocks = True
+    opened.put(Names(KEY).name(merkle.leaf(content)), content, None)
+    return opened, content
 
 
 def copy_of(content: bytes, stock: Access | None) -> Copy:
@@ -239,7 +248,7 @@ class Nowhere:
 
 
 def found_in(stock: Stock) -> Found:
-    return Found(stock, lambda: None, lambda size: None)
+    return Found(stock, Room(1 << 20), lambda: None, lambda size: None)
 
 
 def test_what_is_wanted_later_is_looked_for_only_after_the_sender_was_told_so(tmp_path: Path) -> None:
@@ -286,3 +295,36 @@ def test_what_another_copy_does_not_bring_is_wanted_after_all(tmp_path: Path) ->
             else:
                 other.table.give_up(name)
             assert offers.look_again(now[0]) == [(index, bytes([Verdict.WHOLE]))]
+
+
+def test_as_long_as_other_copies_bring_something_the_rest_is_waited_for(tmp_path: Path) -> None:
+    names, stocks = Names(KEY), Stocks(tmp_path, 2 * SEGMENT)
+    contents = [BASE[at : at + CHUNK] for at in range(0, 2 * CHUNK, CHUNK)]
+    first, second = (names.name(merkle.leaf(content)) for content in contents)
+    with stocks.opened("acme") as ours, stocks.opened("acme") as theirs:
+        assert ours is not None
+        assert theirs is not None
+        mine, other = (Stock(access, names, lambda: 100.0, os.urandom) for access in (ours, theirs))
+        other.table.begin()
+        assert other.table.claim(first)
+        assert other.table.claim(second)
+        offers = Offers(found_in(mine), names, Cut(2 * CHUNK, CHUNK), Nowhere())
+        assert offers.take(0, first + second, 0.0) == bytes([Verdict.LATER] * 2)
+        offers.told()
+        other.put(first, contents[0], None)
+        assert offers.look_again(PATIENCE_S - 1) == [(0, bytes([Verdict.FILLED]))]
+        assert offers.look_again(2 * PATIENCE_S - 2) == []
+        assert offers.look_again(2 * PATIENCE_S) == [(1, bytes([Verdict.WHOLE]))]
+
+
+def test_without_room_for_parts_chunks_are_wanted_whole(known_stock: tuple[Stock, bytes]) -> None:
+    stock, known = known_stock
+    names, changed = Names(KEY), known[:BLOCK] + noise(CHUNK - BLOCK, "new")
+    name = names.name(merkle.leaf(changed))
+    wanted = dict[int, bytes]()
+    for room in (0, CHUNK):
+        found = Found(stock, Room(room), lambda: None, lambda size: None)
+        offers = Offers(found, names, Cut(CHUNK, CHUNK), Nowhere())
+        assert offers.take(0, name, 0.0) == bytes([Verdict.BLOCKS])
+        wanted[room] = offers.blocks(0, b"".join(names.blocks(changed)))
+    assert wanted == {0: b"\xff\xff", CHUNK: b"\xfe\xff"}
