@@ -1,4 +1,4 @@
-"""The mover passes its suite where both workers run at gateways and are told of their jobs by their site."""
+"""The mover passes its suite where both workers run at gateways, which keep content for each tenant."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -9,6 +9,7 @@ from tests.unit.gateway import rig
 
 from crossport.model.artifact import Place, Way
 from crossport.testing.conformance.mover import DigestingMover, MoverConformance
+from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.simple import SimpleMover
 
 
@@ -29,5 +30,5 @@ class TestMoverBetweenGateways(MoverConformance):
         site = await rig.opened(tmp_path)
         for subnet in (rig.EXPORT, rig.IMPORT):
             await site.gateway(subnet)
-        yield GatewayBench(tmp_path, SimpleMover(site.hub, site.clock))
+        yield GatewayBench(tmp_path, SimpleMover(site.hub, site.clock, names=NameKeys(bytes(32))))
         await site.close()
