@@ -19,7 +19,7 @@ from cyclopts import App
 from crossport.api import Application, Services, Tokens
 from crossport.app import settings as of_settings
 from crossport.app.clock import SystemClock
-from crossport.app.settings import PREFIX, HookSetting, Settings
+from crossport.app.settings import PREFIX, Count, HookSetting, Limit, Settings
 from crossport.cli.dispatch import application
 from crossport.cli.output import Output
 from crossport.cli.plan_file import schema
@@ -83,7 +83,7 @@ def _kind(of: Any) -> str:
     """Say in a person's words what a setting takes."""
     match get_origin(of), get_args(of):
         case (origin, (first, *_)) if origin is Annotated:
-            return f"{_kind(first)} above 0"
+            return _kind(first) + (", 0 or more" if of in (Limit, Count) else " above 0")
         case (origin, values) if origin is Literal:
             return " or ".join(f"`{value}`" for value in values)
         case (origin, _) if origin is tuple:

@@ -20,7 +20,7 @@ from crossport.model import codec
 from crossport.model.record import record
 from crossport.transfer.egress import Egress
 
-__all__ = ["HookSetting", "Settings", "checked_hosts", "load", "secret_text"]
+__all__ = ["Count", "HookSetting", "Limit", "Settings", "checked_hosts", "load", "secret_text"]
 
 Above = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(gt=0)]

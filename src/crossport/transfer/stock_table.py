@@ -10,11 +10,13 @@ import mmap
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
-__all__ = ["SEGMENT", "UNIT", "WHOLE", "Table", "index_size"]
+__all__ = ["MOST", "SEGMENT", "UNIT", "WHOLE", "Table", "index_size"]
 
 UNIT = 4 << 10
 SEGMENT = 8 << 20
 """Bytes that a worker gets for itself at a time."""
+MOST = 1 << 40
+"""The largest size of a stock; its units fit into the words of the table."""
 WHOLE = 0xFFFF
 """In place of the number of a block: the chunk as such."""
 LIVE_S = 10.0

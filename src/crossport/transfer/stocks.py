@@ -13,7 +13,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from crossport.transfer.stock_access import Access
-from crossport.transfer.stock_table import index_size
+from crossport.transfer.stock_table import MOST, SEGMENT, index_size
 
 __all__ = ["KEPT_S", "STOCKS_MAX", "Stocks"]
 
@@ -28,9 +28,9 @@ class Stocks:
     """The stocks in one directory, of at most ``size`` bytes each."""
 
     def __init__(self, directory: Path | None, size: int) -> None:
-        """Keep stocks in ``directory``; without one, or with no ``size``, there are none."""
+        """Keep stocks in ``directory``; without one, or with too small a ``size``, there are none."""
         self._directory = directory
-        self._size = size
+        self._size = min(size, MOST) // SEGMENT * SEGMENT
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Generator[Access | None]:
