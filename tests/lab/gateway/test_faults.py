@@ -48,8 +48,13 @@ async def insisting(between: Between, mover: SimpleMover, disks: tuple[DiskRef, 
 
 
 def begun_anew(before: int) -> Callable[[Progress], bool]:
-    """Return whether it is progress of a copy that was begun anew, and has written something."""
-    return lambda progress: progress.counters.written > 0 and progress.done < before
+    """Return whether it is progress of a copy that was begun anew, and has written or compared something."""
+
+    def begun(progress: Progress) -> bool:
+        counters = progress.counters
+        return counters.written + counters.present > 0 and progress.done < before
+
+    return begun
 
 
 @pytest.mark.timeout(180)

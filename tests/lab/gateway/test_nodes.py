@@ -5,6 +5,7 @@ Servers, gateways and commands are the program itself; the clouds are simulated 
 
 import asyncio
 import dataclasses
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.postgresql, pytest.mark.root]
 SIZE = 16 * MIB
 SEATS = (("alpha", "VMExportSubnet"), ("beta", "VMImportSubnet"))
 LONG_S = 90.0
+MOVE = ("migrate", "--from", "alpha", "--to", "beta")
 
 
 @dataclass
@@ -77,8 +79,7 @@ class Field:
         return sum(path.stat().st_blocks * 512 for path in (self.home / "beta/disks").glob("*"))
 
     def migrate(self, node: Node, vm: str) -> str:
-        words = ("migrate", vm, "--from", "alpha", "--to", "beta", "--detach")
-        return str(node.answered(*words)["id"])
+        return str(node.answered(*MOVE, vm, "--detach")["id"])
 
     def ended(self, node: Node, run: str) -> dict[str, Any]:
         """Return how a run ended that ``node`` was asked about."""
@@ -132,3 +133,9 @@ def test_each_node_has_the_gateways_and_one_goes_on_with_the_copy_of_the_other(p
     [moved] = report["moved"]
     assert moved["counters"]["sent"] < SIZE - 2 * MIB
     assert place.connected(second) == [True, True]
+
+    # What drains is found before anything is touched, at the node that is left.
+    second.answered("gateway", "drain", place.gateways["beta"].id, "--wait")
+    status, told, _ = second.run(*MOVE, "small", "--name", "again", "--dry-run", "--json")
+    assert status == 3
+    assert "gateway.draining" in {one["code"] for one in json.loads(told)["findings"]}
