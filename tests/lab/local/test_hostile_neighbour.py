@@ -1,8 +1,9 @@
 """A VM that means ill, or whose QEMU does not answer, beside others: the cloud and they go on."""
 
+import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.lab.local.clouds import act
 from tests.lab.local.test_death import come_back, kill_service, qemu_pids
 
 from crossport import errors
-from crossport.clouds.local import LocalCloud
+from crossport.clouds.local import LocalCloud, destroy
 from crossport.clouds.local.spec import Layout
 from crossport.model.artifact import ExportPoint, Role
 from crossport.model.construct import Rule, SecurityGroup
@@ -22,26 +23,32 @@ from crossport.units import MIB
 pytestmark = pytest.mark.qemu
 
 
-@pytest.fixture
-async def alpha(tmp_path: Path) -> AsyncGenerator[LocalCloud]:
-    image = tmp_path / "image"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    place = tmp_path_factory.mktemp("clouds") / "alpha"
+    image = place.parent / "image"
     image.write_bytes(b"no boot sector".ljust(MIB, b"\0"))
-    async with clouds.running_cloud(
-        tmp_path / "alpha", image, network="user", projects=("default", "other")
-    ) as cloud:
-        yield cloud
+    asyncio.run(clouds.prepared(place, image, network="user", projects=("default", "other")))
+    yield place
+    asyncio.run(destroy(place))
 
 
-async def test_a_qemu_that_does_not_answer_keeps_the_cloud_from_nothing_else(
-    alpha: LocalCloud, tmp_path: Path
-):
+@pytest.fixture
+async def alpha(root: Path) -> AsyncGenerator[LocalCloud]:
+    cloud = await clouds.connected(root)
+    yield cloud
+    await clouds.cleared(cloud)
+    await cloud.close()
+
+
+async def test_a_qemu_that_does_not_answer_keeps_the_cloud_from_nothing_else(alpha: LocalCloud, root: Path):
     hung = await alpha.create_vm(act("hung"), clouds.described("hung"), clouds.IMAGE)
     other = await alpha.create_vm(act("other"), clouds.described("other"), clouds.IMAGE, power_on=False)
-    (outer,) = qemu_pids(tmp_path / "alpha")
+    (outer,) = qemu_pids(root)
     inner = deepest(outer)
     os.kill(inner, signal.SIGSTOP)
     try:
-        kill_service(tmp_path / "alpha")
+        kill_service(root)
         await come_back(alpha)
         assert {vm.name for vm in await alpha.vms()} == {"hung", "other"}
         await alpha.start(act("start"), other.id)
@@ -59,12 +66,14 @@ def deepest(pid: int) -> int:
     return pid
 
 
-async def test_what_a_tpm_left_in_its_place_is_not_read_and_not_given_away(alpha: LocalCloud, tmp_path: Path):
+async def test_what_a_tpm_left_in_its_place_is_not_read_and_not_given_away(
+    alpha: LocalCloud, root: Path, tmp_path: Path
+):
     canary = tmp_path / "canary"
     canary.write_bytes(b"a secret of the machine")
     wanted = clouds.described("evil", tpm=True)
     vm = await alpha.create_vm(act("create"), wanted, clouds.IMAGE, power_on=False)
-    state = Layout(tmp_path / "alpha").vm(vm.id) / "tpm" / "tpm2-00.permall"
+    state = Layout(root).vm(vm.id) / "tpm" / "tpm2-00.permall"
     state.symlink_to(canary)
     for point in (ExportPoint.STOPPED, ExportPoint.SNAPSHOT):
         with pytest.raises(errors.Refused) as refusal:
@@ -75,9 +84,7 @@ async def test_what_a_tpm_left_in_its_place_is_not_read_and_not_given_away(alpha
     assert (canary.stat().st_uid, canary.read_bytes()) == (os.geteuid(), b"a secret of the machine")
 
 
-async def test_the_gateways_user_can_open_a_socket_and_change_nothing_around_it(
-    alpha: LocalCloud, tmp_path: Path
-):
+async def test_the_gateways_user_can_open_a_socket_and_change_nothing_around_it(alpha: LocalCloud):
     rooms = (RoomFor(name="disk-0", role=Role.DISK, size=MIB),)
     (artifact,) = await alpha.prepare_import(act("prepare"), rooms)
     socket = Path(artifact.ref.locator.removeprefix("unix:").partition("?")[0])
@@ -119,7 +126,8 @@ WRONG = {
 }
 
 
-async def test_descriptions_that_mean_ill_are_refused_and_leave_nothing(alpha: LocalCloud, tmp_path: Path):
+async def test_descriptions_that_mean_ill_are_refused_and_leave_nothing(alpha: LocalCloud, root: Path):
+    before = set((root / "volumes").iterdir())
     for case, (vm, field) in WRONG.items():
         with pytest.raises(errors.Invalid) as refusal:
             await alpha.create_vm(act(case), vm, clouds.IMAGE, power_on=False)
@@ -130,7 +138,7 @@ async def test_descriptions_that_mean_ill_are_refused_and_leave_nothing(alpha: L
     assert refusal.value.code == "cloud.rule.unusable"
     assert "bad" not in [group.name for group in (await alpha.constructs()).security_groups]
     assert await alpha.vms() == ()
-    assert list((tmp_path / "alpha" / "volumes").iterdir()) == []
+    assert set((root / "volumes").iterdir()) == before
 
 
 async def test_a_project_does_not_share_the_disks_of_another(alpha: LocalCloud):
