@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -99,3 +100,15 @@ def test_a_plan_is_cancelled_with_the_runs_that_it_began(scene: Scene):
     scene.machine.wait(lambda: {run["state"] for run in scene.answered("run", "list")} == {"cancelled"})
     assert scene.source() == ("running", False)
     assert scene.answered("vm", "list", "beta") == []
+
+
+def test_who_asks_for_a_change_and_does_not_wait_is_told_that_it_may_be_made(scene: Scene):
+    scene.connect()
+    words = ("vm", "create", "alpha", "new", "--image", "boot", "--flavor", "small", "--network", "app")
+    words += ("--group", "web")
+    os.kill(scene.machine.owner(), signal.SIGSTOP)
+    try:
+        told = interrupted(scene, *words, shown="at work for")
+    finally:
+        os.kill(scene.machine.owner(), signal.SIGCONT)
+    assert "The site may do it all the same" in told

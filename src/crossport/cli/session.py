@@ -23,6 +23,7 @@ __all__ = ["Here", "Session"]
 T = TypeVar("T")
 
 SHORT_S = 60.0
+INTERRUPTED = "The site may do it all the same: look before you ask again."
 """A call that may take longer is one of which a person wants to see that it goes on."""
 
 
@@ -60,14 +61,20 @@ class Session:
             self._client = Client(endpoint, read_token(self._token_file), self.machine.sleep)
         return self._client
 
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: Call[T], *, interrupted: str = INTERRUPTED) -> T:
         """Return the answer to ``call``.
 
         An embedded server may leave between two calls because it was idle. Then a call that can be repeated
-        is made once more, to the next server.
+        is made once more, to the next server. What changes something says ``interrupted`` when it was: the
+        site does not know that nobody waits any more.
         """
-        with self.out.waiting() if call.patience_s > SHORT_S else nullcontext():
-            return self._answer(call)
+        try:
+            with self.out.waiting() if call.patience_s > SHORT_S else nullcontext():
+                return self._answer(call)
+        except KeyboardInterrupt:
+            if call.method != "GET":
+                self.out.warn(f"\n{interrupted}")
+            raise
 
     def _answer(self, call: Call[T]) -> T:
         try:
@@ -83,11 +90,7 @@ class Session:
 
     def begin(self, call: Call[T]) -> T:
         """Return the answer to a call that begins a run. Interrupted, it says that the run may have begun."""
-        try:
-            return self.send(call)
-        except KeyboardInterrupt:
-            self.out.warn("\nThe run may have begun: see `crossport run list`.")
-            raise
+        return self.send(call, interrupted="The run may have begun: see `crossport run list`.")
 
     def upload(self, call: Call[T], content: Iterator[bytes]) -> T:
         """Return the answer to ``call`` with these bytes as its body."""
