@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crossport.clouds.memory import MemoryCloud
+from crossport.clouds.memory import MemoryCloud, MemoryMaker
 from crossport.model.artifact import Artifact, Extent
 from crossport.model.health import Probe, ProbeKind
 from crossport.model.vm import VM
@@ -13,6 +13,7 @@ from crossport.spi.block import BlockWriter
 from crossport.testing.conformance import cloud as suite
 from crossport.testing.conformance import cloud_moving as moving
 from crossport.testing.conformance.cloud_tracking import ChangeTrackerConformance
+from crossport.testing.conformance.making import CloudMakerConformance, ImageStoreConformance
 from crossport.testing.file_disk import FileDisks
 from crossport.testing.world import ALPHA, web_vm
 
@@ -69,10 +70,19 @@ class TestSimulatedCloud(
     moving.ExporterConformance,
     ChangeTrackerConformance,
     moving.ImporterConformance,
+    ImageStoreConformance,
 ):
     @pytest.fixture
     def stage(self, tmp_path: Path) -> SimulatedStage:
         return SimulatedStage(tmp_path)
+
+
+class TestSimulatedMaker(CloudMakerConformance):
+    driver = "memory"
+
+    @pytest.fixture
+    def maker(self, folder: Path) -> MemoryMaker:
+        return MemoryMaker(folder)
 
 
 def test_no_suite_hides_a_test_of_another_one():

@@ -82,7 +82,7 @@ def variants() -> dict[str, VM]:
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Machine]:
     """One durable site with all clouds and VMs, and the VM moving on its way."""
     root = tmp_path_factory.mktemp("site")
-    one = Machine(root / "home", store="durable")
+    one = Machine(root / "home")
     clouds = {name: MemoryCloud(name, root / name) for name in CLOUDS}
     for name, constructs in CLOUDS.items():
         clouds[name].found(dataclasses.replace(constructs, cloud=name))
@@ -213,7 +213,7 @@ def content(database: Path) -> list[str]:
 
 
 def test_a_database_of_a_newer_version_is_left_alone_and_the_person_is_told(tmp_path: Path):
-    machine = Machine(tmp_path / "home", store="durable")
+    machine = Machine(tmp_path / "home")
     try:
         assert machine.run("cloud", "list")[0] == 0
         os.kill(machine.owner(), signal.SIGKILL)

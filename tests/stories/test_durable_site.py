@@ -20,7 +20,7 @@ from crossport.testing.world import ALPHA, BETA, web_vm
 @pytest.fixture
 def machine(tmp_path: Path) -> Generator[Machine]:
     """A machine whose site is connected to two simulated clouds, with the VM web in alpha."""
-    one = Machine(tmp_path / "home", store="durable")
+    one = Machine(tmp_path / "home")
     alpha, beta = MemoryCloud("alpha", tmp_path / "alpha"), MemoryCloud("beta", tmp_path / "beta")
     alpha.found(ALPHA)
     beta.found(BETA)

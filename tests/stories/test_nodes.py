@@ -24,7 +24,7 @@ class Node(Machine):
     """A machine whose server is one node of the site."""
 
     def __init__(self, home: Path, database_url: str) -> None:
-        super().__init__(home, store="durable")
+        super().__init__(home)
         self.database_url = database_url
 
     def environment(self, **more: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Scene:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.machine = Machine(root / "home", store="durable")
+        self.machine = Machine(root / "home")
         self.reached, self.go = root / "reached", root / "go"
         hold = [sys.executable, "-I", "-c", HOLD, str(self.reached), str(self.go)]
         vanish = ["/bin/mv", str(root / "alpha"), str(root / "gone")]

@@ -1,68 +1,17 @@
-"""The composition root: which parts a site is made of. Everything else gets its parts handed in."""
+"""The composition root: what a site is made of by the settings. Everything else gets its parts handed in."""
 
-import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-
+from crossport.api import Services, Tokens
 from crossport.app.settings import Settings, secret_text
-from crossport.app.site import OpenSite, SiteSettings, open_site
+from crossport.app.site import OpenSite, SiteSettings
 from crossport.engine.runs import RunFilter
 from crossport.migration.hook import Command, Webhook
-from crossport.migration.limits import Limits
 from crossport.model.run import RunState
-from crossport.spi.clock import Clock
-from crossport.spi.control import Control
-from crossport.spi.document import Documents
-from crossport.spi.gateway import Gateways
-from crossport.spi.limit import RateBook
-from crossport.spi.making import Making
 from crossport.spi.secret import Secret
-from crossport.testing.control import MemoryControl
-from crossport.testing.document import MemoryDocuments
-from crossport.testing.gateway import MemoryGateways
-from crossport.testing.making import MemoryMaking
 from crossport.transfer.egress import Egress
 
-__all__ = ["Parts", "composed"]
+__all__ = ["is_active", "services_of", "site_settings"]
 
 UNDER_WAY = (RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """A running site below its API. ``active`` says whether a run is under way that must not be ended.
-
-    ``site`` is None for one that forgets everything.
-    """
-
-    control: Control
-    making: Making
-    documents: Documents
-    rates: RateBook
-    active: Callable[[], Awaitable[bool]]
-    gateways: Gateways
-    site: OpenSite | None = None
-    entropy: Callable[[int], bytes] = secrets.token_bytes
-
-
-@asynccontextmanager
-async def composed(settings: Settings, clock: Clock) -> AsyncGenerator[Parts]:
-    """Run the site that the settings describe; at the end its runs stay as they are, to be continued."""
-    if settings.store == "memory":
-        async with in_memory(clock) as parts:
-            yield parts
-        return
-    async with open_site(site_settings(settings), clock) as site:
-        yield Parts(
-            control=site.control,
-            making=site.making,
-            documents=site.engine.documents,
-            rates=site.rates,
-            active=lambda: _under_way(site),
-            gateways=site.hub,
-            site=site,
-        )
 
 
 def site_settings(settings: Settings) -> SiteSettings:
@@ -95,23 +44,11 @@ def site_settings(settings: Settings) -> SiteSettings:
     )
 
 
-async def _under_way(site: OpenSite) -> bool:
+def services_of(site: OpenSite, tokens: Tokens) -> Services:
+    """Return what the site's API makes reachable."""
+    return Services(site.control, site.hub, tokens, site.rates, site.making)
+
+
+async def is_active(site: OpenSite) -> bool:
+    """Say whether a run is under way that must not be ended."""
     return bool((await site.engine.runs.list(RunFilter(states=UNDER_WAY), limit=1)).runs)
-
-
-@asynccontextmanager
-async def in_memory(clock: Clock) -> AsyncGenerator[Parts]:
-    """Run a site that forgets everything: for tests of clients."""
-    control, documents = MemoryControl(clock, pace_s=0.2), MemoryDocuments()
-    rates = Limits(lambda: documents, clock, "memory")
-    try:
-        yield Parts(
-            control=control,
-            making=MemoryMaking(control),
-            documents=documents,
-            rates=rates,
-            active=control.active,
-            gateways=MemoryGateways(clock),
-        )
-    finally:
-        await control.close()

@@ -16,12 +16,9 @@ __all__ = ["doors_of", "gateways_served"]
 
 @contextlib.asynccontextmanager
 async def gateways_served(
-    site: OpenSite | None, settings: Settings, state: StateDir, clock: Clock, *, embedded: bool
+    site: OpenSite, settings: Settings, state: StateDir, clock: Clock, *, embedded: bool
 ) -> AsyncGenerator[None]:
     """Let gateways connect to ``site`` until the block ends; an embedded one only has those nearby."""
-    if site is None:
-        yield
-        return
     doors = Doors(state.path / "gate")
     if settings.gateway_listen and not embedded:
         doors = doors_of(settings, doors.socket)

@@ -4,31 +4,31 @@ Pages: ``openapi`` (the API's description), ``plan`` (the JSON schema of plan fi
 help, in Markdown), ``settings`` (every setting with its type and default, in Markdown).
 """
 
+import asyncio
 import dataclasses
 import inspect
 import io
 import json
+import secrets
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from cyclopts import App
 
-from crossport.api import Application, Services, Tokens
+from crossport.api import Application, Tokens
 from crossport.app import settings as of_settings
 from crossport.app.clock import SystemClock
+from crossport.app.compose import services_of
 from crossport.app.settings import PREFIX, Count, HookSetting, Limit, Settings
+from crossport.app.site import SiteSettings, open_site
 from crossport.cli.dispatch import application
 from crossport.cli.output import Output
 from crossport.cli.plan_file import schema
 from crossport.cli.table import overview
-from crossport.migration.limits import Limits
-from crossport.testing.control import MemoryControl
-from crossport.testing.document import MemoryDocuments
-from crossport.testing.gateway import MemoryGateways
-from crossport.testing.making import MemoryMaking
 
 __all__ = ["cli", "main", "openapi", "plan", "settings"]
 
@@ -37,12 +37,17 @@ WIDTH = 100
 
 def openapi() -> str:
     """Return the API's description."""
-    clock = SystemClock()
-    documents, control = MemoryDocuments(), MemoryControl(clock)
-    tokens, rates = Tokens(documents, clock, bytes), Limits(lambda: documents, clock, "reference")
-    services = Services(control, MemoryGateways(clock), tokens, rates, MemoryMaking(control))
-    description = Application(services, clock=clock, new_id=str).description()
+    with tempfile.TemporaryDirectory() as folder:
+        description = asyncio.run(_described(Path(folder)))
     return json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+
+
+async def _described(folder: Path) -> dict[str, Any]:
+    """Return what a site says of its API."""
+    clock = SystemClock()
+    async with open_site(SiteSettings(name="reference", state_dir=folder / "control"), clock) as site:
+        services = services_of(site, Tokens(site.engine.documents, clock, secrets.token_bytes))
+        return Application(services, clock=clock, new_id=str).description()
 
 
 def plan() -> str:
@@ -84,8 +89,6 @@ def _kind(of: Any) -> str:
     match get_origin(of), get_args(of):
         case (origin, (first, *_)) if origin is Annotated:
             return _kind(first) + (", 0 or more" if of in (Limit, Count) else " above 0")
-        case (origin, values) if origin is Literal:
-            return " or ".join(f"`{value}`" for value in values)
         case (origin, _) if origin is tuple:
             return "texts"
         case (None, _):

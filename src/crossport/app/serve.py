@@ -20,12 +20,13 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from crossport import errors
-from crossport.api import Application, Limits, Services, Tokens
+from crossport.api import Application, Limits, Tokens
 from crossport.app.certificate import Certificate, served_names
-from crossport.app.compose import Parts, composed
+from crossport.app.compose import is_active, services_of, site_settings
 from crossport.app.first_token import ensure_first_token
 from crossport.app.gateway_doors import gateways_served
 from crossport.app.settings import Settings
+from crossport.app.site import OpenSite, open_site
 from crossport.client.state_dir import StateDir
 from crossport.spi.clock import Clock
 
@@ -47,10 +48,10 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool) -> None:
     patience_s = OWNER_PATIENCE_S if embedded else 0.0
     async with (
         _owned(state, clock, patience_s),
-        composed(settings, clock) as parts,
-        gateways_served(parts.site, settings, state, clock, embedded=embedded),
+        open_site(site_settings(settings), clock) as site,
+        gateways_served(site, settings, state, clock, embedded=embedded),
     ):
-        tokens = Tokens(parts.documents, clock, parts.entropy)
+        tokens = Tokens(site.engine.documents, clock, secrets.token_bytes)
         await ensure_first_token(tokens, state.token_file)
         limits = Limits(
             body_size=settings.body_size,
@@ -58,14 +59,16 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool) -> None:
             rate=settings.rate,
             burst=settings.burst,
         )
-        services = Services(parts.control, parts.gateways, tokens, parts.rates, parts.making)
         registry = CollectorRegistry()
-        if parts.site is not None:
-            registry.register(parts.site.figures)
+        registry.register(site.figures)
         application = Application(
-            services, clock=clock, new_id=lambda: secrets.token_hex(8), limits=limits, registry=registry
+            services_of(site, tokens),
+            clock=clock,
+            new_id=lambda: secrets.token_hex(8),
+            limits=limits,
+            registry=registry,
         )
-        node = _Node(settings, state, application, parts, clock)
+        node = _Node(settings, state, application, site, clock)
         await node.run(idle_s=settings.idle_s if embedded else None)
 
 
@@ -73,12 +76,12 @@ class _Node:
     """The listeners of one process and what watches over them."""
 
     def __init__(
-        self, settings: Settings, state: StateDir, application: Application, parts: Parts, clock: Clock
+        self, settings: Settings, state: StateDir, application: Application, site: OpenSite, clock: Clock
     ) -> None:
         self._settings = settings
         self._state = state
         self._application = application
-        self._parts = parts
+        self._site = site
         self._clock = clock
         self._log: Any = structlog.get_logger("crossport.serve")
         self._servers: list[_Server] = []
@@ -143,7 +146,7 @@ class _Node:
             hidden.rename(self._state.socket)
 
     async def _busy(self) -> bool:
-        return self._application.in_flight > 0 or await self._parts.active()
+        return self._application.in_flight > 0 or await is_active(self._site)
 
 
 class _Server(uvicorn.Server):

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -53,10 +53,9 @@ class Settings:
     ``site_name`` and ``hosts`` go into certificates. ``idle_s`` is when an embedded server ends.
     ``gateway_listen`` (``HOST:PORT``) is where gateways of other machines dial; one nearby needs none.
     Ended runs are kept for ``keep_days``, at most ``keep_runs`` of them (0: no limit), and longer as long as
-    something of them is left in a cloud or retained. ``hooks`` are what migrations may name. ``store`` is
-    ``durable``, or ``memory`` for a site that forgets everything (tests of clients). ``body_size`` bounds
-    what the API takes at once, ``upload_size`` images. ``stock_size`` bounds how many bytes of content that
-    passed through are kept for each tenant, so that they are not sent again; 0 keeps nothing.
+    something of them is left in a cloud or retained. ``hooks`` are what migrations may name. ``body_size``
+    bounds what the API takes at once, ``upload_size`` images. ``stock_size`` bounds how many bytes of content
+    that passed through are kept for each tenant, so that they are not sent again; 0 keeps nothing.
     ``egress`` lists what the site may fetch from the web:
     ``images.example.org``, ``*.example.org``, ``https://host:8443``, ``http://host``, and networks that are
     not public (``10.1.0.0/16``); nothing without it. ``egress_ca`` is a file with certificates that are
@@ -74,7 +73,6 @@ class Settings:
     database_url: str = field(default="", repr=False)
     node: str = ""
     idle_s: Above = 300.0
-    store: Literal["durable", "memory"] = "durable"
     log_level: str = "info"
     body_size: Whole = 4 * 1024 * 1024
     upload_size: Whole = 256 * 1024 * 1024 * 1024

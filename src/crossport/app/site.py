@@ -32,6 +32,7 @@ from crossport.model.request import CloudEntry
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import Cloud
 from crossport.spi.driver import GROUP, Connect
+from crossport.spi.making import CloudMaker
 from crossport.spi.mover import Mover
 from crossport.spi.secret import Secrets
 from crossport.transfer.confined import LocalHost
@@ -114,11 +115,12 @@ async def open_site(
     *,
     probe: RateProbe | None = None,
     connects: Mapping[str, Connect] | None = None,
+    maker: CloudMaker | None = None,
 ) -> AsyncGenerator[OpenSite]:
     """Run the site until the context ends; runs in it go on at the next opening.
 
     ``mover`` replaces the simple one, in tests and benches; then links are measured by ``probe`` alone.
-    ``connects`` replaces the installed drivers.
+    ``connects`` replaces the installed drivers, ``maker`` what makes clouds on this machine.
     """
     folder = settings.state_dir
     if settings.database_url:
@@ -155,9 +157,9 @@ async def open_site(
     async with engine:
         try:
             await own.tidy()
-            maker = LocalMaker(folder.parent / "clouds", lambda: secrets.token_urlsafe(32))
+            local = LocalMaker(folder.parent / "clouds", lambda: secrets.token_urlsafe(32))
             web = _web(settings, hub, counted, clock)
-            making = SiteMaking(registry, maker, control, web)
+            making = SiteMaking(registry, maker or local, control, web)
             figures = NodeFigures(counted, hub.desks)
             yield OpenSite(control, rates, engine, identity, hub, making, figures)
         finally:

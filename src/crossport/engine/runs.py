@@ -49,7 +49,7 @@ class Runs:
         self._look_s = look_s
 
     async def list(self, which: RunFilter = ALL, *, cursor: str = "", limit: int = 100) -> RunPage:
-        """Return a page of runs, behind the run ``cursor``; raise Invalid ``run.cursor.invalid``."""
+        """Return a page of runs, behind the run ``cursor``; raise NotFound ``run.cursor.invalid``."""
         query = _selected(which).order_by(runs.c.number.desc()).limit(limit + 1)
 
         def found(it: sa.Connection) -> Sequence[Any]:
@@ -128,10 +128,10 @@ def _selected(which: RunFilter) -> Any:
 def _position(it: sa.Connection, cursor: str) -> int:
     number = it.execute(sa.select(runs.c.number).where(runs.c.id == cursor)).scalar_one_or_none()
     if number is None:
-        raise errors.Invalid(
+        raise errors.NotFound(
             "run.cursor.invalid",
-            "This is not a cursor of a list of runs.",
-            field="cursor",
-            remedy="Begin without a cursor.",
+            f"There is no run {cursor} behind which the list could go on: it may be forgotten by now.",
+            field="after",
+            remedy="Begin anew, without it.",
         )
     return number

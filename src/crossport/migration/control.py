@@ -390,7 +390,7 @@ class SiteControl:
         try:
             await self._engine.decide(run, "commit", "commit" if commit else "rollback")
         except errors.Conflict as error:
-            if error.code != "decision.not_asked":
+            if error.code != "decision.not_asked" and not (await self.run(tenant, run)).state.final:
                 raise
             raise errors.Conflict(
                 "run.not-waiting", f"Run {run} does not wait for a decision.", **of_run(run)

@@ -75,8 +75,7 @@ class SiteMaking:
 
     async def images(self, tenant: str, cloud: str) -> tuple[Image, ...]:
         """Return the cloud's images, by name."""
-        found = await (await self._store(tenant, cloud)).images()
-        return tuple(sorted(found, key=lambda image: image.name))
+        return await (await self._store(tenant, cloud)).images()
 
     async def add_image(
         self, tenant: str, cloud: str, name: str, image_format: str, content: AsyncIterator[bytes]

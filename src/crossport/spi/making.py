@@ -1,12 +1,15 @@
 """Clouds that a site makes on its own machine, and the images that VMs are made from."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from crossport import errors
 from crossport.model.construct import Image
 from crossport.model.request import CloudEntry, CloudRequest, CloudStatus
+from crossport.model.vm import VM
 
-__all__ = ["CloudMaker", "ImageStore", "Making"]
+__all__ = ["CloudMaker", "ImageStore", "Making", "own_place", "place_in", "vms_left"]
 
 
 @runtime_checkable
@@ -43,10 +46,47 @@ class CloudMaker(Protocol):
     async def unmake(self, tenant: str, entry: CloudEntry, *, confirmed: bool) -> tuple[str, ...]:
         """Remove the cloud with its images, unless it is not ``confirmed``; say in words what.
 
-        Raise Refused for a cloud that was not made here, Conflict ``cloud.vms.left`` while it has VMs, kept
-        sources among them.
+        Raise Refused for a cloud that was not made here, `vms_left` while it has VMs, kept sources among
+        them.
         """
         ...
+
+
+def place_in(folder: Path, tenant: str) -> Path:
+    """Return where in ``folder`` a maker keeps the tenant's clouds."""
+    if not tenant.strip("."):  # what else a tenant's name may have is safe in a path
+        raise errors.Invalid(
+            "tenant.name.wrong",
+            f"The tenant's name {tenant!r} cannot name a directory.",
+            field="tenant",
+            remedy="Use a token of a tenant whose name has a letter or a digit.",
+        )
+    return folder / tenant
+
+
+def own_place(place: Path, entry: CloudEntry, driver: str) -> Path:
+    """Return where the cloud lies; raise Refused when no maker for ``driver`` made it in ``place``."""
+    root = Path(entry.settings.get("path", ""))
+    if entry.driver != driver or root.parent != place:
+        raise errors.Refused(
+            "cloud.not-made-here",
+            f"{entry.name} was not made by this site.",
+            field="cloud",
+            remedy=f"Forget it, without touching it, with: crossport cloud remove {entry.name}",
+        )
+    return root
+
+
+def vms_left(name: str, vms: tuple[VM, ...]) -> errors.Conflict:
+    """Return the error for the cloud ``name`` that is not removed because of its ``vms``."""
+    names = (vm.name + (" (a kept source)" if vm.fenced else "") for vm in vms)
+    return errors.Conflict(
+        "cloud.vms.left",
+        f"{name} has VMs: {', '.join(names)}.",
+        field="cloud",
+        remedy=f"Migrate them, or delete them with: crossport vm delete VM --from {name}; "
+        "kept sources with: crossport source retire RUN",
+    )
 
 
 class Making(Protocol):

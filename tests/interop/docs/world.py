@@ -31,7 +31,7 @@ class PageWorld:
             self.put(file)
         settings = folder / "settings.toml"
         self.more = {"CROSSPORT_SETTINGS": str(settings)} if settings.exists() else {}
-        self.machine = Machine(folder / "home", store="durable")
+        self.machine = Machine(folder / "home")
         self.names: dict[str, str] = {}
         if re.search(r"--from alpha|vm \w+ alpha|cloud list|enroll alpha", page):
             self._found()

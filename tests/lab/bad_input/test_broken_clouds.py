@@ -46,7 +46,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 def machine(tmp_path_factory: pytest.TempPathFactory, small: Path) -> Generator[Machine]:
     """A site with a guest that runs in alpha, and two targets: tight promises more than it has."""
     root = tmp_path_factory.mktemp("site")
-    one = Machine(root / "home", store="durable")
+    one = Machine(root / "home")
     places = {"alpha": root / "alpha", "tight": small / "tight", "beta": root / "beta"}
     settings = root / "settings.toml"
     words = [sys.executable, "-c", ACCIDENT, str(places["alpha"])]

@@ -69,7 +69,7 @@ async def filled(root: Path) -> None:
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Machine]:
     root = tmp_path_factory.mktemp("site")
-    one = Machine(root / "home", store="durable")
+    one = Machine(root / "home")
     try:
         asyncio.run(filled(root))
         for name in CLOUDS:

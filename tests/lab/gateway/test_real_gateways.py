@@ -114,7 +114,7 @@ class Field:
 
 @pytest.fixture
 def field_(tmp_path: Path) -> Iterator[Field]:
-    one = Field(tmp_path, Machine(tmp_path / "home", store="durable"))
+    one = Field(tmp_path, Machine(tmp_path / "home"))
     try:
         asyncio.run(one.prepare())
         for seat in SEATS:

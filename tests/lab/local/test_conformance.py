@@ -16,6 +16,7 @@ from crossport.spi.block import BlockWriter
 from crossport.testing.conformance import cloud as suite
 from crossport.testing.conformance import cloud_moving as moving
 from crossport.testing.conformance.cloud_tracking import ChangeTrackerConformance
+from crossport.testing.conformance.making import ImageStoreConformance
 
 pytestmark = pytest.mark.qemu
 
@@ -91,6 +92,7 @@ class TestEmbeddedCloud(
     moving.ExporterConformance,
     ChangeTrackerConformance,
     moving.ImporterConformance,
+    ImageStoreConformance,
 ):
     @pytest.fixture
     async def stage(self, made: Path) -> AsyncGenerator[RealStage]:

@@ -33,7 +33,7 @@ class Fetching(Machine):
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Generator[Machine]:
-    one = Fetching(tmp_path / "home", store="durable")
+    one = Fetching(tmp_path / "home")
     try:
         yield one
     finally:

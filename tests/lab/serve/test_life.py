@@ -1,5 +1,6 @@
 """The server as a process of its own: started at need, once; owned, private, idle, and told to stop."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,20 +17,23 @@ from typing import Any
 import httpx
 import pytest
 
+from crossport.clouds.memory import MemoryCloud
+from crossport.model.run import Act
+from crossport.testing.world import ALPHA, web_vm
+
 PROGRAM = [sys.executable, "-m", "crossport.app"]
 
 
 class Machine:
     """A home of its own for servers and commands; every server that was started in it is known."""
 
-    def __init__(self, home: Path, store: str = "memory") -> None:
+    def __init__(self, home: Path) -> None:
         self.home = home
-        self.store = store
         self.control = home / "control"
         self.started: list[subprocess.Popen[str]] = []
 
     def environment(self, **more: str) -> dict[str, str]:
-        chosen = {"CROSSPORT_HOME": str(self.home), "CROSSPORT_STORE": self.store, "PATH": os.environ["PATH"]}
+        chosen = {"CROSSPORT_HOME": str(self.home), "PATH": os.environ["PATH"]}
         return chosen | {"HOME": str(self.home)} | more
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
@@ -130,18 +134,22 @@ def test_an_idle_server_leaves_and_the_next_command_starts_another(machine: Mach
 
 
 def test_a_server_does_not_leave_while_a_run_waits(machine: Machine):
-    # Longer than a command takes on a busy machine: this site forgets everything when it leaves.
-    idle = {"CROSSPORT_IDLE_S": "8"}
-    machine.run("cloud", "add", "alpha", "memory", "--set", "vms=web", **idle)
-    machine.run("cloud", "add", "beta", "memory")
+    idle = {"CROSSPORT_IDLE_S": "2"}
+    clouds = {name: MemoryCloud(name, machine.home / name) for name in ("alpha", "beta")}
+    for name, cloud in clouds.items():
+        cloud.found(ALPHA)
+        machine.run("cloud", "add", name, "memory", "--set", f"path={machine.home / name}", **idle)
+    act = Act(run="made", step="create", epoch=1)
+    asyncio.run(clouds["alpha"].create_vm(act, web_vm(), "boot and data"))
     words = "migrate web --from alpha --to beta --commit manual --detach --json"
-    status, out, _ = machine.run(*words.split())
+    status, out, told = machine.run(*words.split(), **idle)
+    assert status == 0, told
     run = json.loads(out)["id"]
-    assert status == 0
-    time.sleep(10)
-    assert alive(machine.owner())
-    assert json.loads(machine.run("run", "show", run, "--json")[1])["run"]["state"] == "waiting"
-    machine.run("run", "commit", run)
+    machine.wait(lambda: '"waiting"' in machine.run("run", "show", run, "--json", **idle)[1])
+    owner = machine.owner()
+    time.sleep(5)
+    assert (alive(owner), machine.owner()) == (True, owner)
+    machine.run("run", "commit", run, **idle)
     machine.wait(lambda: not alive(machine.owner()), 40)
 
 
@@ -221,7 +229,7 @@ def test_serving_on_an_address_is_encrypted_and_proves_who_it_is(machine: Machin
 
 
 def test_a_site_with_a_name_proves_itself_under_every_name_it_is_reached_by(tmp_path: Path):
-    machine = Machine(tmp_path / "home", "durable")
+    machine = Machine(tmp_path / "home")
     name = {"CROSSPORT_SITE_NAME": "north"}
     try:
         # The site is older than the wish to reach it from elsewhere.

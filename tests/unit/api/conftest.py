@@ -1,6 +1,7 @@
-"""One site in memory per test."""
+"""One site per test."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,8 +18,8 @@ def quiet():
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    async with running_site() as site:
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with running_site(tmp_path) as site:
         yield site
 
 

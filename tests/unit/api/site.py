@@ -1,22 +1,53 @@
-"""A site in memory behind its real API, with one token of each kind: what the tests of the API talk to."""
+"""A site over simulated clouds behind its real API, with one token: what tests of the API talk to.
 
-from collections.abc import AsyncGenerator
+All of it is the product but what a test cannot wait for or afford: guests are make-believe, copies happen in
+this process, and time flies in migrations.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
 
 import httpx
 
-from crossport.api import Application, Limits, Services, Tokens
+from crossport import errors
+from crossport.api import Application, Limits, Tokens
 from crossport.app.clock import SystemClock
-from crossport.migration.limits import Limits as RateLimits
+from crossport.app.compose import services_of
+from crossport.app.site import OpenSite, SiteSettings, open_site
+from crossport.clouds import memory
+from crossport.clouds.memory import MemoryCloud, MemoryMaker
+from crossport.gateway import agent
+from crossport.gateway.identity import Kept
+from crossport.gateway.join import unpacked
+from crossport.gateway.listener import Doors, listening
 from crossport.model.access import Right, Role, TokenRequest
+from crossport.model.construct import Network
+from crossport.model.gateway import Enrolment
 from crossport.model.request import CloudEntry
-from crossport.testing.control import MemoryControl, sample_vm
-from crossport.testing.document import MemoryDocuments
-from crossport.testing.gateway import MemoryGateways
-from crossport.testing.making import MemoryMaking
+from crossport.model.run import Act, MigrationRequest, RunRecord, RunState
+from crossport.model.vm import VM
+from crossport.spi.document import Documents
+from crossport.spi.secret import Secrets
+from crossport.testing.file_disk import FileDisks
+from crossport.testing.mover import MemoryMover
+from crossport.testing.world import ALPHA, web_vm
 
 GENEROUS = Limits(rate=10_000, burst=100_000)
+OFFICE = Network(name="office", cidr="10.30.0.0/24", gateway="10.30.0.1")
+OFFER = dataclasses.replace(
+    ALPHA,
+    networks=(*ALPHA.networks, OFFICE),
+    free=dataclasses.replace(ALPHA.free, vms=1000, cpus=1000, memory=1 << 50),
+)
+"""What both clouds have: a VM moves without a word about its mapping."""
+STUCK = "network.stuck"
+"""A VM with this tag gets no network at the target: its run needs attention."""
 
 
 class MovableClock(SystemClock):
@@ -30,6 +61,29 @@ class MovableClock(SystemClock):
 
     def monotonic(self) -> float:
         return super().monotonic() + self.moved_s
+
+
+class SwiftClock(MovableClock):
+    """A clock on which sleeping takes no time."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.moved_s += seconds
+        await asyncio.sleep(min(seconds, 0.01))
+
+
+class MoodyCloud(MemoryCloud):
+    """A simulated cloud that fails where a VM's tag says so."""
+
+    async def open_network(self, act: Act, vm_id: str) -> None:
+        if STUCK in (await self.vm(vm_id)).tags:
+            raise errors.Broken("cloud.state.odd", "The network cannot be opened.", remedy="Repair it.")
+        await super().open_network(act, vm_id)
+
+
+async def connect(entry: CloudEntry, secrets: Secrets) -> MoodyCloud:
+    """Connect as the driver does, with what it refuses."""
+    await memory.connect(entry, secrets)
+    return MoodyCloud(entry.name, Path(entry.settings["path"]))
 
 
 class Counter:
@@ -51,13 +105,17 @@ class Counter:
 class Site:
     """What a test needs to talk to the site and to look behind it."""
 
+    root: Path
     application: Application
-    control: MemoryControl
+    opened: OpenSite
     tokens: Tokens
-    store: MemoryDocuments
-    gateways: MemoryGateways
     clock: MovableClock
     secret: str
+    made: Iterator[int] = field(default_factory=count)
+
+    @property
+    def store(self) -> Documents:
+        return self.opened.engine.documents
 
     async def token(self, role: Role, *rights: Right, tenant: str = "default", days: int = 1) -> str:
         """Return the text of a new token."""
@@ -70,24 +128,66 @@ class Site:
         transport = httpx.ASGITransport(self.application.asgi)
         return httpx.AsyncClient(transport=transport, base_url="http://site", headers=headers)
 
+    async def found(self, name: str) -> CloudEntry:
+        """Let there be a cloud, and return how it is connected."""
+        cloud = MemoryCloud(name, self.root / name)
+        cloud.found(OFFER)
+        return CloudEntry(name=name, driver="memory", settings={"path": str(self.root / name)})
+
+    async def vm(self, name: str, **tags: str) -> VM:
+        """Make a running VM at alpha. A tag's underscores become dots."""
+        wanted = dataclasses.replace(web_vm(**tags), name=name)
+        return await self._made(wanted)
+
+    async def chained(self, name: str) -> VM:
+        """Make a VM that somebody has to decide about: its disk is a layer over another."""
+        wanted = dataclasses.replace(web_vm(), name=name)
+        (disk,) = wanted.disks
+        return await self._made(
+            dataclasses.replace(wanted, disks=(dataclasses.replace(disk, backing="base"),))
+        )
+
+    async def _made(self, wanted: VM) -> VM:
+        alpha = MemoryCloud("alpha", self.root / "alpha")
+        act = Act(run=f"made-{next(self.made)}", step="create", epoch=1)
+        return await alpha.create_vm(act, wanted, "boot and data")
+
+    async def joined(self, enrolment: Enrolment) -> None:
+        """Let the gateway come that was enrolled."""
+        invitation = unpacked(enrolment.join, enrolment.fingerprint)
+        await agent.join(invitation, Kept(self.root / "gateway" / invitation.gateway))
+
+    async def migrated(self, request: MigrationRequest, key: str) -> RunRecord:
+        """Begin a run and return it when it has ended, or waits."""
+        run = await self.opened.control.migrate("default", request, key)
+        async for event in self.opened.control.events("default", run.id, after=0, follow=True):
+            if event.state is RunState.WAITING:
+                break
+        return await self.opened.control.run("default", run.id)
+
 
 @asynccontextmanager
-async def site(*, limits: Limits = GENEROUS, pace_s: float = 0.0) -> AsyncGenerator[Site]:
-    """Run a site with the clouds alpha (web, db, odd) and beta."""
-    clock, counter, store = MovableClock(), Counter(), MemoryDocuments()
-    control = MemoryControl(clock, pace_s=pace_s)
-    for name in ("alpha", "beta"):
-        await control.add_cloud("default", CloudEntry(name=name, driver="memory"))
-    for vm in (sample_vm("web"), sample_vm("db"), sample_vm("odd", blocked="yes")):
-        control.put_vm("default", "alpha", vm)
-    tokens = Tokens(store, clock, counter.bytes)
-    request = TokenRequest(name="first", role=Role.ADMIN, rights=(Right.RETIRE, Right.SITE), days=0)
-    _, secret = await tokens.create(request, tenant="default")
-    gateways = MemoryGateways(clock)
-    rates = RateLimits(lambda: store, clock, "test")
-    services = Services(control, gateways, tokens, rates, MemoryMaking(control))
-    application = Application(services, clock=clock, new_id=counter.id, limits=limits)
-    try:
-        yield Site(application, control, tokens, store, gateways, clock, secret.reveal())
-    finally:
-        await control.close()
+async def site(root: Path, *, limits: Limits = GENEROUS) -> AsyncGenerator[Site]:
+    """Run a site below ``root`` with the clouds alpha (VMs web, db, odd) and beta."""
+    clock, swift, counter = MovableClock(), SwiftClock(), Counter()
+    async with (
+        open_site(
+            SiteSettings(name="test", state_dir=root / "control"),
+            swift,
+            MemoryMover(cast("Any", FileDisks()), swift),
+            connects={"memory": connect},
+            maker=MemoryMaker(root / "clouds"),
+        ) as opened,
+        listening(opened.hub, opened.identity, Doors(root / "gate"), "node", clock),
+    ):
+        tokens = Tokens(opened.engine.documents, clock, counter.bytes)
+        request = TokenRequest(name="first", role=Role.ADMIN, rights=(Right.RETIRE, Right.SITE), days=0)
+        _, secret = await tokens.create(request, tenant="default")
+        application = Application(services_of(opened, tokens), clock=clock, new_id=counter.id, limits=limits)
+        one = Site(root, application, opened, tokens, clock, secret.reveal())
+        for name in ("alpha", "beta"):
+            await opened.control.add_cloud("default", await one.found(name))
+        for name in ("web", "db"):
+            await one.vm(name)
+        await one.chained("odd")
+        yield one

@@ -60,10 +60,11 @@ async def test_nobody_hands_out_more_than_the_own_token_may(site: Site):
 
 async def test_tenants_do_not_see_each_other(site: Site):
     async with site.client() as mine, site.client(await site.token(Role.ADMIN, tenant="other")) as other:
-        await mine.post("/v1/migrations", json={"vm": "web", "source": "alpha", "target": "beta"})
+        wish = {"vm": "web", "source": "alpha", "target": "beta"}
+        run = (await mine.post("/v1/migrations", json=wish)).json()["id"]
         for path in ("/v1/clouds", "/v1/runs", "/v1/plans"):
             assert (await other.get(path)).json()["items"] == []
-        assert (await other.get("/v1/runs/run-0001")).status_code == 404
+        assert (await other.get(f"/v1/runs/{run}")).status_code == 404
         assert [token["tenant"] for token in (await other.get("/v1/tokens")).json()["items"]] == ["other"]
         foreign = (await mine.get("/v1/site")).json()["token"]
         assert (await other.delete(f"/v1/tokens/{foreign}")).status_code == 404

@@ -49,7 +49,6 @@ def test_an_address_with_a_password_comes_from_a_file_and_is_not_shown(tmp_path:
         ("idle_s = ", {}, "settings"),
         ("", {"CROSSPORT_IDLE_S": "soon"}, "idle_s"),
         ("", {"CROSSPORT_IDLE_S": "-1"}, "idle_s"),
-        ("", {"CROSSPORT_STORE": "paper"}, "store"),
         ("", {"CROSSPORT_HOME": "here"}, "home"),
         ("", {"CROSSPORT_HOSTS": "a.example,,b.example"}, "hosts"),
         ('hosts = ["10.0.0.0/8"]', {}, "hosts"),

@@ -227,6 +227,14 @@ class TestPeople:
             await place.control.decide(TENANT, run, commit=True)
         assert refusal.value.code == "run.not-waiting"
 
+    async def test_nothing_is_decided_anew_when_the_run_has_ended(self, place: Place):
+        run = (await place.control.migrate(TENANT, wish(commit=CommitRule.MANUAL), "")).id
+        await place.waiting(run)
+        await place.control.decide(TENANT, run, commit=False)
+        await place.ended(run)
+        with pytest.raises(errors.Conflict, match=r"run\.not-waiting"):
+            await place.control.decide(TENANT, run, commit=True)
+
     async def test_a_cloud_in_use_is_not_removed(self, place: Place):
         run = (await place.control.migrate(TENANT, wish(commit=CommitRule.MANUAL), "")).id
         await place.waiting(run)

@@ -297,7 +297,7 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
 
 def _word(text: str) -> str:
     """Return ``text`` as one part of a path."""
-    if not text or text in {".", ".."} or any(sign in text for sign in "/?#%"):
+    if not text.isprintable() or text in {"", ".", ".."} or any(sign in text for sign in "/?#%"):
         raise errors.NotFound(
             "vm.unknown",
             f"Nothing can be looked up by the name {text!r}.",

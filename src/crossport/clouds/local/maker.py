@@ -12,6 +12,7 @@ from crossport.clouds.local.offer import checked_key, need_fit
 from crossport.clouds.local.spec import CloudSpec, Layout
 from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET
 from crossport.model.request import CloudEntry, CloudRequest
+from crossport.spi.making import own_place, place_in, vms_left
 from crossport.spi.secret import Secret
 from crossport.units import size_text
 
@@ -34,31 +35,19 @@ class LocalMaker:
     async def make(self, tenant: str, request: CloudRequest) -> CloudEntry:
         """Make the cloud; its service starts with the first call."""
         spec = _spec(request)
-        root = self._home(tenant) / spec.name
+        root = place_in(self._folder, tenant) / spec.name
         await asyncio.to_thread(create, root, spec, Secret(self._token()))
         return CloudEntry(name=spec.name, driver=DRIVER, settings={"path": str(root)})
 
     async def unmake(self, tenant: str, entry: CloudEntry, *, confirmed: bool) -> tuple[str, ...]:
         """Say what the cloud has, and remove it when that is ``confirmed``."""
-        root = Path(entry.settings.get("path", ""))
-        if entry.driver != DRIVER or root.parent != self._home(tenant):
-            raise errors.Refused(
-                "cloud.not-made-here",
-                f"{entry.name} was not made by this site.",
-                field="cloud",
-                remedy=f"Forget it, without touching it, with: crossport cloud remove {entry.name}",
-            )
+        root = own_place(place_in(self._folder, tenant), entry, DRIVER)
         if not Layout(root).state.exists():
             return (f"cloud {entry.name} (its directory {root} is gone)",)
         things = await _contents(entry.name, root)
         if confirmed:
             await destroy(root, must_be_empty=True)
         return things
-
-    def _home(self, tenant: str) -> Path:
-        if not tenant.strip("."):  # what else a tenant's name may have is safe in a path
-            raise errors.Invalid("tenant.name.wrong", "This tenant's name cannot name a directory.")
-        return self._folder / tenant
 
 
 def _spec(request: CloudRequest) -> CloudSpec:
@@ -101,12 +90,5 @@ async def _contents(name: str, root: Path) -> tuple[str, ...]:
     finally:
         await cloud.close()
     if vms:
-        names = (vm.name + (" (a kept source)" if vm.fenced else "") for vm in vms)
-        raise errors.Conflict(
-            "cloud.vms.left",
-            f"{name} has VMs: {', '.join(names)}.",
-            field="cloud",
-            remedy=f"Migrate them, or delete them with: crossport vm delete VM --from {name}; "
-            "kept sources with: crossport source retire RUN",
-        )
+        raise vms_left(name, vms)
     return (f"cloud {name} in {root}", *(f"image {one.name} ({size_text(one.size)})" for one in images))

@@ -47,8 +47,8 @@ _FAT_LABELS = (43, 71)
 
 
 def images(cloud: Installation) -> list[Image]:
-    """Return all images."""
-    return cloud.state.every(Image)
+    """Return all images, by name."""
+    return sorted(cloud.state.every(Image), key=lambda image: image.name)
 
 
 async def register_image(

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from crossport import errors
 from crossport.clouds.memory.cloud import MemoryCloud
+from crossport.clouds.memory.maker import MemoryMaker
 from crossport.model.request import CloudEntry
 from crossport.spi.secret import Secrets
 
-__all__ = ["MemoryCloud", "connect"]
+__all__ = ["MemoryCloud", "MemoryMaker", "connect"]
 
 
 async def connect(entry: CloudEntry, secrets: Secrets) -> MemoryCloud:

@@ -6,13 +6,15 @@ Its guests are as well as their first disk: a VM answers probes when it runs and
 """
 
 import dataclasses
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from crossport import errors
+from crossport.clouds.memory import image as images_of
 from crossport.clouds.memory import sharing, tracking
 from crossport.clouds.memory.store import Store
 from crossport.model.artifact import Artifact, DiskRef, Export, ExportPoint, Marks, Place, Role, Way
-from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET, Constructs, Quota
+from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET, Constructs, Image, Quota
 from crossport.model.health import Probe, ProbeResult
 from crossport.model.permit import Fence
 from crossport.model.record import record
@@ -98,7 +100,7 @@ class MemoryCloud:
 
     async def vm(self, reference: str) -> VM:
         """Return one VM by id or name."""
-        by_id = self._store.find("vms", reference, VM) if "/" not in reference else None
+        by_id = self._store.find("vms", reference, VM)
         exact = [by_id] if by_id else [vm for vm in self._store.every("vms", VM) if vm.name == reference]
         if not exact:
             self._constructs()  # a cloud that is gone has lost no VM
@@ -119,7 +121,7 @@ class MemoryCloud:
 
     # Provisioner
     async def create_vm(self, act: Act, vm: VM, image: str, power_on: bool = True) -> VM:
-        """Make a VM whose first disk begins with the text ``image``; others may be disks that VMs have."""
+        """Make a VM whose first disk begins with ``image``: an image, or a text as it is."""
         with self._store.locked():
             self._admit(act)
             known = self._store.find("vms", _made(act, "vm"), VM)
@@ -127,7 +129,7 @@ class MemoryCloud:
                 return known
             self._check_room(vm)
             disk = dataclasses.replace(vm.disks[0], id=_made(act, "disk-0"), boot=True)
-            self._store.make_disk(disk.id, disk.size, image.encode())
+            self._store.make_disk(disk.id, disk.size, images_of.beginning(self._store, image, disk.size))
             made = dataclasses.replace(
                 vm,
                 id=_made(act, "vm"),
@@ -153,6 +155,19 @@ class MemoryCloud:
                 raise errors.Conflict("vm.running", f"{vm.name} runs.", remedy="Stop it first.")
             sharing.drop(self._store, vm)
             return self.deletes(vm)
+
+    # ImageStore
+    async def images(self) -> tuple[Image, ...]:
+        """Return the images."""
+        return images_of.listed(self._store)
+
+    async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
+        """Take any content in: there is nobody whom it could harm."""
+        return await images_of.add(self._store, name, image_format, content)
+
+    async def drop_image(self, name: str) -> None:
+        """Delete an image."""
+        images_of.drop(self._store, name)
 
     # Power
     async def start(self, act: Act, vm_id: str) -> None:

@@ -18,6 +18,7 @@ from crossport.model import codec
 __all__ = ["Store"]
 
 _PIECE = 1 << 20
+_LONGEST = 240  # bytes of a name, so that a file system of 255 has room for what is put around it
 
 T = TypeVar("T")
 
@@ -54,7 +55,9 @@ class Store:
         fresh.replace(folder / f"{name}.json")
 
     def find(self, kind: str, name: str, model: type[T]) -> T | None:
-        """Return the thing, None when there is none."""
+        """Return the thing, None when there is none, as for a name that no file could have."""
+        if "/" in name or "\0" in name or len(name.encode()) > _LONGEST:
+            return None
         try:
             text = (self.root / kind / f"{name}.json").read_text()
         except FileNotFoundError:

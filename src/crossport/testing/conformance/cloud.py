@@ -137,9 +137,10 @@ class InventoryConformance(StagedConformance):
         assert (await stage.cloud.vm(stopped.id)).id == stopped.id
         assert (await stage.cloud.vm(stopped.name)).id == stopped.id
 
-    async def test_an_unknown_vm_is_not_found(self, stage: CloudStage) -> None:
+    @pytest.mark.parametrize("name", ["no-such-vm", "no/such", "..", "\0", "x" * 300, "Ж" * 150])
+    async def test_an_unknown_vm_is_not_found(self, stage: CloudStage, name: str) -> None:
         with pytest.raises(errors.NotFound) as refusal:
-            await stage.cloud.vm("no-such-vm")
+            await stage.cloud.vm(name)
         assert refusal.value.code == "vm.unknown"
 
     async def test_a_name_that_two_vms_have_is_ambiguous(self, stage: CloudStage, run: str) -> None:
