@@ -1,4 +1,4 @@
-"""A site with a door keeps what `crossport.spi.gateway.Gateways` promises."""
+"""What keeps gateways for people passes one suite: in memory, and at a site with a door."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -9,6 +9,16 @@ from tests.unit.gateway import rig
 from crossport.model.gateway import Enrolment
 from crossport.spi.gateway import Gateways
 from crossport.testing.conformance.gateway import GatewaysConformance
+from crossport.testing.gateway import MemoryGateways
+
+
+class MemoryStage:
+    def __init__(self) -> None:
+        self.memory = MemoryGateways(rig.MachineClock())
+        self.gateways: Gateways = self.memory
+
+    async def joined(self, enrolment: Enrolment) -> None:
+        await self.memory.joined(enrolment)
 
 
 class SiteStage:
@@ -18,6 +28,12 @@ class SiteStage:
 
     async def joined(self, enrolment: Enrolment) -> None:
         await self.site.joined(enrolment)
+
+
+class TestMemoryGateways(GatewaysConformance):
+    @pytest.fixture
+    def stage(self) -> MemoryStage:
+        return MemoryStage()
 
 
 class TestSiteGateways(GatewaysConformance):

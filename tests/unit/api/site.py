@@ -1,7 +1,7 @@
 """A site over simulated clouds behind its real API, with one token: what tests of the API talk to.
 
-All of it is the product but what a test cannot wait for or afford: guests are make-believe, copies happen in
-this process, and time flies in migrations.
+All of it is the product but what a test cannot wait for or afford: guests and gateways are make-believe,
+copies happen in this process, and time flies in migrations.
 """
 
 import asyncio
@@ -22,19 +22,15 @@ from crossport.app.compose import services_of
 from crossport.app.site import OpenSite, SiteSettings, open_site
 from crossport.clouds import memory
 from crossport.clouds.memory import MemoryCloud, MemoryMaker
-from crossport.gateway import agent
-from crossport.gateway.identity import Kept
-from crossport.gateway.join import unpacked
-from crossport.gateway.listener import Doors, listening
 from crossport.model.access import Right, Role, TokenRequest
 from crossport.model.construct import Network
-from crossport.model.gateway import Enrolment
 from crossport.model.request import CloudEntry
 from crossport.model.run import Act, MigrationRequest, RunRecord, RunState
 from crossport.model.vm import VM
 from crossport.spi.document import Documents
 from crossport.spi.secret import Secrets
 from crossport.testing.file_disk import FileDisks
+from crossport.testing.gateway import MemoryGateways
 from crossport.testing.mover import MemoryMover
 from crossport.testing.world import ALPHA, web_vm
 
@@ -108,6 +104,7 @@ class Site:
     root: Path
     application: Application
     opened: OpenSite
+    gateways: MemoryGateways
     tokens: Tokens
     clock: MovableClock
     secret: str
@@ -152,11 +149,6 @@ class Site:
         act = Act(run=f"made-{next(self.made)}", step="create", epoch=1)
         return await alpha.create_vm(act, wanted, "boot and data")
 
-    async def joined(self, enrolment: Enrolment) -> None:
-        """Let the gateway come that was enrolled."""
-        invitation = unpacked(enrolment.join, enrolment.fingerprint)
-        await agent.join(invitation, Kept(self.root / "gateway" / invitation.gateway))
-
     async def migrated(self, request: MigrationRequest, key: str) -> RunRecord:
         """Begin a run and return it when it has ended, or waits."""
         run = await self.opened.control.migrate("default", request, key)
@@ -170,21 +162,20 @@ class Site:
 async def site(root: Path, *, limits: Limits = GENEROUS) -> AsyncGenerator[Site]:
     """Run a site below ``root`` with the clouds alpha (VMs web, db, odd) and beta."""
     clock, swift, counter = MovableClock(), SwiftClock(), Counter()
-    async with (
-        open_site(
-            SiteSettings(name="test", state_dir=root / "control"),
-            swift,
-            MemoryMover(cast("Any", FileDisks()), swift),
-            connects={"memory": connect},
-            maker=MemoryMaker(root / "clouds"),
-        ) as opened,
-        listening(opened.hub, opened.identity, Doors(root / "gate"), "node", clock),
-    ):
+    async with open_site(
+        SiteSettings(name="test", state_dir=root / "control"),
+        swift,
+        MemoryMover(cast("Any", FileDisks()), swift),
+        connects={"memory": connect},
+        maker=MemoryMaker(root / "clouds"),
+    ) as opened:
+        gateways = MemoryGateways(clock)
         tokens = Tokens(opened.engine.documents, clock, counter.bytes)
         request = TokenRequest(name="first", role=Role.ADMIN, rights=(Right.RETIRE, Right.SITE), days=0)
         _, secret = await tokens.create(request, tenant="default")
-        application = Application(services_of(opened, tokens), clock=clock, new_id=counter.id, limits=limits)
-        one = Site(root, application, opened, tokens, clock, secret.reveal())
+        services = dataclasses.replace(services_of(opened, tokens), gateways=gateways)
+        application = Application(services, clock=clock, new_id=counter.id, limits=limits)
+        one = Site(root, application, opened, gateways, tokens, clock, secret.reveal())
         for name in ("alpha", "beta"):
             await opened.control.add_cloud("default", await one.found(name))
         for name in ("web", "db"):

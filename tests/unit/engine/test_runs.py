@@ -49,7 +49,7 @@ async def test_runs_are_listed_by_page_the_newest_first(engine: Engine) -> None:
     assert seen == ids[::-1]
     of_b = await engine.runs.list(RunFilter(tenant="b", kind="tale"))
     assert [run.id for run in of_b.runs] == [ids[3], ids[1]]
-    with pytest.raises(errors.Invalid):
+    with pytest.raises(errors.NotFound):
         await engine.runs.list(cursor="x")
 
 
