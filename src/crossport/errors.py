@@ -20,6 +20,9 @@ Codes are stable: documented, never reused, never re-worded. They read ``area.th
 from enum import StrEnum
 
 __all__ = [
+    "REPORT",
+    "SAME_RELEASE",
+    "TRIED_AGAIN",
     "Action",
     "Blocked",
     "Broken",
@@ -33,6 +36,11 @@ __all__ = [
     "RolledBack",
     "Unavailable",
 ]
+
+REPORT = "This is a mistake in Crossport: report it with what the site's log says at that time."
+SAME_RELEASE = "Run one release at both ends; if they do already, report it with the logs of both."
+TRIED_AGAIN = "Nothing at first: it is tried again. If it lasts, look at the network and the other end."
+"""What a person does about errors of which there are many."""
 
 
 class Action(StrEnum):

@@ -15,6 +15,7 @@ __all__ = ["RULES", "Rule"]
 Rule = Callable[[Source], Iterator[Violation]]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
+ERROR = re.compile(r"errors\.[A-Z]\w+")
 MODULE_LINES = 500
 FUNCTION_LINES = 60
 PARAMETERS = 6
@@ -195,6 +196,18 @@ EMPTY = frozenset(
 )
 
 
+def remedy_named(source: Source) -> Iterator[Violation]:
+    """An error says what to do: its remedy. Those of `crossport.testing` are for who writes tests."""
+    if not source.path.startswith("src/") or source.path.startswith("src/crossport/testing/"):
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and ERROR.fullmatch(ast.unparse(node.func)):
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            remedy = given.get("remedy")
+            if None not in given and (remedy is None or ast.unparse(remedy) in ("''", "f''")):
+                yield at(source, node, ast.unparse(node.args[0]) if node.args else "", "it has no remedy")
+
+
 def real_collaborators(source: Source) -> Iterator[Violation]:
     """Tests use shipped fakes that pass the conformance suite, not mocks, and skip nothing."""
     for node in ast.walk(source.tree):
@@ -231,4 +244,5 @@ RULES: dict[str, Rule] = {
     "inputs-passed": inputs_passed,
     "state-held": state_held,
     "real-collaborators": real_collaborators,
+    "remedy-named": remedy_named,
 }

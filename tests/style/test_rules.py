@@ -21,6 +21,7 @@ BREAKING = {
     "inputs-passed": "import time\nnow = time.time()",
     "state-held": "cache = {}",
     "real-collaborators": "from unittest import mock",
+    "remedy-named": "raise errors.NotFound('a.b.c', 'There is no c.', field='c')",
 }
 KEEPING = {
     "module-size": "x = 1\n" * 500,
@@ -33,6 +34,7 @@ KEEPING = {
     "inputs-passed": "def f(now):\n    return now()",
     "state-held": "NAMES = ('a',)",
     "real-collaborators": "from crossport.testing import cloud",
+    "remedy-named": "raise errors.Broken('a.b.c', 'It broke.', remedy=errors.REPORT)",
 }
 
 

@@ -193,4 +193,8 @@ async def _post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: fl
         async with httpx.AsyncClient(timeout=timeout_s, follow_redirects=False) as client:
             return (await client.post(url, content=body, headers=dict(headers))).status_code
     except httpx.HTTPError as error:
-        raise errors.Unavailable("hook.receiver.gone", f"{type(error).__name__}") from error
+        raise errors.Unavailable(
+            "hook.receiver.gone",
+            f"{type(error).__name__}",
+            remedy="Start what receives the webhook, or correct its address in the settings.",
+        ) from error

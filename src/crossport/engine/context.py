@@ -159,7 +159,11 @@ class Execution:
                 log.warning("run.database_unreachable", run=self.run, attempt=attempt, reason=error.text)
                 last = len(DATABASE_PAUSES_S) - 1
                 await self._place.clock.sleep(DATABASE_PAUSES_S[min(attempt, last)])
-        raise errors.Unavailable("engine.database.unreachable", "The database never came back.")
+        raise errors.Unavailable(
+            "engine.database.unreachable",
+            "The database never came back.",
+            remedy="Start the database; the run goes on by itself.",
+        )
 
     async def _emit_progress(self, event: Event, artifact: str) -> None:
         kept, _waiting = self._progress.get(artifact, (float("-inf"), None))
@@ -197,7 +201,9 @@ class Execution:
         if self.lost:
             raise run_rows.lost(self.run)
         if name in self._names:
-            raise errors.Broken("engine.step.twice", f"Step {name} is used twice in one workflow.")
+            raise errors.Broken(
+                "engine.step.twice", f"Step {name} is used twice in one workflow.", remedy=errors.REPORT
+            )
         self._names.add(name)
         try:
             outcome = await self._place.library.step(name, lambda: self._outcome(name, call, result))
@@ -214,7 +220,11 @@ class Execution:
             case {"failure": failure}:
                 raise codec.from_plain(failure, Failure).error()
             case _:
-                raise errors.Broken("engine.step.foreign", f"What is kept of step {name} is not ours.")
+                raise errors.Broken(
+                    "engine.step.foreign",
+                    f"What is kept of step {name} is not ours.",
+                    remedy="Roll the database back to what Crossport wrote, then resume the run.",
+                )
 
     async def _outcome(
         self, name: str, call: Callable[[], Awaitable[Any]], result: type[Any]
@@ -270,7 +280,11 @@ class Execution:
 
     def _check_cancelled(self) -> None:
         if self._cancelling.is_set() and not self._protected:
-            raise errors.Cancelled("run.cancelled", "The run was cancelled.")
+            raise errors.Cancelled(
+                "run.cancelled",
+                "The run was cancelled.",
+                remedy="Begin a new run when you want it after all.",
+            )
 
     async def _unless_cancelled(self, work: Awaitable[T]) -> T:
         """Return what ``work`` returned, or interrupt it when the run is cancelled."""

@@ -36,7 +36,7 @@ class Documents:
         query = sa.select(table).where(table.c.kind == kind, table.c.key == key)
         row = await self._database.run(lambda it: it.execute(query).one_or_none())
         if row is None:
-            raise errors.NotFound("document.unknown", f"There is no {kind} {key}.")
+            raise errors.NotFound("document.unknown", f"There is no {kind} {key}.", remedy=errors.REPORT)
         return _document(row, type_)
 
     async def list(

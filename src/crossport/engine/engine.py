@@ -330,7 +330,13 @@ def _cancelled(connection: sa.Connection, run: str, now: float) -> sa.Row[Any]:
             remedy="Wait for its end.",
         )
     if row.state == RunState.QUEUED.value:
-        failure = Failure.of(errors.Cancelled("run.cancelled", "The run was cancelled before it began."))
+        failure = Failure.of(
+            errors.Cancelled(
+                "run.cancelled",
+                "The run was cancelled before it began.",
+                remedy="Begin a new run when you want it after all.",
+            )
+        )
         run_rows.end(connection, run, Ending(state=RunState.CANCELLED, failure=failure), now)
     connection.execute(sa.update(runs).where(runs.c.id == run).values(cancelling=True))
     return run_rows.fetched(connection, run)

@@ -55,7 +55,7 @@ def refuse_pickle() -> None:
 def _ours(error: BaseException) -> errors.Error:
     if isinstance(error, errors.Error):
         return error
-    return errors.Broken("engine.run.unexpected", f"{type(error).__name__}: {error}")
+    return errors.Broken("engine.run.unexpected", f"{type(error).__name__}: {error}", remedy=errors.REPORT)
 
 
 def _refused(why: str) -> errors.Refused:

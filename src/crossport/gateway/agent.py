@@ -199,7 +199,9 @@ class Agent:
                     message = await line.receive()
                 await self._take(line, owner, message)
         except TimeoutError as error:
-            raise errors.Unavailable("gateway.line.silent", f"Node {node} is silent.") from error
+            raise errors.Unavailable(
+                "gateway.line.silent", f"Node {node} is silent.", remedy=errors.TRIED_AGAIN
+            ) from error
         finally:
             self._jobs.gone(owner, line)
 
@@ -252,7 +254,9 @@ async def answered(line: Line, wanted: str) -> dict[str, Any]:
         async with asyncio.timeout(SILENCE_S):
             answer = await line.receive()
     except TimeoutError as error:
-        raise errors.Unavailable("gateway.line.silent", "The site does not answer.") from error
+        raise errors.Unavailable(
+            "gateway.line.silent", "The site does not answer.", remedy=errors.TRIED_AGAIN
+        ) from error
     except errors.Unavailable as error:
         # A server's TLS ends so, without an alert, where it does not accept a certificate.
         raise errors.Unavailable(
@@ -263,7 +267,9 @@ async def answered(line: Line, wanted: str) -> dict[str, Any]:
     if answer.get("do") == "refused":
         raise failure_from(answer)
     if answer.get("do") != wanted:
-        raise errors.Broken("gateway.message.malformed", f"The site did not say {wanted}.")
+        raise errors.Broken(
+            "gateway.message.malformed", f"The site did not say {wanted}.", remedy=errors.SAME_RELEASE
+        )
     return answer
 
 
@@ -272,10 +278,14 @@ def _nodes(message: dict[str, Any]) -> Nodes:
     found: Nodes = {}
     told = table(message, "nodes")
     if len(told) > NODES_MAX:
-        raise errors.Broken("gateway.message.malformed", f"The site told of {len(told)} nodes.")
+        raise errors.Broken(
+            "gateway.message.malformed", f"The site told of {len(told)} nodes.", remedy=errors.SAME_RELEASE
+        )
     for node, addresses in told.items():
         texts: list[Any] = cast("list[Any]", addresses) if isinstance(addresses, list) else [None]
         if len(texts) > NODES_MAX or not all(isinstance(one, str) for one in texts):
-            raise errors.Broken("gateway.message.malformed", "The site told no sound nodes.")
+            raise errors.Broken(
+                "gateway.message.malformed", "The site told no sound nodes.", remedy=errors.SAME_RELEASE
+            )
         found[node] = tuple(texts)
     return found

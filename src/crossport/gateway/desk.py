@@ -88,7 +88,9 @@ class RemotePipe:
         if event.get("event") == "progress" and self._told and self._told[-1].get("event") == "progress":
             self._told.pop()
         if len(self._told) >= TOLD_MAX:
-            raise errors.Broken("gateway.told.much", f"{self.name} says more than anybody reads.")
+            raise errors.Broken(
+                "gateway.told.much", f"{self.name} says more than anybody reads.", remedy=errors.SAME_RELEASE
+            )
         self._told.append(event)
         self._some.set()
 
@@ -235,7 +237,9 @@ class Desk:
             case "told":
                 number, event = integer(message, "number"), message.get("event")
                 if not isinstance(event, dict):
-                    raise errors.Broken("gateway.message.malformed", "A gateway told no event.")
+                    raise errors.Broken(
+                        "gateway.message.malformed", "A gateway told no event.", remedy=errors.SAME_RELEASE
+                    )
                 await self.send({"do": "heard", "job": job, "number": number})
                 if pipe is not None and pipe.inbox.take(number):
                     pipe.tell(event)  # pyright: ignore[reportUnknownArgumentType]

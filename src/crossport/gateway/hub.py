@@ -174,7 +174,9 @@ class Hub:
                     message = await line.receive(GATEWAY_LINE)
                 await self._take(line, desk, message)
         except TimeoutError as error:
-            raise errors.Unavailable("gateway.line.silent", f"Gateway {desk.gateway} is silent.") from error
+            raise errors.Unavailable(
+                "gateway.line.silent", f"Gateway {desk.gateway} is silent.", remedy=errors.TRIED_AGAIN
+            ) from error
         finally:
             pinging.cancel()
             with contextlib.suppress(asyncio.CancelledError, errors.Error):

@@ -173,9 +173,15 @@ class Jobs:
     def _begin(self, owner: str, name: str, message: dict[str, Any]) -> _Job:
         way = text(message, "way", most=16)
         if way not in _WAYS:
-            raise errors.Broken("gateway.message.malformed", f"{way} is nothing that a worker does.")
+            raise errors.Broken(
+                "gateway.message.malformed",
+                f"{way} is nothing that a worker does.",
+                remedy=errors.SAME_RELEASE,
+            )
         if len(self._jobs) >= JOBS_KEPT:
-            raise errors.Broken("gateway.jobs.many", "The site begins workers and hears of none.")
+            raise errors.Broken(
+                "gateway.jobs.many", "The site begins workers and hears of none.", remedy=errors.SAME_RELEASE
+            )
         job = self._jobs[owner, name] = _Job(owner, name, way)
         job.task = asyncio.create_task(self._run(job, message))
         return job
@@ -197,9 +203,17 @@ class Jobs:
         try:
             order = _Order.of(message)
             if self.draining:
-                raise errors.Unavailable("gateway.draining", "This gateway begins nothing new.")
+                raise errors.Unavailable(
+                    "gateway.draining",
+                    "This gateway begins nothing new.",
+                    remedy="Let another gateway join this network, or remove this one.",
+                )
             if self.running > JOBS_MAX:
-                raise errors.Unavailable("gateway.jobs.full", f"This gateway runs {JOBS_MAX} workers.")
+                raise errors.Unavailable(
+                    "gateway.jobs.full",
+                    f"This gateway runs {JOBS_MAX} workers.",
+                    remedy="Nothing: it is tried again. For more at once let another gateway join.",
+                )
             self._reach.check(order.ref)
             # The site's word for a namespace is of another machine than this one.
             place = replace(order.place, namespace=self._reach.namespace)
@@ -237,7 +251,11 @@ class Jobs:
         first = await job.lines.get()
         try:
             if self.seat is None:
-                raise errors.Unavailable("gateway.seat.unknown", "This gateway does not know its seat yet.")
+                raise errors.Unavailable(
+                    "gateway.seat.unknown",
+                    "This gateway does not know its seat yet.",
+                    remedy=errors.TRIED_AGAIN,
+                )
             job.copy = self._tickets.admit(job.way, first, self.seat, now=self._clock.wall())
         except errors.Error as error:
             await self._tell(job, failure_line(error))
@@ -256,7 +274,9 @@ class Jobs:
             if job is not newer and newer.copy is not None and job.copy == newer.copy and not job.over
         ]
         error = errors.Refused(
-            "transfer.ticket.superseded", "The same copy was begun again, with this or a higher epoch."
+            "transfer.ticket.superseded",
+            "The same copy was begun again, with this or a higher epoch.",
+            remedy="Nothing: the copy that was begun later goes on.",
         )
         for job in former:
             await self._tell(job, failure_line(error))
@@ -302,7 +322,9 @@ def _give(job: _Job, line: bytes) -> None:
     try:
         job.lines.put_nowait(line)
     except asyncio.QueueFull as error:
-        raise errors.Broken("gateway.lines.many", "The site says more than a worker takes.") from error
+        raise errors.Broken(
+            "gateway.lines.many", "The site says more than a worker takes.", remedy=errors.SAME_RELEASE
+        ) from error
 
 
 def _journal(message: dict[str, Any]) -> Journal | None:
@@ -311,6 +333,8 @@ def _journal(message: dict[str, Any]) -> Journal | None:
     if named is None:
         return None
     if not isinstance(named, list) or [type(part) for part in named] != [str, str]:  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
-        raise errors.Broken("gateway.message.malformed", "The site named no journal.")
+        raise errors.Broken(
+            "gateway.message.malformed", "The site named no journal.", remedy=errors.SAME_RELEASE
+        )
     run, artifact = named  # pyright: ignore[reportUnknownVariableType]
     return str(run), str(artifact)  # pyright: ignore[reportUnknownArgumentType]

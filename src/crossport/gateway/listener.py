@@ -175,7 +175,9 @@ class _Door:
             async with asyncio.timeout(HELLO_S):
                 first = await line.receive(most)
         except TimeoutError as error:
-            raise errors.Unavailable("gateway.line.silent", "A connection said nothing.") from error
+            raise errors.Unavailable(
+                "gateway.line.silent", "A connection said nothing.", remedy=errors.TRIED_AGAIN
+            ) from error
         match first.get("do"):
             case "join":
                 await self._joined(line, first)
@@ -187,7 +189,11 @@ class _Door:
                 await self._hub.serve(line, first, entry, shown)
             case other:
                 said = str(other)[:40]
-                raise errors.Broken("gateway.message.malformed", f"A connection began with {said!r}.")
+                raise errors.Broken(
+                    "gateway.message.malformed",
+                    f"A connection began with {said!r}.",
+                    remedy=errors.SAME_RELEASE,
+                )
 
     async def _joined(self, line: Line, first: dict[str, Any]) -> None:
         version = agreed(first.get("versions"))

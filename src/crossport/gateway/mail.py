@@ -30,7 +30,11 @@ class Outbox:
         if instead and last is not None and last.get("instead"):
             del self._kept[self._next - 1]
         if len(self._kept) >= _KEPT:
-            raise errors.Broken("gateway.outbox.full", "The other end does not take what it is told.")
+            raise errors.Broken(
+                "gateway.outbox.full",
+                "The other end does not take what it is told.",
+                remedy=errors.TRIED_AGAIN,
+            )
         numbered = {**message, "number": self._next}
         self._kept[self._next] = {**numbered, "instead": True} if instead else numbered
         self._next += 1

@@ -63,7 +63,9 @@ class Tickets:
             job = Job.of(line)
             shown = codec.from_plain(asdict(job.ticket), Ticket)
         except (ValueError, TypeError, KeyError, RecursionError, errors.Invalid) as error:
-            raise errors.Broken("gateway.job.malformed", "The site sent what is no job.") from error
+            raise errors.Broken(
+                "gateway.job.malformed", "The site sent what is no job.", remedy=errors.SAME_RELEASE
+            ) from error
         _check_form(shown)
         ticket.check(shown, _DIRECTION[way], size=job.hello.size, now=now)
         if shown.ref.kind in _PROBES:
@@ -133,7 +135,9 @@ def _check_hello(shown: Ticket, hello: Hello) -> None:
 def _check_form(shown: Ticket) -> None:
     words = (shown.id, shown.tenant, shown.run, shown.artifact, shown.nonce)
     if max(map(len, words)) > _LONGEST or not math.isfinite(shown.expires):
-        raise errors.Broken("gateway.job.malformed", "The site sent a ticket that nobody gives.")
+        raise errors.Broken(
+            "gateway.job.malformed", "The site sent a ticket that nobody gives.", remedy=errors.SAME_RELEASE
+        )
 
 
 def _ends(shown: Ticket) -> str:

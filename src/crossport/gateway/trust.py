@@ -98,7 +98,11 @@ def request_for(key: Secret) -> str:
     """Return a request (CSR, PEM) for a certificate of ``key``. The site decides the name."""
     private = serialization.load_pem_private_key(key.reveal().encode(), password=None)
     if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise errors.Broken("gateway.key.kind", "The gateway's key is not one of its own making.")
+        raise errors.Broken(
+            "gateway.key.kind",
+            "The gateway's key is not one of its own making.",
+            remedy="Let it join anew: remove its directory, then crossport gateway enroll.",
+        )
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return request.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 

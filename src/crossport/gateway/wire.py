@@ -47,14 +47,18 @@ class Line:
         """
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         if len(data) > MAX_LINE:
-            raise errors.Broken("gateway.message.large", f"A message has {len(data)} bytes.")
+            raise errors.Broken(
+                "gateway.message.large", f"A message has {len(data)} bytes.", remedy=errors.SAME_RELEASE
+            )
         try:
             self._writer.write(data)
             async with asyncio.timeout(STALLED_S):
                 await self._writer.drain()
         except TimeoutError as error:
             self._writer.transport.abort()
-            raise errors.Unavailable("gateway.line.stalled", "The other end takes nothing.") from error
+            raise errors.Unavailable(
+                "gateway.line.stalled", "The other end takes nothing.", remedy=errors.TRIED_AGAIN
+            ) from error
         except OSError as error:
             raise _cut(error) from error
 
@@ -67,9 +71,13 @@ class Line:
         try:
             message = json.loads(await self._line(most))
         except (ValueError, RecursionError) as error:
-            raise errors.Broken("gateway.message.malformed", "The other end did not speak JSON.") from error
+            raise errors.Broken(
+                "gateway.message.malformed", "The other end did not speak JSON.", remedy=errors.SAME_RELEASE
+            ) from error
         if not isinstance(message, dict):
-            raise errors.Broken("gateway.message.malformed", "The other end sent no message.")
+            raise errors.Broken(
+                "gateway.message.malformed", "The other end sent no message.", remedy=errors.SAME_RELEASE
+            )
         return message  # pyright: ignore[reportUnknownVariableType]
 
     async def _line(self, most: int) -> bytes:
@@ -85,7 +93,9 @@ class Line:
                 raise _cut(None)
             self._read += piece
         if end < 0 or end > most:
-            raise errors.Broken("gateway.message.large", f"A message has over {most} bytes.")
+            raise errors.Broken(
+                "gateway.message.large", f"A message has over {most} bytes.", remedy=errors.SAME_RELEASE
+            )
         line = bytes(self._read[:end])
         del self._read[: end + 1]
         return line
@@ -117,7 +127,9 @@ def text(message: dict[str, Any], name: str, *, most: int = MAX_LINE) -> str:
     """Return a text of a message; raise Broken where there is none, or one longer than ``most``."""
     value = message.get(name)
     if not isinstance(value, str) or len(value) > most:
-        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+        raise errors.Broken(
+            "gateway.message.malformed", f"A message has no sound {name}.", remedy=errors.SAME_RELEASE
+        )
     return value
 
 
@@ -125,7 +137,9 @@ def word(message: dict[str, Any], name: str, *, most: int) -> str:
     """Return a text that people are shown: it has nothing in it that moves a terminal's cursor."""
     value = text(message, name, most=most)
     if not value.isprintable():
-        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+        raise errors.Broken(
+            "gateway.message.malformed", f"A message has no sound {name}.", remedy=errors.SAME_RELEASE
+        )
     return value
 
 
@@ -133,7 +147,9 @@ def table(message: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a table of a message, empty where it is not named; raise Broken for what is none."""
     value = message.get(name, {})
     if not isinstance(value, dict):
-        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+        raise errors.Broken(
+            "gateway.message.malformed", f"A message has no sound {name}.", remedy=errors.SAME_RELEASE
+        )
     return cast("dict[str, Any]", value)
 
 
@@ -142,7 +158,9 @@ def texts(message: dict[str, Any], name: str) -> tuple[str, ...]:
     value = message.get(name, ())
     listed: list[Any] = list(cast("list[Any]", value)) if isinstance(value, list | tuple) else [None]
     if not all(isinstance(one, str) for one in listed):
-        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+        raise errors.Broken(
+            "gateway.message.malformed", f"A message has no sound {name}.", remedy=errors.SAME_RELEASE
+        )
     return tuple(listed)
 
 
@@ -150,7 +168,9 @@ def integer(message: dict[str, Any], name: str) -> int:
     """Return a count of a message; raise Broken where there is none."""
     value = message.get(name)
     if type(value) is not int or not 0 <= value < 1 << 53:
-        raise errors.Broken("gateway.message.malformed", f"A message has no sound {name}.")
+        raise errors.Broken(
+            "gateway.message.malformed", f"A message has no sound {name}.", remedy=errors.SAME_RELEASE
+        )
     return value
 
 
@@ -162,4 +182,6 @@ def _cut(error: OSError | None) -> errors.Error:
             remedy="It expired, or is of another site. Enroll the gateway again.",
         )
     said = error.strerror if error is not None and error.strerror else "it ended"
-    return errors.Unavailable("gateway.line.cut", f"The control connection is gone: {said}.")
+    return errors.Unavailable(
+        "gateway.line.cut", f"The control connection is gone: {said}.", remedy=errors.TRIED_AGAIN
+    )

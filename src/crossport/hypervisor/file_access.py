@@ -71,7 +71,9 @@ def _opened(path: Path) -> Generator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise errors.NotFound("hypervisor.file.missing", f"There is no file {path}.") from error
+        raise errors.NotFound(
+            "hypervisor.file.missing", f"There is no file {path}.", remedy="Correct the path."
+        ) from error
     try:
         yield descriptor
     finally:

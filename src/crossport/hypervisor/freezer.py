@@ -76,7 +76,9 @@ def _met(path: Path, timeout_s: float) -> Agent:
         link = unix_socket.connected(path, timeout_s=timeout_s)
     except OSError as error:
         raise errors.Unavailable(
-            "hypervisor.agent.silent", f"The guest's agent cannot be reached ({error.strerror or error})."
+            "hypervisor.agent.silent",
+            f"The guest's agent cannot be reached ({error.strerror or error}).",
+            remedy="Start qemu-guest-agent in the guest, or check it otherwise: --check tcp:22",
         ) from error
     agent = Agent(link, int.from_bytes(os.urandom(6)))
     try:

@@ -45,7 +45,9 @@ def open_disk(locator: str, *, writable: bool, timeout_s: float = 60.0) -> "NbdD
         export = wire.greet(connection, address.export, address.bitmap)
         if writable and (export.flags & wire.READ_ONLY or not export.flags & wire.CAN_FLUSH):
             raise errors.Refused(
-                "nbd.export.readonly", "The NBD server does not let this disk be written durably."
+                "nbd.export.readonly",
+                "The NBD server does not let this disk be written durably.",
+                remedy="Let the server export it for writing, with flush.",
             )
         disk = NbdDisk(connection, export, timeout_s)
     except OSError as error:
@@ -192,7 +194,10 @@ class NbdDisk:
         with self._state:
             said = self._end is not None
         if not said:
-            self._give_up(errors.Unavailable("nbd.connection.closed", "The disk was closed."), goodbye=True)
+            self._give_up(
+                errors.Unavailable("nbd.connection.closed", "The disk was closed.", remedy=errors.REPORT),
+                goodbye=True,
+            )
         if threading.current_thread() is not self._receiver:
             self._receiver.join()
         self._connection.close()
@@ -202,6 +207,7 @@ class NbdDisk:
             raise errors.Invalid(
                 "nbd.request.beyond_end",
                 f"Bytes {start} to {start + size} are not within the disk of {self.size} bytes.",
+                remedy=errors.REPORT,
             )
 
     def _aligned(self, start: int, size: int) -> tuple[int, int]:
@@ -385,7 +391,9 @@ def _connected(address: wire.Address, timeout_s: float) -> socket.socket:
     except OSError as error:
         where = address.path or f"{address.host}:{address.port}"
         raise errors.Unavailable(
-            "nbd.server.silent", f"The NBD server at {where} does not answer ({error.strerror or error})."
+            "nbd.server.silent",
+            f"The NBD server at {where} does not answer ({error.strerror or error}).",
+            remedy=errors.TRIED_AGAIN,
         ) from error
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         connection.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
@@ -414,9 +422,11 @@ def _failed(number: int, request: _Request) -> errors.Error:
         case errno.ENOSPC:
             return errors.Conflict("nbd.disk.full", text, remedy="Make room where this disk lies.")
         case errno.EPERM:
-            return errors.Refused("nbd.request.denied", text)
+            return errors.Refused(
+                "nbd.request.denied", text, remedy="Let the server allow it, or look into its log."
+            )
         case errno.ESHUTDOWN:
-            return errors.Unavailable("nbd.server.ending", text)
+            return errors.Unavailable("nbd.server.ending", text, remedy=errors.TRIED_AGAIN)
         case _:
             return errors.Broken(
                 "nbd.request.failed", text, remedy="Check the storage under this disk, then try again."
@@ -424,8 +434,14 @@ def _failed(number: int, request: _Request) -> errors.Error:
 
 
 def _lost(error: OSError) -> errors.Unavailable:
-    return errors.Unavailable("nbd.connection.lost", f"The NBD server went away ({error.strerror or error}).")
+    return errors.Unavailable(
+        "nbd.connection.lost",
+        f"The NBD server went away ({error.strerror or error}).",
+        remedy=errors.TRIED_AGAIN,
+    )
 
 
 def _silent(timeout_s: float) -> errors.Unavailable:
-    return errors.Unavailable("nbd.server.silent", f"The NBD server said nothing for {timeout_s:.0f} s.")
+    return errors.Unavailable(
+        "nbd.server.silent", f"The NBD server said nothing for {timeout_s:.0f} s.", remedy=errors.TRIED_AGAIN
+    )

@@ -181,6 +181,7 @@ def _opened(connection: socket.socket, name: str) -> Export:
             raise errors.NotFound(
                 "nbd.export.unknown",
                 f"The NBD server does not give export {name!r} ({data[:200].decode(errors='replace')!r}).",
+                remedy="Name an export that the server has: qemu-nbd --list shows them.",
             )
         if kind == _INFO and len(data) == 12 and data[:2] == b"\0\0":
             size, flags = struct.unpack_from(">QH", data, 2)
@@ -224,7 +225,10 @@ def _checked(name: str) -> bytes:
     encoded = name.encode()
     if len(encoded) > MAX_NAME:
         raise errors.Invalid(
-            "nbd.locator.invalid", "The name of an export or bitmap is too long.", field="ref.locator"
+            "nbd.locator.invalid",
+            "The name of an export or bitmap is too long.",
+            field="ref.locator",
+            remedy="Use a name of at most 4096 bytes.",
         )
     return encoded
 

@@ -293,7 +293,9 @@ def _make(path: Path) -> None:
             remedy="Name a new file or remove the old one.",
         ) from error
     except FileNotFoundError as error:
-        raise errors.NotFound("hypervisor.file.missing", f"There is no directory {path.parent}.") from error
+        raise errors.NotFound(
+            "hypervisor.file.missing", f"There is no directory {path.parent}.", remedy="Correct the path."
+        ) from error
 
 
 def _parsed(done: Completed) -> Any:
@@ -318,4 +320,8 @@ def _failure(done: Completed) -> errors.Error:
             f"Another process uses the image: {said}",
             remedy="Stop the VM or the program that uses it, and try again.",
         )
-    return errors.Broken("hypervisor.qemu-img.failed", f"{verb} failed: {said}")
+    return errors.Broken(
+        "hypervisor.qemu-img.failed",
+        f"{verb} failed: {said}",
+        remedy="Look whether the image is whole and there is room for it; then try again.",
+    )

@@ -276,7 +276,11 @@ class ColdMigration:
         answer = await self._context.decision("commit", self._request.commit_deadline_s)
         if answer != "commit":
             why = "A person asked for rollback." if answer else "Nobody committed before the deadline."
-            raise errors.RolledBack("commit.declined" if answer else "commit.deadline", why)
+            raise errors.RolledBack(
+                "commit.declined" if answer else "commit.deadline",
+                why,
+                remedy="Begin a new run when the VM may go over.",
+            )
         await self._leg.tell("answered", "A person asked for commit.")
 
     async def _commit(self, source_vm: VM, vm: VM) -> Timed[bool]:

@@ -154,4 +154,6 @@ class Ends:
             except errors.Conflict:
                 continue
             return value
-        raise errors.Unavailable("site.end.contended", f"{kind} of {key} is being changed all the time.")
+        raise errors.Unavailable(
+            "site.end.contended", f"{kind} of {key} is being changed all the time.", remedy=errors.TRIED_AGAIN
+        )

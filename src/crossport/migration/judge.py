@@ -29,7 +29,12 @@ async def judged(
     """Return what ``request`` would do between these two ends. Writes nothing."""
     vm = source.vm
     if vm is None:
-        raise errors.NotFound("vm.unknown", f"The source did not describe {request.vm}.", field="vm")
+        raise errors.NotFound(
+            "vm.unknown",
+            f"The source did not describe {request.vm}.",
+            field="vm",
+            remedy=f"List them with: crossport vm list {request.source}",
+        )
     point = export_point(request, vm)
     mapping, mapped = propose(
         vm,

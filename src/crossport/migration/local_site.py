@@ -227,7 +227,9 @@ class LocalSite:
             artifact = by_name.get(one.artifact)
             if artifact is None:
                 raise errors.Refused(
-                    "image.artifact.missing", f"{cloud} does not hold {one.artifact} of this run."
+                    "image.artifact.missing",
+                    f"{cloud} does not hold {one.artifact} of this run.",
+                    remedy="Begin a new run: something has removed it from the target.",
                 )
             root = await self._mover.digest(artifact.ref, place, one.chunk_size) if at_rest else one.root
             if root != one.root:
@@ -244,10 +246,16 @@ class LocalSite:
         """Start the verified copy in quarantine."""
         landing = await self._ends.landing(act.run)
         if not landing.verified:
-            raise errors.Refused("image.unverified", "What was written has not been verified in this run.")
+            raise errors.Refused(
+                "image.unverified",
+                "What was written has not been verified in this run.",
+                remedy=f"See how far it is with: crossport run show {act.run}",
+            )
         if stopped is None and not new.isolated:
             raise errors.Refused(
-                "permit.statement.missing", "Only an isolated copy may start beside its source."
+                "permit.statement.missing",
+                "Only an isolated copy may start beside its source.",
+                remedy=f"See how far it is with: crossport run show {act.run}",
             )
         if stopped is not None:
             _expect(stopped, act, (StatementKind.STOPPED_AND_FENCED,))
@@ -458,4 +466,5 @@ def _expect(statement: Statement, act: Act, kinds: Iterable[StatementKind]) -> N
         raise errors.Refused(
             "permit.statement.wrong",
             f"The statement {statement.kind} of run {statement.run} does not allow this in run {act.run}.",
+            remedy=f"See how far it is with: crossport run show {act.run}",
         )

@@ -158,6 +158,7 @@ class CloudRegistry:
             raise errors.Unavailable(
                 "cloud.driver.missing",
                 f"The driver {entry.driver} of {entry.name} is not installed here.",
+                remedy="Install the package that has it, then start the site anew.",
             )
         return await connect(entry, self._secrets)
 

@@ -236,7 +236,9 @@ class Channel:
         quiet_s = time.monotonic() - last
         if quiet_s > self._idle_s:
             raise errors.Unavailable(
-                "transfer.peer.silent", f"The other end neither took nor gave a byte for {quiet_s:.0f} s."
+                "transfer.peer.silent",
+                f"The other end neither took nor gave a byte for {quiet_s:.0f} s.",
+                remedy=errors.TRIED_AGAIN,
             )
 
 
@@ -254,4 +256,6 @@ def _gone(error: OSError | None) -> errors.Error:
             f"The encrypted connection broke ({error.reason or type(error).__name__}).",
             remedy="Something between the two ends changes or cuts the traffic.",
         )
-    return errors.Unavailable("transfer.peer.gone", f"The other end closed the connection{why}.")
+    return errors.Unavailable(
+        "transfer.peer.gone", f"The other end closed the connection{why}.", remedy=errors.TRIED_AGAIN
+    )

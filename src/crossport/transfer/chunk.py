@@ -73,12 +73,20 @@ def _checked(extents: Iterable[Extent], cut: Cut) -> Iterator[Extent]:
     expected = 0
     for extent in extents:
         if extent.start != expected:
-            raise errors.Broken("transfer.extent.gap", f"The disk does not say what lies at {expected}.")
+            raise errors.Broken(
+                "transfer.extent.gap",
+                f"The disk does not say what lies at {expected}.",
+                remedy="Look whether the disk is whole at the source.",
+            )
         expected += extent.size
         if extent.size:
             yield extent
     if expected != cut.size:
-        raise errors.Broken("transfer.extent.gap", f"The disk does not say what lies at {expected}.")
+        raise errors.Broken(
+            "transfer.extent.gap",
+            f"The disk does not say what lies at {expected}.",
+            remedy="Look whether the disk is whole at the source.",
+        )
 
 
 def _pieces(extents: Iterable[Extent], cut: Cut) -> Iterator[Run]:

@@ -93,13 +93,21 @@ class LocalPipe:
                 line = await stdout.readline()
             said = json.loads(line) if line else None
         except TimeoutError as error:
-            raise errors.Unavailable("transfer.worker.silent", f"{self.name} hangs.") from error
+            raise errors.Unavailable(
+                "transfer.worker.silent", f"{self.name} hangs.", remedy=errors.TRIED_AGAIN
+            ) from error
         except (ValueError, RecursionError) as error:
-            raise errors.Broken("transfer.worker.malformed", f"{self.name} did not speak JSON.") from error
+            raise errors.Broken(
+                "transfer.worker.malformed", f"{self.name} did not speak JSON.", remedy=errors.SAME_RELEASE
+            ) from error
         if said is None:
             raise await self._died()
         if not isinstance(said, dict):
-            raise errors.Broken("transfer.worker.malformed", f"{self.name} did not speak of events.")
+            raise errors.Broken(
+                "transfer.worker.malformed",
+                f"{self.name} did not speak of events.",
+                remedy=errors.SAME_RELEASE,
+            )
         return said  # pyright: ignore[reportUnknownVariableType]
 
     async def _died(self) -> errors.Unavailable:
@@ -212,7 +220,11 @@ def _entered(place: Place, *, as_root: bool) -> list[str]:
     if not place.namespace:
         return []
     if not _NAMESPACE.fullmatch(place.namespace) or ".." in place.namespace:
-        raise errors.Invalid("transfer.place.namespace", f"{place.namespace!r} is no network namespace.")
+        raise errors.Invalid(
+            "transfer.place.namespace",
+            f"{place.namespace!r} is no network namespace.",
+            remedy="Name one that ip netns list shows.",
+        )
     if not as_root:
         raise errors.Refused(
             "transfer.place.root",
@@ -247,9 +259,18 @@ def _path(ref: DiskRef) -> Path | None:
         text = file_of(ref.locator)[0]
     path = Path(text)
     if text and (not path.is_absolute() or ".." in path.parts or len(path.parts) < 2):
-        raise errors.Invalid("transfer.disk.kind", f"{text} is not an absolute path.", field="ref.locator")
+        raise errors.Invalid(
+            "transfer.disk.kind",
+            f"{text} is not an absolute path.",
+            field="ref.locator",
+            remedy="Look at how the cloud describes its disk: its driver is at fault.",
+        )
     if text and not path.exists():
-        raise errors.Unavailable("transfer.disk.closed", f"There is no {path}.")
+        raise errors.Unavailable(
+            "transfer.disk.closed",
+            f"There is no {path}.",
+            remedy="Look whether the disk is still there at its cloud; then try again.",
+        )
     return path if text else None
 
 

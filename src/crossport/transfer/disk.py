@@ -60,7 +60,9 @@ def open_reader(openers: Mapping[str, Opener], ref: DiskRef) -> BlockReader:
     if reader.size < ref.size:
         reader.close()
         raise errors.Broken(
-            "transfer.source.short", f"The source holds {reader.size} bytes, not {ref.size} as was said."
+            "transfer.source.short",
+            f"The source holds {reader.size} bytes, not {ref.size} as was said.",
+            remedy="Begin a new run: the disk changed its size after the run had looked at it.",
         )
     return reader
 
@@ -72,7 +74,11 @@ def open_writer(openers: Mapping[str, Opener], ref: DiskRef) -> BlockWriter:
 
 def _opener(openers: Mapping[str, Opener], ref: DiskRef) -> Opener:
     if ref.secret_ref:
-        raise errors.Invalid("transfer.disk.secret", f"A disk of kind {ref.kind} takes no secret.")
+        raise errors.Invalid(
+            "transfer.disk.secret",
+            f"A disk of kind {ref.kind} takes no secret.",
+            remedy="Look at how the cloud describes its disk: its driver is at fault.",
+        )
     if ref.kind not in openers:
         raise errors.Invalid(
             "transfer.disk.kind",

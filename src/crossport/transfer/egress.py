@@ -73,7 +73,9 @@ def resolved(host: str, port: int) -> Sequence[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise errors.Unavailable(
-            "egress.name.unknown", f"The name {host} does not resolve ({error.strerror or error})."
+            "egress.name.unknown",
+            f"The name {host} does not resolve ({error.strerror or error}).",
+            remedy="Correct the name, or the resolver of the machine that fetches.",
         ) from error
     return [str(each[4][0]) for each in found]
 
@@ -110,7 +112,11 @@ class Egress:
             if address is None or not (_public(address) or self._allows(address)):
                 raise _refused(f"{host} leads to {text}, which is not a public address")
         if not addresses:
-            raise errors.Unavailable("egress.name.unknown", f"The name {host} does not resolve.")
+            raise errors.Unavailable(
+                "egress.name.unknown",
+                f"The name {host} does not resolve.",
+                remedy="Correct the name, or the resolver of the machine that fetches.",
+            )
         return Endpoint(scheme, host, port, target, addresses[0], self._authorities)
 
     def _names(self, scheme: str, host: str, port: int) -> bool:

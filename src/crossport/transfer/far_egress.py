@@ -36,7 +36,9 @@ class FarEgress:
                 said = self._answers.get(timeout=_ANSWER_S)
             except queue.Empty:
                 raise errors.Unavailable(
-                    "egress.name.unknown", "Nobody says to which address the name leads."
+                    "egress.name.unknown",
+                    "Nobody says to which address the name leads.",
+                    remedy="Correct the name, or the resolver of the machine that fetches.",
                 ) from None
         if said["endpoint"] is None:
             raise failure_from(said)

@@ -37,7 +37,9 @@ class FileDisk:
             self._descriptor = os.open(path, flags)
         except OSError as error:
             raise errors.Unavailable(
-                "transfer.disk.closed", f"{path} cannot be opened ({error.strerror})."
+                "transfer.disk.closed",
+                f"{path} cannot be opened ({error.strerror}).",
+                remedy="Look whether the disk is still there at its cloud; then try again.",
             ) from error
         self._closed = False
         self._seeking = threading.Lock()
@@ -74,7 +76,11 @@ class FileDisk:
             except OSError as error:
                 raise _failed(error, "read", start, len(buffer)) from error
             if not size:
-                raise errors.Broken("transfer.disk.shrank", f"The file ends at {start}: it became shorter.")
+                raise errors.Broken(
+                    "transfer.disk.shrank",
+                    f"The file ends at {start}: it became shorter.",
+                    remedy="Begin a new run: the disk changed its size.",
+                )
             start, buffer = start + size, buffer[size:]
 
     def write(self, start: int, data: bytes | memoryview) -> None:
@@ -136,11 +142,16 @@ class FileDisk:
 
     def _check(self, start: int, size: int) -> None:
         if self._closed:
-            raise errors.Unavailable("transfer.disk.closed", "The disk was closed.")
+            raise errors.Unavailable(
+                "transfer.disk.closed",
+                "The disk was closed.",
+                remedy="Look whether the disk is still there at its cloud; then try again.",
+            )
         if start < 0 or start + size > self.size:
             raise errors.Invalid(
                 "transfer.disk.beyond_end",
                 f"Bytes {start} to {start + size} are not within the disk of {self.size} bytes.",
+                remedy=errors.REPORT,
             )
 
 
@@ -150,7 +161,9 @@ def _size(descriptor: int, ref: DiskRef, *, writable: bool) -> int:
         return os.lseek(descriptor, 0, os.SEEK_END)
     if not stat.S_ISREG(facts.st_mode):
         raise errors.Invalid(
-            "transfer.disk.kind", f"{Path(ref.locator).name} is neither a file nor a block device."
+            "transfer.disk.kind",
+            f"{Path(ref.locator).name} is neither a file nor a block device.",
+            remedy="Look at how the cloud describes its disk: its driver is at fault.",
         )
     if writable and facts.st_size < ref.size:
         os.ftruncate(descriptor, ref.size)

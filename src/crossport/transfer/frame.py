@@ -360,7 +360,11 @@ class Failed:
 
     def error(self) -> errors.Unavailable:
         """Return it as an error of this end."""
-        return errors.Unavailable("transfer.peer.failed", f"The other end stopped: {self.text} [{self.code}]")
+        return errors.Unavailable(
+            "transfer.peer.failed",
+            f"The other end stopped: {self.text} [{self.code}]",
+            remedy=errors.TRIED_AGAIN,
+        )
 
 
 def ranged(kind: Kind, first: int, count: int) -> bytes:
@@ -407,7 +411,9 @@ def body_size(header: bytes | bytearray) -> tuple[Kind, int]:
 
 def malformed(what: str) -> errors.Broken:
     """Return the error for a peer that breaks the protocol."""
-    return errors.Broken("transfer.peer.malformed", f"The other end broke the protocol: {what}.")
+    return errors.Broken(
+        "transfer.peer.malformed", f"The other end broke the protocol: {what}.", remedy=errors.SAME_RELEASE
+    )
 
 
 def _framed(kind: Kind, *parts: bytes | bytearray | memoryview) -> bytes:

@@ -181,7 +181,11 @@ class Holding:
                 continue
             for index, leaf in enumerate(leaves, run.first):
                 if leaf is None:
-                    raise errors.Broken("transfer.journal.damaged", f"The journal lost chunk {index}.")
+                    raise errors.Broken(
+                        "transfer.journal.damaged",
+                        f"The journal lost chunk {index}.",
+                        remedy="Resume the run: what was lost is copied again.",
+                    )
                 tree.add(leaf)
                 if not self.store.zero[index] and not self._kept[index]:
                     found.add(index, leaf)

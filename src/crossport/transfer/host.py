@@ -69,7 +69,9 @@ class Worker:
                     return said
                 case other:
                     raise errors.Broken(
-                        "transfer.worker.malformed", f"{self._pipe.name} said {str(other)[:40]!r}."
+                        "transfer.worker.malformed",
+                        f"{self._pipe.name} said {str(other)[:40]!r}.",
+                        remedy=errors.SAME_RELEASE,
                     )
 
     async def _answer(self, said: dict[str, Any]) -> None:

@@ -112,7 +112,10 @@ class HttpOpener:
     def open_writer(self, ref: DiskRef) -> BlockWriter:
         """Refuse."""
         raise errors.Invalid(
-            "transfer.disk.kind", f"{ref.locator[:200]} cannot be written to.", field="ref.kind"
+            "transfer.disk.kind",
+            f"{ref.locator[:200]} cannot be written to.",
+            field="ref.kind",
+            remedy="Only read from it: the target of a copy is a disk of a cloud.",
         )
 
 
@@ -219,11 +222,15 @@ class HttpDisk:
                 connection.close()
             if endpoint.scheme == "https" and not urljoin(endpoint.url, location).startswith("https:"):
                 raise errors.Refused(
-                    "egress.denied", f"{endpoint.host} redirects to a place without encryption."
+                    "egress.denied",
+                    f"{endpoint.host} redirects to a place without encryption.",
+                    remedy="Let the server redirect to https only.",
                 )
             url = urljoin(endpoint.url, location)
         raise errors.Refused(
-            "transfer.http.redirects", f"{url[:200]} is redirected more often than it may be."
+            "transfer.http.redirects",
+            f"{url[:200]} is redirected more often than it may be.",
+            remedy="Give the address at which it lies in the end.",
         )
 
     def _asked(
@@ -233,7 +240,9 @@ class HttpDisk:
         answer = connection.getresponse()
         if answer.status in _BUSY:
             raise errors.Unavailable(
-                "transfer.http.busy", f"{endpoint.host} answered {answer.status} {answer.reason[:80]}."
+                "transfer.http.busy",
+                f"{endpoint.host} answered {answer.status} {answer.reason[:80]}.",
+                remedy=errors.TRIED_AGAIN,
             )
         return answer
 
@@ -249,11 +258,12 @@ class HttpDisk:
 
     def _check(self, start: int, size: int) -> None:
         if self._closed:
-            raise errors.Unavailable("transfer.disk.closed", "The disk was closed.")
+            raise errors.Unavailable("transfer.disk.closed", "The disk was closed.", remedy=errors.REPORT)
         if start < 0 or start + size > self.size:
             raise errors.Invalid(
                 "transfer.disk.beyond_end",
                 f"Bytes {start} to {start + size} are not within the disk of {self.size} bytes.",
+                remedy=errors.REPORT,
             )
 
     def _taken(self) -> http.client.HTTPConnection:
@@ -400,7 +410,9 @@ def _away(endpoint: Endpoint, error: Exception) -> errors.Error:
             remedy="Let the server show a certificate of a CA that this machine trusts.",
         )
     what = getattr(error, "strerror", None) or type(error).__name__
-    return errors.Unavailable("transfer.http.away", f"{endpoint.host} does not answer properly ({what}).")
+    return errors.Unavailable(
+        "transfer.http.away", f"{endpoint.host} does not answer properly ({what}).", remedy=errors.TRIED_AGAIN
+    )
 
 
 def _changed(endpoint: Endpoint) -> errors.Broken:
@@ -414,9 +426,20 @@ def _changed(endpoint: Endpoint) -> errors.Broken:
 def _denied(endpoint: Endpoint, answer: http.client.HTTPResponse) -> errors.Error:
     text = f"{endpoint.host} answered {answer.status} {answer.reason[:80]}."
     if answer.status in {404, 410}:
-        return errors.NotFound("transfer.http.missing", text, field="ref.locator")
-    return errors.Refused("transfer.http.denied", text, field="ref.locator")
+        return errors.NotFound(
+            "transfer.http.missing", text, field="ref.locator", remedy="Correct the address."
+        )
+    return errors.Refused(
+        "transfer.http.denied",
+        text,
+        field="ref.locator",
+        remedy="Give an address, or a key in it, that may be read.",
+    )
 
 
 def _malformed(endpoint: Endpoint, what: str) -> errors.Broken:
-    return errors.Broken("transfer.http.malformed", f"{endpoint.host} breaks HTTP: {what}.")
+    return errors.Broken(
+        "transfer.http.malformed",
+        f"{endpoint.host} breaks HTTP: {what}.",
+        remedy="Have the server, or what stands before it, put right.",
+    )

@@ -97,7 +97,7 @@ class Listening:
             except errors.Error as error:
                 refused = error
         raise refused or errors.Unavailable(
-            "transfer.peer.absent", f"Nobody connected within {COME_S:.0f} s."
+            "transfer.peer.absent", f"Nobody connected within {COME_S:.0f} s.", remedy=errors.TRIED_AGAIN
         )
 
     def close(self) -> None:
@@ -116,7 +116,9 @@ def _secured(plain: socket.socket, end: End, context: ssl.SSLContext) -> ssl.SSL
     except OSError as error:
         plain.close()
         raise errors.Unavailable(
-            "transfer.link.handshake", f"No secure connection came about ({error.strerror or error})."
+            "transfer.link.handshake",
+            f"No secure connection came about ({error.strerror or error}).",
+            remedy=errors.TRIED_AGAIN,
         ) from error
     if connection.getpeercert(binary_form=True) != ssl.PEM_cert_to_DER_cert(end.peer):
         connection.close()

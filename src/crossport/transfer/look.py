@@ -33,5 +33,7 @@ class WebLook:
             said: dict[str, Any] = await worker.event("done")
         identity = said.get("identity")
         if not isinstance(identity, str) or len(identity) > 1024:
-            raise errors.Broken("transfer.worker.malformed", "A worker told no sound identity.")
+            raise errors.Broken(
+                "transfer.worker.malformed", "A worker told no sound identity.", remedy=errors.SAME_RELEASE
+            )
         return DiskRef(kind="http", locator=url, size=number(said, "size"), identity=identity)

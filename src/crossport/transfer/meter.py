@@ -86,7 +86,9 @@ def counters_of(said: dict[str, Any]) -> Counters:
     """Read what `Meter.told` told; raise Broken for what is none."""
     told, newer = said.get("counters"), said.get("newer", {})
     if not isinstance(told, dict) or not isinstance(newer, dict) or told.keys() != set(_NAMES) - set(_NEWER):
-        raise errors.Broken("transfer.worker.malformed", "A worker told no sound counters.")
+        raise errors.Broken(
+            "transfer.worker.malformed", "A worker told no sound counters.", remedy=errors.SAME_RELEASE
+        )
     all_told: dict[str, Any] = {**dict.fromkeys(_NEWER, 0), **newer, **told}
     return Counters(**{name: number(all_told, name) for name in _NAMES})
 
@@ -95,5 +97,7 @@ def number(said: dict[str, Any], name: str) -> int:
     """Return a count that a worker told; raise Broken for what is none."""
     count = said.get(name)
     if type(count) is not int or not 0 <= count < 1 << 63:
-        raise errors.Broken("transfer.worker.malformed", f"A worker told no sound {name}.")
+        raise errors.Broken(
+            "transfer.worker.malformed", f"A worker told no sound {name}.", remedy=errors.SAME_RELEASE
+        )
     return count

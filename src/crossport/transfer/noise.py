@@ -88,13 +88,18 @@ class NoiseOpener:
             ends = self._monotonic() + float(ref.locator)
         except ValueError as error:
             raise errors.Invalid(
-                "transfer.disk.kind", f"{ref.locator!r} is no number of seconds.", field="ref.locator"
+                "transfer.disk.kind",
+                f"{ref.locator!r} is no number of seconds.",
+                field="ref.locator",
+                remedy=errors.REPORT,
             ) from error
         return _Noise(ref.size, self._entropy(_POOL), self._monotonic, ends)
 
     def open_writer(self, ref: DiskRef) -> _Void:
         """Refuse."""
-        raise errors.Invalid("transfer.disk.kind", "Noise cannot be written to.", field="ref.kind")
+        raise errors.Invalid(
+            "transfer.disk.kind", "Noise cannot be written to.", field="ref.kind", remedy=errors.REPORT
+        )
 
 
 class VoidOpener:
@@ -102,7 +107,9 @@ class VoidOpener:
 
     def open_reader(self, ref: DiskRef) -> _Noise:
         """Refuse."""
-        raise errors.Invalid("transfer.disk.kind", "There is nothing in the void.", field="ref.kind")
+        raise errors.Invalid(
+            "transfer.disk.kind", "There is nothing in the void.", field="ref.kind", remedy=errors.REPORT
+        )
 
     def open_writer(self, ref: DiskRef) -> _Void:
         """Open for writing."""

@@ -71,7 +71,9 @@ async def introduce(
     await listener.give(line(listens, dialler, 0, at))
     port = number(await listener.event("listening"), "port")
     if not 0 < port < 1 << 16:
-        raise errors.Broken("transfer.worker.malformed", f"A worker told no sound port: {port}.")
+        raise errors.Broken(
+            "transfer.worker.malformed", f"A worker told no sound port: {port}.", remedy=errors.SAME_RELEASE
+        )
     await dialler.give(line(dials, listener, port, at))
 
 
@@ -101,7 +103,9 @@ def root(said: dict[str, Any]) -> str:
     """Return the root that a worker told, as hex; raise Broken for what is none."""
     told = said.get("root")
     if not isinstance(told, str) or len(told) != 64 or not set(told) <= set("0123456789abcdef"):
-        raise errors.Broken("transfer.worker.malformed", "A worker told no sound root.")
+        raise errors.Broken(
+            "transfer.worker.malformed", "A worker told no sound root.", remedy=errors.SAME_RELEASE
+        )
     return told
 
 

@@ -128,7 +128,9 @@ class _Seen:
         arrived = [point for point in self._points if point[1]]
         if not arrived or arrived[-1][1] < _LEAST:
             raise errors.Unavailable(
-                "transfer.probe.silent", f"Next to nothing arrived within {limit_s:.0f} s."
+                "transfer.probe.silent",
+                f"Next to nothing arrived within {limit_s:.0f} s.",
+                remedy="Look whether the network between the two lets anything through.",
             )
         began = max((at for at, size in self._points if not size), default=arrived[0][0])
         return Rate(size=arrived[-1][1], seconds=max(arrived[-1][0] - began, 0.001))

@@ -114,7 +114,9 @@ class Receiver:
             hello = self._greeting(channel)
             if hello.connection:
                 raise errors.Unavailable(
-                    "transfer.peer.gone", "A connection of an earlier attempt came late."
+                    "transfer.peer.gone",
+                    "A connection of an earlier attempt came late.",
+                    remedy=errors.TRIED_AGAIN,
                 )
         return channel, hello
 
@@ -127,7 +129,9 @@ class Receiver:
             if hello.attempt < self._attempt:
                 return  # it comes late, and is closed with the others
             if hello.attempt > self._attempt:
-                raise errors.Unavailable("transfer.peer.gone", "The other end has begun anew.")
+                raise errors.Unavailable(
+                    "transfer.peer.gone", "The other end has begun anew.", remedy=errors.TRIED_AGAIN
+                )
             if hello.connection not in waited:
                 raise frame.malformed(f"connection {hello.connection} came in place of {sorted(waited)}")
             waited.remove(hello.connection)

@@ -183,7 +183,7 @@ class _Again(Generic[D]):
     def _current(self) -> D:
         with self._opening:
             if self._closed:
-                raise errors.Unavailable("transfer.disk.closed", "The disk was closed.")
+                raise errors.Unavailable("transfer.disk.closed", "The disk was closed.", remedy=errors.REPORT)
             if self._disk is None:
                 self._disk = self._opened()
             return self._disk
@@ -193,7 +193,9 @@ class _Again(Generic[D]):
         try:
             if self._size not in (None, disk.size):
                 raise errors.Broken(
-                    "transfer.disk.resized", f"The disk had {self._size} bytes and has {disk.size} now."
+                    "transfer.disk.resized",
+                    f"The disk had {self._size} bytes and has {disk.size} now.",
+                    remedy="Begin a new run: the disk changed its size.",
                 )
             if self._size is not None and self._restore is not None:
                 self._restore(disk)

@@ -73,7 +73,9 @@ class SimpleMover:
                 del self._running[key]
         if task.cancelled():
             raise errors.Refused(
-                "transfer.ticket.superseded", "The same copy was begun again, with this or a higher epoch."
+                "transfer.ticket.superseded",
+                "The same copy was begun again, with this or a higher epoch.",
+                remedy="Nothing: the copy that was begun later goes on.",
             )
         return task.result()
 
@@ -139,5 +141,9 @@ class SimpleMover:
         tally.from_sender(sent)
         tally.from_receiver(received)
         if root(sent) != root(received):
-            raise errors.Broken("transfer.root.differs", "The two ends disagree about what was copied.")
+            raise errors.Broken(
+                "transfer.root.differs",
+                "The two ends disagree about what was copied.",
+                remedy="Resume the run: it is copied again. If it lasts, test the memory of both machines.",
+            )
         return tally.moved(self._settings.chunk_size, root(received))

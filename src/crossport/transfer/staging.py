@@ -43,7 +43,9 @@ class Staging:
         with self._appending:
             if self.size + len(data) > self._limit:
                 raise errors.Refused(
-                    "transfer.staging.limit", f"More than {self._limit} bytes are not set aside."
+                    "transfer.staging.limit",
+                    f"More than {self._limit} bytes are not set aside.",
+                    remedy="Begin anew: the server sent more than it had said.",
                 )
             self._last += data
             while len(self._last) >= BLOCK:
@@ -109,4 +111,8 @@ class Staging:
 
 
 def _closed() -> errors.Unavailable:
-    return errors.Unavailable("transfer.disk.closed", "The disk was closed.")
+    return errors.Unavailable(
+        "transfer.disk.closed",
+        "The disk was closed.",
+        remedy="Look whether the disk is still there at its cloud; then try again.",
+    )

@@ -98,6 +98,7 @@ class StreamReader:
                 raise errors.Broken(
                     "transfer.source.short",
                     f"The source ended after {self._staging.size} bytes, not {self.size} as was said.",
+                    remedy="Begin a new run: the disk changed its size after the run had looked at it.",
                 )
             self._come.update(piece)
             self._staging.append(piece)
@@ -105,7 +106,11 @@ class StreamReader:
     def _begun(self) -> Stream:
         """Begin the stream, and pass what had come of it."""
         if self._closed:
-            raise errors.Unavailable("transfer.disk.closed", "The disk was closed.")
+            raise errors.Unavailable(
+                "transfer.disk.closed",
+                "The disk was closed.",
+                remedy="Look whether the disk is still there at its cloud; then try again.",
+            )
         stream, again, left = self._begin(), hashlib.sha256(), self._staging.size
         self._stream = stream
         while left and (piece := stream.read(min(_PIECE, left))):
@@ -126,9 +131,14 @@ class StreamReader:
 
     def _check(self, start: int, size: int) -> None:
         if self._closed:
-            raise errors.Unavailable("transfer.disk.closed", "The disk was closed.")
+            raise errors.Unavailable(
+                "transfer.disk.closed",
+                "The disk was closed.",
+                remedy="Look whether the disk is still there at its cloud; then try again.",
+            )
         if start < 0 or start + size > self.size:
             raise errors.Invalid(
                 "transfer.disk.beyond_end",
                 f"Bytes {start} to {start + size} are not within the disk of {self.size} bytes.",
+                remedy=errors.REPORT,
             )

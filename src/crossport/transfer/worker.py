@@ -72,7 +72,11 @@ def main(way: str, inherited: list[int]) -> int:
         return 1
     except Exception as error:  # noqa: BLE001 - the outermost frame of the process: told, and on stderr in full
         traceback.print_exc()
-        told = errors.Broken("transfer.worker.crashed", f"A worker failed ({type(error).__name__}: {error}).")
+        told = errors.Broken(
+            "transfer.worker.crashed",
+            f"A worker failed ({type(error).__name__}: {error}).",
+            remedy="Look into the log of the site; then resume the run.",
+        )
         voice.say(failure_line(told))
         return 1
     return 0
@@ -243,7 +247,15 @@ def _report(event: Callable[[], dict[str, Any]], voice: _Voice) -> None:
 
 def _expire(seconds: float, voice: _Voice) -> None:
     time.sleep(min(seconds, threading.TIMEOUT_MAX))
-    voice.say(failure_line(errors.Refused("transfer.ticket.expired", "The ticket expired during the copy.")))
+    voice.say(
+        failure_line(
+            errors.Refused(
+                "transfer.ticket.expired",
+                "The ticket expired during the copy.",
+                remedy="Nothing: it is tried again with a new one.",
+            )
+        )
+    )
     os._exit(1)
 
 

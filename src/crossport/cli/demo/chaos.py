@@ -88,7 +88,11 @@ class Chaos:
                 progress = await self._under_way(client, run)
         pid = stage.server()
         if pid is None:
-            raise errors.Broken("demo.chaos.server", "The server that should be killed does not run.")
+            raise errors.Broken(
+                "demo.chaos.server",
+                "The server that should be killed does not run.",
+                remedy="Run it again; crossport doctor says what this machine lacks.",
+            )
         os.kill(pid, signal.SIGKILL)
         share = progress.done * 100 // progress.size
         self._story.voice.harm(f"kill -9 {pid}: the server is dead, with {share} % of the disk copied.")
@@ -106,7 +110,11 @@ class Chaos:
         async for event in client.follow(run):
             if event.progress is not None and event.progress.done * 10 >= event.progress.size:
                 return event.progress
-        raise errors.Broken("demo.chaos.late", f"Run {run} ended before anything could be killed.")
+        raise errors.Broken(
+            "demo.chaos.late",
+            f"Run {run} ended before anything could be killed.",
+            remedy="Run it again with nothing else running on this machine.",
+        )
 
     async def flipped(self, url: str, run: str) -> Act:
         """Move back, while one bit of the copy changes after it was written: it has to be refused."""

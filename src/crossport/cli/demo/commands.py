@@ -72,6 +72,7 @@ class Commands:
                 "demo.command.failed",
                 f"`crossport {' '.join(words)}` ended with status {process.returncode}: "
                 f"{(complaint or b'').decode(errors='replace').strip()[-400:]}",
+                remedy="Do what the command says, then run the demo again.",
             )
         return codec.decoded(said, kind)
 

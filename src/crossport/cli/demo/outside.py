@@ -75,7 +75,9 @@ def _result(request: dict[str, Any]) -> object:
         case "accepts":
             return _accepts(url, request["port"])
         case other:
-            raise errors.Invalid("demo.outside.request", f"There is nothing like {other!r} to ask.")
+            raise errors.Invalid(
+                "demo.outside.request", f"There is nothing like {other!r} to ask.", remedy=errors.REPORT
+            )
 
 
 def _accepts(url: str, port: int) -> str:

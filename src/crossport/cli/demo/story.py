@@ -56,7 +56,11 @@ class Story:
         await self.commands.need("vm", "create", ALPHA.cloud, VM_NAME, *wishes, *more)
         door = await self.clouds[ALPHA.cloud].door(VM_NAME, 80)
         if door is None:
-            raise errors.Broken("demo.guest.hidden", f"{VM_NAME} at alpha cannot be reached from outside.")
+            raise errors.Broken(
+                "demo.guest.hidden",
+                f"{VM_NAME} at alpha cannot be reached from outside.",
+                remedy="Run the demo anew: make demo-clean, then make demo.",
+            )
         self.namespace = door.namespace
         self.voice.say(await self._speed())
         return f"http://{door.host}:{door.port}"

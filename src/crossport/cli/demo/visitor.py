@@ -61,7 +61,11 @@ class _Program:
         stdout = self._process.stdout
         line = await asyncio.wait_for(stdout.readline(), ANSWER_S) if stdout is not None else b""
         if not line:
-            raise errors.Broken("demo.outside.ended", "The process that looks at the guests has ended.")
+            raise errors.Broken(
+                "demo.outside.ended",
+                "The process that looks at the guests has ended.",
+                remedy="Run the demo again; crossport doctor says what this machine lacks.",
+            )
         return json.loads(line)
 
     def end_input(self) -> None:

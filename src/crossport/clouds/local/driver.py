@@ -286,7 +286,11 @@ class LocalCloud:
         try:
             return wire.error_of(codec.decoded(answer.content, wire.Fault))
         except errors.Invalid:
-            return errors.Unavailable("cloud.silent", f"Cloud {self.name} answers {answer.status_code}.")
+            return errors.Unavailable(
+                "cloud.silent",
+                f"Cloud {self.name} answers {answer.status_code}.",
+                remedy="Look into service.log in the cloud's directory; then try again.",
+            )
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

@@ -157,7 +157,11 @@ class Installation:
         """Return the volume; raise NotFound."""
         volume = self.state.find(volume_id, Volume)
         if volume is None:
-            raise errors.NotFound("volume.unknown", f"There is no volume {volume_id}.")
+            raise errors.NotFound(
+                "volume.unknown",
+                f"There is no volume {volume_id}.",
+                remedy="See which volumes there are by the disks of: crossport vm show CLOUD VM",
+            )
         return volume
 
     @contextlib.asynccontextmanager

@@ -38,7 +38,12 @@ def create(root: Path, spec: CloudSpec, token: Secret) -> None:
     """
     spec.check()
     if len(token.reveal()) < 16:
-        raise errors.Invalid("cloud.token.short", "A token has 16 characters at least.", field="token")
+        raise errors.Invalid(
+            "cloud.token.short",
+            "A token has 16 characters at least.",
+            field="token",
+            remedy="Draw a longer one, such as: openssl rand -hex 16",
+        )
     root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     cloud_id = identity(token.reveal())
     draft = Layout(root.with_name(f".{root.name}.{cloud_id}"))

@@ -47,7 +47,12 @@ async def add_network(cloud: Installation, network: Network) -> Network:
     """Make a network; raise Conflict for a name that is used, Invalid for a wrong or overlapping range."""
     spec = cloud.spec
     if any(one.name == network.name for one in spec.networks):
-        raise errors.Conflict("network.exists", f"There is a network {network.name} already.", field="name")
+        raise errors.Conflict(
+            "network.exists",
+            f"There is a network {network.name} already.",
+            field="name",
+            remedy="Give each network a name of its own.",
+        )
     need_fit(network, spec.networks)
     networks = (*spec.networks, network)
     await cloud.fabric.ensure(networks)

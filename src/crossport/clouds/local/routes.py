@@ -321,14 +321,16 @@ async def _body(request: Request, kind: type[T]) -> T:
     async for piece in request.stream():
         text += piece
         if len(text) > _LARGEST_BODY:
-            raise errors.Invalid("input.size.large", "The request is too large.")
+            raise errors.Invalid("input.size.large", "The request is too large.", remedy="Send less at once.")
     return codec.decoded(text, kind)
 
 
 def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
     if not text.isdecimal() or len(text) > 12:
-        raise errors.Invalid("input.field.invalid", "This is a whole number.", field=name)
+        raise errors.Invalid(
+            "input.field.invalid", "This is a whole number.", field=name, remedy="Write it with digits alone."
+        )
     return int(text)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from crossport import errors
 from crossport.clouds.memory import image as images_of
 from crossport.clouds.memory import sharing, tracking
+from crossport.clouds.memory import volume as volumes
 from crossport.clouds.memory.store import Store
 from crossport.model.artifact import Artifact, DiskRef, Export, ExportPoint, Marks, Place, Role, Way
 from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET, Constructs, Image, Quota
@@ -32,17 +33,6 @@ ISOLATED_TAG = "memory-isolated"
 @record()
 class _Epoch:
     highest: int
-
-
-@record()
-class _Volume:
-    id: str
-    size: int
-    role: Role
-    run: str
-    epoch: int
-    sealed: bool = False
-    making: int = 0
 
 
 class MemoryCloud:
@@ -78,9 +68,13 @@ class MemoryCloud:
         """Return what the cloud offers, less what its VMs use."""
         whole = self._constructs()
         if project and project != whole.project:
-            raise errors.NotFound("project.unknown", f"{self.name} has no project {project}.")
+            raise errors.NotFound(
+                "project.unknown",
+                f"{self.name} has no project {project}.",
+                remedy=f"Its project is {whole.project}.",
+            )
         vms = self._store.every("vms", VM)
-        disk = sum(volume.size for volume in self._store.every("volumes", _Volume))
+        disk = sum(volume.size for volume in volumes.every(self._store))
         disk += sum(disk.size for vm in vms for disk in vm.disks)
         return dataclasses.replace(
             whole,
@@ -176,7 +170,11 @@ class MemoryCloud:
             self._admit(act)
             vm = self._known(vm_id)
             if vm.fenced:
-                raise errors.Refused("vm.fenced", f"{vm.name} is fenced and must not start.")
+                raise errors.Refused(
+                    "vm.fenced",
+                    f"{vm.name} is fenced and must not start.",
+                    remedy="It was migrated: use the copy at the target, or roll the run back.",
+                )
             self._put(vm, power=PowerState.RUNNING)
 
     async def shut_down(self, act: Act, vm_id: str, timeout_s: float) -> bool:
@@ -203,7 +201,9 @@ class MemoryCloud:
             self._admit(act)
             vm = self._known(vm_id)
             if vm.power is PowerState.RUNNING:
-                raise errors.Conflict("vm.running", f"{vm.name} runs and cannot be fenced.")
+                raise errors.Conflict(
+                    "vm.running", f"{vm.name} runs and cannot be fenced.", remedy="Stop it first."
+                )
             self._put(vm, fenced=True)
             return Fence(done=("locked", "autostart off"), not_done=())
 
@@ -224,7 +224,11 @@ class MemoryCloud:
             self._admit(act)
             vm = self._known(vm_id)
             if vm.power is PowerState.STOPPED:
-                raise errors.Conflict("vm.stopped", f"{vm.name} is off; there is no memory to keep.")
+                raise errors.Conflict(
+                    "vm.stopped",
+                    f"{vm.name} is off; there is no memory to keep.",
+                    remedy="Move it cold: --mode cold",
+                )
             self._store.make_disk(f"{vm.id}-memory", 65536, b"memory of " + vm.name.encode())
             self._put(vm, power=PowerState.SUSPENDED)
 
@@ -239,7 +243,11 @@ class MemoryCloud:
         vm = self._known(vm_id)
         wanted = {ExportPoint.STOPPED: PowerState.STOPPED, ExportPoint.SUSPENDED: PowerState.SUSPENDED}
         if point in wanted and vm.power is not wanted[point]:
-            raise errors.Conflict("vm.power.wrong", f"{vm.name} is {vm.power}, not {wanted[point]}.")
+            raise errors.Conflict(
+                "vm.power.wrong",
+                f"{vm.name} is {vm.power}, not {wanted[point]}.",
+                remedy="Bring it into that state, then try again.",
+            )
         artifacts = [
             Artifact(role=Role.DISK, name=f"disk-{i}", ref=self._readable(disk, point, moment))
             for i, disk in enumerate(vm.disks)
@@ -296,44 +304,23 @@ class MemoryCloud:
             self._admit(act)
             wanted = sum(room.size for room in rooms)
             if wanted > self._constructs().disk_free:
-                raise errors.Blocked("target.disk.full", f"{self.name} has no room for {wanted} bytes.")
-            return tuple(self._artifact(self._writable(act, room)) for room in rooms)
-
-    def _writable(self, act: Act, room: RoomFor) -> _Volume:
-        volume_id = f"{act.run}-{room.name}"
-        known = self._store.find("volumes", volume_id, _Volume)
-        if known is not None and (known.size, known.role) == (room.size, room.role):
-            if known.epoch == act.epoch:
-                if known.sealed:
-                    raise errors.Conflict("import.sealed", f"What run {act.run} writes here is sealed.")
-                return known
-            volume = dataclasses.replace(known, epoch=act.epoch, sealed=False)
-            self._store.part_disk(volume_id)
-        else:
-            making = self._store.count_up()
-            volume = _Volume(
-                id=volume_id, size=room.size, role=room.role, run=act.run, epoch=act.epoch, making=making
+                raise errors.Blocked(
+                    "target.disk.full",
+                    f"{self.name} has no room for {wanted} bytes.",
+                    remedy="Free space at the target, or choose another target.",
+                )
+            return tuple(
+                volumes.artifact(self._store, volumes.writable(self._store, act, room)) for room in rooms
             )
-            self._store.make_disk(volume_id, room.size)
-        self._store.put("volumes", volume_id, volume)
-        return volume
-
-    def _artifact(self, volume: _Volume) -> Artifact:
-        path = str(self._store.disk(volume.id))
-        return Artifact(
-            role=volume.role,
-            name=volume.id.removeprefix(f"{volume.run}-"),
-            ref=DiskRef(kind="file", locator=path, size=volume.size, identity=f"{volume.id}.{volume.making}"),
-        )
 
     async def seal_import(self, act: Act) -> tuple[Artifact, ...]:
         """Close the run's disks for writing."""
         with self._store.locked():
             self._admit(act)
-            mine = [volume for volume in self._store.every("volumes", _Volume) if volume.run == act.run]
-            for volume in mine:
-                self._store.put("volumes", volume.id, dataclasses.replace(volume, sealed=True))
-            return tuple(self._artifact(volume) for volume in mine)
+            mine = [one for one in volumes.every(self._store) if one.run == act.run]
+            for one in mine:
+                volumes.put(self._store, dataclasses.replace(one, sealed=True))
+            return tuple(volumes.artifact(self._store, one) for one in mine)
 
     async def instantiate(self, act: Act, new: NewVM) -> VM:
         """Define and start the VM from sealed disks."""
@@ -344,7 +331,7 @@ class MemoryCloud:
             if known:
                 return known
             self._check_room(new.vm)
-            volumes = [self._sealed(act, artifact) for artifact in new.artifacts]
+            sealed = [volumes.sealed(self._store, act, artifact) for artifact in new.artifacts]
             sources = [artifact for artifact in new.artifacts if artifact.role is Role.DISK]
             disks = tuple(
                 dataclasses.replace(disk, id=f"{act.run}-{artifact.name}", used_by=())
@@ -360,19 +347,11 @@ class MemoryCloud:
                 tags={**new.vm.tags, RUN_TAG: act.run, **({ISOLATED_TAG: "yes"} if new.isolated else {})},
             )
             self._store.put("vms", vm_id, vm)
-            for volume in volumes:
+            for volume in sealed:
                 self._store.drop("volumes", volume.id)
                 if volume.role is not Role.DISK:  # the guest has taken it in
                     self._store.disk(volume.id).unlink(missing_ok=True)
             return vm
-
-    def _sealed(self, act: Act, artifact: Artifact) -> _Volume:
-        volume = self._store.find("volumes", f"{act.run}-{artifact.name}", _Volume)
-        if volume is None:
-            raise errors.Refused("volume.foreign", f"{artifact.name} was not written by run {act.run}.")
-        if not volume.sealed:
-            raise errors.Conflict("import.open", f"{artifact.name} is still being written.")
-        return volume
 
     async def open_network(self, act: Act, vm_id: str) -> None:
         """End the quarantine."""
@@ -380,7 +359,11 @@ class MemoryCloud:
             self._admit(act)
             vm = self._known(vm_id)
             if ISOLATED_TAG in vm.tags:
-                raise errors.Refused("vm.isolated", f"{vm.name} is an isolated copy and stays so.")
+                raise errors.Refused(
+                    "vm.isolated",
+                    f"{vm.name} is an isolated copy and stays so.",
+                    remedy="Remove it with: crossport test finish RUN",
+                )
             self._put(vm, quarantined=False)
 
     async def remove(self, act: Act, thing: Created) -> None:
@@ -400,10 +383,10 @@ class MemoryCloud:
         """Return the run's VMs and volumes."""
         self._constructs()  # a cloud that is gone has lost nothing
         vms = [vm for vm in self._store.every("vms", VM) if vm.tags.get(RUN_TAG) == run]
-        volumes = [volume for volume in self._store.every("volumes", _Volume) if volume.run == run]
+        mine = [volume for volume in volumes.every(self._store) if volume.run == run]
         return (
             *(Created(run=run, cloud=self.name, kind="vm", name=vm.name, id=vm.id) for vm in vms),
-            *(Created(run=run, cloud=self.name, kind="volume", name=v.id, id=v.id) for v in volumes),
+            *(Created(run=run, cloud=self.name, kind="volume", name=v.id, id=v.id) for v in mine),
         )
 
     # Prober, GatewayHost, Console
@@ -431,7 +414,9 @@ class MemoryCloud:
         found = self._store.find("cloud", "constructs", Constructs)
         if found is None:
             raise errors.Unavailable(
-                "cloud.unreachable", f"There is no simulated cloud in {self._store.root}."
+                "cloud.unreachable",
+                f"There is no simulated cloud in {self._store.root}.",
+                remedy="Bring the directory back, or correct the path: crossport cloud show CLOUD",
             )
         return found
 
@@ -439,7 +424,11 @@ class MemoryCloud:
         vm = self._store.find("vms", vm_id, VM)
         if vm is None:
             self._constructs()
-            raise errors.NotFound("vm.unknown", f"{self.name} has no VM {vm_id}.")
+            raise errors.NotFound(
+                "vm.unknown",
+                f"{self.name} has no VM {vm_id}.",
+                remedy=f"List them with: crossport vm list {self.name}",
+            )
         return vm
 
     def _put(
@@ -465,13 +454,19 @@ class MemoryCloud:
         whole = self._constructs().free
         vms = self._store.every("vms", VM)
         if len(vms) >= whole.vms or sum(one.memory for one in vms) + vm.memory > whole.memory:
-            raise errors.Blocked("target.quota.full", f"{self.name} has no quota left for {vm.name}.")
+            raise errors.Blocked(
+                "target.quota.full",
+                f"{self.name} has no quota left for {vm.name}.",
+                remedy="Raise the project's quota, or delete what is not needed.",
+            )
 
     def _admit(self, act: Act) -> None:
         known = self._store.find("epochs", act.run, _Epoch)
         if known and act.epoch < known.highest:
             raise errors.Refused(
-                "cloud.epoch.old", f"Epoch {act.epoch} of {act.run} is over; {known.highest} is in force."
+                "cloud.epoch.old",
+                f"Epoch {act.epoch} of {act.run} is over; {known.highest} is in force.",
+                remedy="Nothing: the execution that has taken over goes on.",
             )
         if known is None or act.epoch > known.highest:
             self._store.put("epochs", act.run, _Epoch(highest=act.epoch))
