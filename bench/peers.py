@@ -87,8 +87,7 @@ def _rsync(*flags: str) -> Callable[[Path, Path, Ends], float]:
             to = f"rsync://{TARGET}:{_PORT}/m/{target.name}"
             return _timed(ends.source, ["rsync", *flags, "-S", "--fsync", str(source), to], target)
         finally:
-            server.terminate()
-            server.wait()
+            _stop(server)
 
     return copy
 
@@ -112,12 +111,21 @@ def _served(target: Path, ends: Ends, *tls: str) -> Generator[None]:
         _listening(ends.target)
         yield
     finally:
-        server.terminate()
-        server.wait()
+        _stop(server)
 
 
 def _begun(namespace: str, argv: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["ip", "netns", "exec", namespace, *argv])
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End a server whose work is done; qemu-nbd may hang in a TLS session that is closing."""
+    server.terminate()
+    try:
+        server.wait(_READY_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
