@@ -2,7 +2,9 @@
 
 import datetime
 import ipaddress
+import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
@@ -228,3 +230,15 @@ def test_of_a_version_that_is_named_nothing_has_changed_and_another_one_is_refus
         served.etag = '"v2"'
         with pytest.raises(errors.Broken, match=r"transfer\.source\.changed"):
             opener.open_reader(named)
+
+
+def test_the_server_of_these_tests_says_nothing_of_a_client_that_left(capfd: pytest.CaptureFixture[str]):
+    with web(noise(SIZE)) as served:
+        rude = socket.create_connection(("127.0.0.1", served.port))
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        rude.sendall(b"GET /disk.raw HTTP/1.1\r\nHost")
+        rude.close()
+        disk = opened(served)
+        assert read(disk, 0, 4) == noise(SIZE)[:4]
+        disk.close()
+    assert capfd.readouterr().err == ""

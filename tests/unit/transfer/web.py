@@ -2,6 +2,7 @@
 
 import re
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -47,22 +48,39 @@ class Web:
 
 @contextmanager
 def web(content: bytes, tls: ssl.SSLContext | None = None) -> Generator[Web]:
-    """Serve ``content`` until the context ends."""
+    """Serve ``content`` until the context ends; raise what went wrong in the server meanwhile."""
     served = Web(content, tls)
 
     class Handler(_Handler):
         of = served
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _Server(("127.0.0.1", 0), Handler) as server:
         served.port = server.server_address[1]
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
-        server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield served
         server.shutdown()
         thread.join()
+    for error in server.failed:
+        raise error
+
+
+class _Server(ThreadingHTTPServer):
+    """A server whose clients may leave at any time: they drop a connection that they do not need."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self.failed: list[BaseException] = []
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        del request, client_address
+        error = sys.exception()
+        if error and not isinstance(error, ConnectionError | ssl.SSLError):
+            self.failed.append(error)
 
 
 class _Handler(BaseHTTPRequestHandler):
