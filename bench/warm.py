@@ -32,9 +32,10 @@ from machine import CACHE, SCRATCH, facts
 from warm_page import warm_table
 
 CHECKS = HealthChecks(
-    probes=(Probe(kind=ProbeKind.HTTP, port=80),), successes=1, interval_s=0.1, timeout_s=120
+    probes=(Probe(kind=ProbeKind.HTTP, port=80),), successes=1, interval_s=0.5, timeout_s=120
 )
-"""One answer is enough: the shutdown and boot it is compared with waits for no second one either."""
+"""One answer is enough: the shutdown and boot it is compared with waits for no second one either. Each
+question starts a process, and asking more often takes the processor from a guest that boots."""
 SHUTDOWN_S = 60.0
 STORED = "x" * (64 << 10)
 STORE_EVERY_S = 0.2
