@@ -10,10 +10,8 @@ from crossport.model.artifact import Artifact, Extent
 from crossport.model.health import Probe, ProbeKind
 from crossport.model.vm import VM
 from crossport.spi.block import BlockWriter
-from crossport.testing.conformance import cloud as suite
-from crossport.testing.conformance import cloud_moving as moving
-from crossport.testing.conformance.cloud_tracking import ChangeTrackerConformance
-from crossport.testing.conformance.making import CloudMakerConformance, ImageStoreConformance
+from crossport.testing.conformance.making import CloudMakerConformance
+from crossport.testing.conformance.whole_cloud import WholeCloudConformance
 from crossport.testing.file_disk import FileDisks
 from crossport.testing.world import ALPHA, web_vm
 
@@ -57,21 +55,7 @@ class SimulatedStage:
         return FileDisks().open_writer(artifact.ref)
 
 
-class TestSimulatedCloud(
-    suite.CloudConformance,
-    suite.InventoryConformance,
-    suite.ProvisionerConformance,
-    suite.PowerConformance,
-    suite.FencerConformance,
-    suite.ProberConformance,
-    suite.ConsoleConformance,
-    suite.IdentifiedConformance,
-    suite.GatewayHostConformance,
-    moving.ExporterConformance,
-    ChangeTrackerConformance,
-    moving.ImporterConformance,
-    ImageStoreConformance,
-):
+class TestSimulatedCloud(WholeCloudConformance):
     @pytest.fixture
     def stage(self, tmp_path: Path) -> SimulatedStage:
         return SimulatedStage(tmp_path)
@@ -86,5 +70,7 @@ class TestSimulatedMaker(CloudMakerConformance):
 
 
 def test_no_suite_hides_a_test_of_another_one():
-    names = [name for kind in TestSimulatedCloud.__bases__ for name in vars(kind) if name.startswith("test_")]
+    names = [
+        name for kind in WholeCloudConformance.__bases__ for name in vars(kind) if name.startswith("test_")
+    ]
     assert len(set(names)) == len(names)

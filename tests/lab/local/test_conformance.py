@@ -13,10 +13,7 @@ from crossport.hypervisor import nbd, qmp
 from crossport.model.artifact import Artifact, Extent
 from crossport.model.vm import VM
 from crossport.spi.block import BlockWriter
-from crossport.testing.conformance import cloud as suite
-from crossport.testing.conformance import cloud_moving as moving
-from crossport.testing.conformance.cloud_tracking import ChangeTrackerConformance
-from crossport.testing.conformance.making import ImageStoreConformance
+from crossport.testing.conformance.whole_cloud import WholeCloudConformance
 
 pytestmark = pytest.mark.qemu
 
@@ -79,21 +76,7 @@ def made(root: Path) -> Generator[Path]:
     asyncio.run(destroy(root))
 
 
-class TestEmbeddedCloud(
-    suite.CloudConformance,
-    suite.InventoryConformance,
-    suite.ProvisionerConformance,
-    suite.PowerConformance,
-    suite.FencerConformance,
-    suite.ProberConformance,
-    suite.ConsoleConformance,
-    suite.IdentifiedConformance,
-    suite.GatewayHostConformance,
-    moving.ExporterConformance,
-    ChangeTrackerConformance,
-    moving.ImporterConformance,
-    ImageStoreConformance,
-):
+class TestEmbeddedCloud(WholeCloudConformance):
     @pytest.fixture
     async def stage(self, made: Path) -> AsyncGenerator[RealStage]:
         cloud = await clouds.connected(made)
