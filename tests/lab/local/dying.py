@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from tests.lab.local.operations import OPERATIONS
 
+from crossport import errors
 from crossport.clouds.local import orphan, serving
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.ownership import locked, open_installation
@@ -62,13 +64,22 @@ def _owned(
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names are wanted
         with contextlib.suppress(OSError):
             os.set_inheritable(int(name), int(name) <= 2)  # or who outlives us keeps the test waiting
-    lock = locked(Layout(root))
+    lock = _free(Layout(root))
     try:
         to.send(asyncio.run(_done(root, task, words)))
     except BaseException as error:  # noqa: BLE001 - told to the test, which raises it
         to.send(error)
     finally:
         os.close(lock)
+
+
+def _free(layout: Layout) -> int:
+    """Take the lock, once the service that took the first image has found itself idle and ended."""
+    for _ in range(600):
+        with contextlib.suppress(errors.Conflict):
+            return locked(layout)
+        time.sleep(0.05)
+    return locked(layout)
 
 
 async def _done(root: Path, task: Callable[..., Awaitable[object]], words: tuple[object, ...]) -> object:
