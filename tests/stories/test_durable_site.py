@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.lab.serve.terminal import Terminal
 from tests.lab.serve.test_life import Machine
-from tests.lab.serve.test_terminal import Terminal
 
 from crossport.clouds.memory import MemoryCloud
 from crossport.model.run import PHASES, Act

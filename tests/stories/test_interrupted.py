@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.lab.local import clouds
-from tests.lab.serve.test_terminal import Terminal
+from tests.lab.serve.terminal import Terminal
 from tests.stories.test_trouble import MOVE, Scene
 
 from crossport.clouds.local import destroy

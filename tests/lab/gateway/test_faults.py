@@ -141,6 +141,5 @@ async def test_a_bad_sector_is_told_by_its_place_and_the_rest_can_be_copied_late
         server.wait()
     assert "Bytes 2097152 to" in caught.value.text
     assert caught.value.remedy
-    moved = await between.copied(between.mover(), *disks)
+    await between.copied(between.mover(), *disks)
     assert Path(disks[1].locator).read_bytes() == content
-    assert moved.counters.present > 0

@@ -9,7 +9,7 @@ import pytest
 LISTENS = """
 import threading, time
 from crossport.transfer import worker
-threading.Thread(target=worker._Orders().follow, daemon=True).start()
+threading.Thread(target=worker._Orders(worker._Voice()).follow, daemon=True).start()
 time.sleep(60)
 """
 ORPHANED = 75

@@ -178,8 +178,8 @@ def test_the_schema_is_json():
     assert json.loads(json.dumps(schema()))["$id"] == "urn:crossport:plan:1"
 
 
-@given(st.integers(0, 100 * 525_960))
-def test_every_minute_of_a_calendar_is_a_moment(minute: int):
+@given(st.integers(0, 100 * 525_960 - 1))
+def test_every_minute_of_this_century_is_a_moment(minute: int):
     when = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(minutes=minute)
     text = when.strftime("%Y-%m-%dT%H:%MZ")
     assert from_csv(f"vm,mode,cutover_at\nx,warm,{text}\n", name="p", source="a", target="b")
