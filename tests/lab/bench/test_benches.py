@@ -42,6 +42,7 @@ def test_both_ways_are_measured_in_the_same_phases(tmp_path: Path):
     assert all(f"| {phase} |" in page for phase in PHASES)
 
 
+@pytest.mark.soak
 @pytest.mark.qemu
 @pytest.mark.root
 @pytest.mark.timeout(300)
@@ -86,6 +87,7 @@ def test_every_tool_copies_the_same_disk_over_the_same_link(tmp_path: Path):
     assert "| crossport |" in page
 
 
+@pytest.mark.soak
 @pytest.mark.root
 @pytest.mark.timeout(200)
 def test_long_links_changing_links_and_many_disks_are_measured(tmp_path: Path):
