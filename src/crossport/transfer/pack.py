@@ -26,12 +26,12 @@ LEVELS = (None, -5, -1, 1, 2, 3, 5, 7, 9)
 """From no compression to the hardest, as zstd counts."""
 # Shares of the threads' time that they wait for the link. The network's own buffers fill first, so that a
 # short while without any wait says nothing.
-_EASE_BELOW, _HARDEN_ABOVE = 0.12, 0.3
+_EASE_BELOW, _HARDEN_ABOVE = 0.05, 0.3
 # With a larger share of waits for anything, it is not the processor that holds the copy up.
 _BUSY_BELOW = 0.3
 _LINK: tuple[Cause, ...] = ("link", "limit")
 _DISKS: tuple[Cause, ...] = ("source", "peer")
-_EASE_AFTER = 2
+_EASE_AFTER = 3
 _FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 64.0
 _FAR_ABOVE = (0.6, 0.8)
 # Of Debian files, what two samples of 4 KiB miss is 2 % of the packed size; eight of 2 KiB miss 0.2 %.
