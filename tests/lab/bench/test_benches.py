@@ -56,6 +56,7 @@ def test_the_outage_of_a_warm_migration_is_measured_beside_a_restart(tmp_path: P
     assert "| warm, rest |" in page
 
 
+@pytest.mark.soak
 @pytest.mark.qemu
 @pytest.mark.root
 @pytest.mark.timeout(300)
