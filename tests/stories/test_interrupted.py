@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.lab.local import clouds
+from tests.lab.serve.scene import MOVE, Scene
 from tests.lab.serve.terminal import Terminal
-from tests.stories.test_trouble import MOVE, Scene
 
 from crossport.clouds.local import destroy
 from crossport.units import MIB
@@ -19,10 +19,8 @@ PLAN = "{version: 1, name: shop, source: alpha, target: beta, approval: true, vm
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Generator[Scene]:
-    one = Scene(tmp_path)
-    yield one
-    one.go.touch()
-    one.machine.end()
+    with Scene(tmp_path) as one:
+        yield one
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from crossport import errors
-from crossport.app.settings import Settings
+from crossport.app.settings import Settings, host_and_port
 from crossport.app.site import OpenSite
 from crossport.client.state_dir import StateDir
 from crossport.gateway.listener import Doors, listening
@@ -29,8 +29,8 @@ async def gateways_served(
 
 def doors_of(settings: Settings, socket: Path) -> Doors:
     """Return where the settings let gateways of other machines knock; raise Invalid naming the setting."""
-    host, _, port = settings.gateway_listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    host, port = host_and_port(settings.gateway_listen)
+    if not host:
         raise errors.Invalid(
             "gateway.listen.form",
             f"{settings.gateway_listen!r} is not HOST:PORT.",
@@ -47,4 +47,4 @@ def doors_of(settings: Settings, socket: Path) -> Doors:
             field="hosts",
             remedy="Name the addresses of this server in the setting hosts.",
         )
-    return Doors(socket, bare, int(port), tuple(f"{name}:{port}" for name in dict.fromkeys(names)))
+    return Doors(socket, bare, port, tuple(f"{name}:{port}" for name in dict.fromkeys(names)))

@@ -25,7 +25,7 @@ from crossport.app.certificate import Certificate, served_names
 from crossport.app.compose import is_active, services_of, site_settings
 from crossport.app.first_token import ensure_first_token
 from crossport.app.gateway_doors import gateways_served
-from crossport.app.settings import Settings
+from crossport.app.settings import Settings, host_and_port
 from crossport.app.site import OpenSite, open_site
 from crossport.client.state_dir import StateDir
 from crossport.spi.clock import Clock
@@ -212,8 +212,8 @@ def _private_socket(path: Path) -> Generator[socket.socket]:
 @contextlib.contextmanager
 def _listener(address: str) -> Generator[socket.socket]:
     """Listen on ``host:port``; raise Invalid for another form, Unavailable when it is taken."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    host, port = host_and_port(address)
+    if not host:
         raise errors.Invalid(
             "serve.listen.form",
             f"{address!r} is not HOST:PORT.",
@@ -223,9 +223,9 @@ def _listener(address: str) -> Generator[socket.socket]:
     bare = host.strip("[]")
     try:
         listener = socket.create_server(
-            (bare, int(port)), family=socket.AF_INET6 if ":" in bare else socket.AF_INET, backlog=128
+            (bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET, backlog=128
         )
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise errors.Unavailable(
             "serve.listen.taken",
             f"{address} cannot be listened on: {error}.",

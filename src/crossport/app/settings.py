@@ -20,7 +20,16 @@ from crossport.model import codec
 from crossport.model.record import record
 from crossport.transfer.egress import Egress
 
-__all__ = ["Count", "HookSetting", "Limit", "Settings", "checked_hosts", "load", "secret_text"]
+__all__ = [
+    "Count",
+    "HookSetting",
+    "Limit",
+    "Settings",
+    "checked_hosts",
+    "host_and_port",
+    "load",
+    "secret_text",
+]
 
 Above = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(gt=0)]
@@ -153,6 +162,14 @@ def _typed(values: dict[str, Any]) -> Settings:
     if not settings.home.is_absolute():
         raise _invalid("home", f"{settings.home} is not an absolute path.", "Begin it with a slash.")
     return settings
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Return both parts of ``HOST:PORT``; the host is empty where the address is of another form."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        return "", 0
+    return host, int(port)
 
 
 def checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:

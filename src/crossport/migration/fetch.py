@@ -14,7 +14,7 @@ from crossport import errors
 from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket, Way
 from crossport.model.construct import Image
 from crossport.spi.clock import Clock
-from crossport.spi.making import ImageStore
+from crossport.spi.making import ImageStore, image_exists
 from crossport.spi.mover import Mover
 from crossport.units import MIB, size_text
 
@@ -75,12 +75,7 @@ class WebImages:
         Raise what looking, copying and taking in raise. Behind Unavailable the same call goes on.
         """
         if any(image.name == wanted.name for image in await store.images()):
-            raise errors.Conflict(
-                "image.exists",
-                f"There is an image {wanted.name} already.",
-                field="name",
-                remedy="Choose another name, or delete that one first.",
-            )
+            raise image_exists(wanted.name)
         found = await self._means.look.look(wanted.url, HERE)
         if not 0 < found.size <= self._most:
             raise errors.Refused(

@@ -9,7 +9,7 @@ from crossport.model.construct import Image
 from crossport.model.request import CloudEntry, CloudRequest, CloudStatus
 from crossport.model.vm import VM
 
-__all__ = ["CloudMaker", "ImageStore", "Making", "own_place", "place_in", "vms_left"]
+__all__ = ["CloudMaker", "ImageStore", "Making", "image_exists", "own_place", "place_in", "vms_left"]
 
 
 @runtime_checkable
@@ -31,6 +31,16 @@ class ImageStore(Protocol):
     async def drop_image(self, name: str) -> None:
         """Delete the image. VMs have copies. Not an error when it is gone."""
         ...
+
+
+def image_exists(name: str) -> errors.Conflict:
+    """Return the error of a name that an image has already."""
+    return errors.Conflict(
+        "image.exists",
+        f"There is an image {name} already.",
+        field="name",
+        remedy="Choose another name, or delete that image first.",
+    )
 
 
 class CloudMaker(Protocol):

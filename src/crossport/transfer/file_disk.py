@@ -15,6 +15,7 @@ from pathlib import Path
 from crossport import errors
 from crossport.model.artifact import DiskRef, Extent
 from crossport.model.locator import changes_laid_over, file_of
+from crossport.transfer.bounds import check_range
 
 __all__ = ["FileDisk"]
 
@@ -141,18 +142,7 @@ class FileDisk:
             raise
 
     def _check(self, start: int, size: int) -> None:
-        if self._closed:
-            raise errors.Unavailable(
-                "transfer.disk.closed",
-                "The disk was closed.",
-                remedy="Look whether the disk is still there at its cloud; then try again.",
-            )
-        if start < 0 or start + size > self.size:
-            raise errors.Invalid(
-                "transfer.disk.beyond_end",
-                f"Bytes {start} to {start + size} are not within the disk of {self.size} bytes.",
-                remedy=errors.REPORT,
-            )
+        check_range(start, size, self.size, closed=self._closed)
 
 
 def _size(descriptor: int, ref: DiskRef, *, writable: bool) -> int:

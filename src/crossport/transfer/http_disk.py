@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 from crossport import errors
 from crossport.model.artifact import DiskRef, Extent
 from crossport.spi.block import BlockReader, BlockWriter
+from crossport.transfer.bounds import check_range
 from crossport.transfer.egress import Endpoint, Guard
 from crossport.transfer.retry import Patience, RetryingReader
 from crossport.transfer.staging import Staging
@@ -257,14 +258,7 @@ class HttpDisk:
             raise _malformed(self._endpoint, "it answers with another range")
 
     def _check(self, start: int, size: int) -> None:
-        if self._closed:
-            raise errors.Unavailable("transfer.disk.closed", "The disk was closed.", remedy=errors.REPORT)
-        if start < 0 or start + size > self.size:
-            raise errors.Invalid(
-                "transfer.disk.beyond_end",
-                f"Bytes {start} to {start + size} are not within the disk of {self.size} bytes.",
-                remedy=errors.REPORT,
-            )
+        check_range(start, size, self.size, closed=self._closed)
 
     def _taken(self) -> http.client.HTTPConnection:
         with self._state:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from crossport import errors
 from crossport.model.artifact import Extent
 from crossport.spi.block import BlockReader, BlockWriter
+from crossport.transfer.bounds import closed_disk
 
 __all__ = ["Patience", "RetryingReader", "RetryingWriter"]
 
@@ -183,7 +184,7 @@ class _Again(Generic[D]):
     def _current(self) -> D:
         with self._opening:
             if self._closed:
-                raise errors.Unavailable("transfer.disk.closed", "The disk was closed.", remedy=errors.REPORT)
+                raise closed_disk()
             if self._disk is None:
                 self._disk = self._opened()
             return self._disk

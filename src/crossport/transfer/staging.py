@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from crossport import errors
+from crossport.transfer.bounds import closed_disk
 
 __all__ = ["BLOCK", "Staging"]
 
@@ -72,13 +73,13 @@ class Staging:
         with self._appending:
             if number >= self._sealed:
                 if self._cipher is None:
-                    raise _closed()
+                    raise closed_disk()
                 return bytes(self._last)
         return self._read(number)
 
     def _write(self, number: int, block: bytes) -> None:
         if self._cipher is None:
-            raise _closed()
+            raise closed_disk()
         nonce = self._entropy(_NONCE)
         record = nonce + self._cipher.sealed(nonce, block, number)
         at = number * (BLOCK + _NONCE + _TAG)
@@ -99,7 +100,7 @@ class Staging:
         record = os.pread(self._descriptor, size, number * size)
         cipher = self._cipher
         if cipher is None:
-            raise _closed()
+            raise closed_disk()
         opened = cipher.opened(record[:_NONCE], memoryview(record)[_NONCE:], number)
         if opened is None:
             raise errors.Broken(
@@ -108,11 +109,3 @@ class Staging:
                 remedy="Check the storage under temporary files, then try again.",
             )
         return opened
-
-
-def _closed() -> errors.Unavailable:
-    return errors.Unavailable(
-        "transfer.disk.closed",
-        "The disk was closed.",
-        remedy="Look whether the disk is still there at its cloud; then try again.",
-    )

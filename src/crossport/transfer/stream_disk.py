@@ -11,6 +11,7 @@ from typing import Protocol
 
 from crossport import errors
 from crossport.model.artifact import Extent
+from crossport.transfer.bounds import check_range, closed_disk
 from crossport.transfer.retry import Patience
 from crossport.transfer.staging import Staging
 
@@ -106,11 +107,7 @@ class StreamReader:
     def _begun(self) -> Stream:
         """Begin the stream, and pass what had come of it."""
         if self._closed:
-            raise errors.Unavailable(
-                "transfer.disk.closed",
-                "The disk was closed.",
-                remedy="Look whether the disk is still there at its cloud; then try again.",
-            )
+            raise closed_disk()
         stream, again, left = self._begin(), hashlib.sha256(), self._staging.size
         self._stream = stream
         while left and (piece := stream.read(min(_PIECE, left))):
@@ -130,15 +127,4 @@ class StreamReader:
             self._stream = None
 
     def _check(self, start: int, size: int) -> None:
-        if self._closed:
-            raise errors.Unavailable(
-                "transfer.disk.closed",
-                "The disk was closed.",
-                remedy="Look whether the disk is still there at its cloud; then try again.",
-            )
-        if start < 0 or start + size > self.size:
-            raise errors.Invalid(
-                "transfer.disk.beyond_end",
-                f"Bytes {start} to {start + size} are not within the disk of {self.size} bytes.",
-                remedy=errors.REPORT,
-            )
+        check_range(start, size, self.size, closed=self._closed)

@@ -61,6 +61,15 @@ async def running_cloud(root: Path, image: Path, **changes: object) -> AsyncGene
         await destroy(root)
 
 
+@contextlib.asynccontextmanager
+async def borrowed(root: Path) -> AsyncGenerator[LocalCloud]:
+    """Connect to a cloud that others use too; leave no VM and no volume in it."""
+    cloud = await connected(root)
+    yield cloud
+    await cleared(cloud)
+    await cloud.close()
+
+
 async def connected(root: Path) -> LocalCloud:
     """Connect as the product does."""
     return await connect(

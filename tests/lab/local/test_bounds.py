@@ -36,10 +36,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 
 @pytest.fixture
 async def alpha(root: Path) -> AsyncGenerator[LocalCloud]:
-    cloud = await clouds.connected(root)
-    yield cloud
-    await clouds.cleared(cloud)
-    await cloud.close()
+    async with clouds.borrowed(root) as cloud:
+        yield cloud
 
 
 def with_nic(network: str, *, mac: str = "", address: str = "", group: str = "default") -> VM:

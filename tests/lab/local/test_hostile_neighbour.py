@@ -35,10 +35,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 
 @pytest.fixture
 async def alpha(root: Path) -> AsyncGenerator[LocalCloud]:
-    cloud = await clouds.connected(root)
-    yield cloud
-    await clouds.cleared(cloud)
-    await cloud.close()
+    async with clouds.borrowed(root) as cloud:
+        yield cloud
 
 
 async def test_a_qemu_that_does_not_answer_keeps_the_cloud_from_nothing_else(alpha: LocalCloud, root: Path):

@@ -5,8 +5,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tests.lab.serve.scene import MOVE, Scene
 from tests.lab.serve.terminal import Terminal
-from tests.stories.test_trouble import MOVE, Scene
 
 HELD = (*MOVE, "--hook", "before:image_upload:hold")
 
@@ -14,11 +14,9 @@ HELD = (*MOVE, "--hook", "before:image_upload:hold")
 @pytest.fixture
 def scene(tmp_path: Path) -> Generator[Scene]:
     """Two clouds that are connected, and runs that wait before they upload until they may go on."""
-    one = Scene(tmp_path)
-    one.connect()
-    yield one
-    one.go.touch()
-    one.machine.end()
+    with Scene(tmp_path) as one:
+        one.connect()
+        yield one
 
 
 def test_without_a_terminal_an_interrupt_detaches(scene: Scene):

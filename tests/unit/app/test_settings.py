@@ -6,7 +6,7 @@ import pytest
 
 from crossport import errors
 from crossport.app.compose import site_settings
-from crossport.app.settings import Settings, load
+from crossport.app.settings import Settings, host_and_port, load
 
 
 def settings(tmp_path: Path, text: str = "", **environment: str) -> Settings:
@@ -71,3 +71,19 @@ def test_a_webhook_whose_secret_cannot_be_read_is_named(tmp_path: Path):
     with pytest.raises(errors.Invalid) as caught:
         site_settings(settings(tmp_path, text))
     assert caught.value.field == "hooks.tell.secret_file"
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("192.0.2.7:8443", ("192.0.2.7", 8443)),
+        ("[2001:db8::7]:8443", ("[2001:db8::7]", 8443)),
+        ("192.0.2.7", ("", 0)),
+        (":8443", ("", 8443)),
+        ("192.0.2.7:http", ("", 0)),
+        ("192.0.2.7:65536", ("", 0)),
+        ("192.0.2.7:²", ("", 0)),
+    ],
+)
+def test_an_address_to_listen_on_is_a_host_and_a_port(address: str, parts: tuple[str, int]):
+    assert host_and_port(address) == parts

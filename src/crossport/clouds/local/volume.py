@@ -21,6 +21,7 @@ from crossport.convert.reader import opened
 from crossport.hypervisor import qemu_img
 from crossport.hypervisor.qemu_img import QemuImg
 from crossport.model.artifact import Role
+from crossport.spi.making import image_exists
 from crossport.units import MIB, SECTOR, size_text
 
 __all__ = [
@@ -66,12 +67,7 @@ async def register_image(
             remedy="Use at most 63 letters, digits, dots, dashes and underscores, a letter or digit first.",
         )
     if any(image.name == name for image in images(cloud)):
-        raise errors.Conflict(
-            "image.exists",
-            f"There is an image {name} already.",
-            field="name",
-            remedy="Choose another name, or delete that image first.",
-        )
+        raise image_exists(name)
     if image_format not in _FORMATS:
         raise errors.Invalid(
             "image.format.unknown",

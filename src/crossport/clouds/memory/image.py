@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from crossport import errors
 from crossport.clouds.memory.store import Store
 from crossport.model.construct import Image
+from crossport.spi.making import image_exists
 
 __all__ = ["add", "beginning", "drop", "listed"]
 
@@ -55,12 +55,7 @@ def beginning(store: Store, image: str, size: int) -> bytes:
 
 def _need_free(store: Store, name: str) -> None:
     if store.find(_KIND, name, Image) is not None:
-        raise errors.Conflict(
-            "image.exists",
-            f"There is an image {name} already.",
-            field="name",
-            remedy="Choose another name, or delete that image first.",
-        )
+        raise image_exists(name)
 
 
 def _path(store: Store, name: str) -> Path:
