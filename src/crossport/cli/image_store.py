@@ -81,8 +81,8 @@ def fetch(
 ) -> None:
     """Have the site fetch an image (raw or qcow2) from a web server into a cloud.
 
-    What may be fetched is listed in the site's setting `egress`. The server must answer Range requests. Cut
-    off, the same command goes on with what had arrived.
+    What may be fetched is listed in the site's setting `egress`. After a break the same
+    command goes on with what had arrived.
 
     For example:
 

@@ -72,7 +72,8 @@ class WebImages:
     async def fetch(self, wanted: Wanted, store: ImageStore) -> Image:
         """Copy the object and give it to ``store``; return the image there.
 
-        Raise what looking, copying and taking in raise. Behind Unavailable the same call goes on.
+        Raise what looking, copying and taking in raise. The same call goes on with what arrived, but of an
+        image that the cloud refuses nothing is kept.
         """
         if any(image.name == wanted.name for image in await store.images()):
             raise image_exists(wanted.name)
@@ -86,10 +87,17 @@ class WebImages:
             )
         file = self._file(wanted, found)
         await self._copied(wanted, found, file)
-        image = await store.add_image(wanted.name, wanted.image_format, _pieces(file, found.size))
+        try:
+            image = await store.add_image(wanted.name, wanted.image_format, _pieces(file, found.size))
+        except errors.Refused:  # what is wrong with it will be wrong with it again
+            await self._forget(wanted, file)
+            raise
+        await self._forget(wanted, file)
+        return image
+
+    async def _forget(self, wanted: Wanted, file: Path) -> None:
         await self._means.mover.forget(wanted.run)
         file.unlink(missing_ok=True)
-        return image
 
     def _file(self, wanted: Wanted, found: DiskRef) -> Path:
         """Return the file for this version of the object; one with a part of another version is removed."""

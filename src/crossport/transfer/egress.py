@@ -200,7 +200,7 @@ def _malformed(url: str) -> errors.Invalid:
     return errors.Invalid(
         "egress.url.invalid",
         f"{url[:200]!r} is no URL that can be fetched.",
-        field="ref.locator",
+        field="url",
         remedy="Write https://host/path, without user name and password.",
     )
 
@@ -209,6 +209,6 @@ def _refused(why: str) -> errors.Refused:
     return errors.Refused(
         "egress.denied",
         f"This may not be fetched: {why}.",
-        field="ref.locator",
+        field="url",
         remedy="Let the operator add the host, or a private network, to the setting egress.",
     )

@@ -421,12 +421,12 @@ def _denied(endpoint: Endpoint, answer: http.client.HTTPResponse) -> errors.Erro
     text = f"{endpoint.host} answered {answer.status} {answer.reason[:80]}."
     if answer.status in {404, 410}:
         return errors.NotFound(
-            "transfer.http.missing", text, field="ref.locator", remedy="Correct the address."
+            "transfer.http.missing", text, field="url", remedy="Correct the address."
         )
     return errors.Refused(
         "transfer.http.denied",
         text,
-        field="ref.locator",
+        field="url",
         remedy="Give an address, or a key in it, that may be read.",
     )
 

@@ -122,6 +122,20 @@ async def test_what_had_arrived_is_not_fetched_again_after_a_break(
     assert served.given - before < len(CONTENT) - 2 * MIB
 
 
+async def test_nothing_is_kept_of_an_image_that_the_cloud_refuses(
+    tmp_path: Path, served: Web, trust: Path
+) -> None:
+    class Wary(Store):
+        async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
+            raise errors.Refused("image.backing", f"{name} names a file of the host.")
+
+    site = Site(tmp_path, served, trust)
+    with pytest.raises(errors.Refused, match=r"image\.backing"):
+        await site.images.fetch(wanted(served), Wary())
+    assert list(site.folder.iterdir()) == []
+    assert [path for path in site.journals.rglob("*") if path.is_file()] == []
+
+
 async def test_another_version_of_the_object_is_fetched_from_its_beginning(
     tmp_path: Path, served: Web, trust: Path
 ) -> None:
