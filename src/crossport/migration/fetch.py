@@ -4,6 +4,7 @@ What arrived is kept until the image is in the cloud: the same call made again g
 cut off, as long as the web server still has the same version.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ class WebImages:
 
     async def _forget(self, wanted: Wanted, file: Path) -> None:
         await self._means.mover.forget(wanted.run)
-        file.unlink(missing_ok=True)
+        await asyncio.to_thread(file.unlink, missing_ok=True)
 
     def _file(self, wanted: Wanted, found: DiskRef) -> Path:
         """Return the file for this version of the object; one with a part of another version is removed."""

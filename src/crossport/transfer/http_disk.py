@@ -420,9 +420,7 @@ def _changed(endpoint: Endpoint) -> errors.Broken:
 def _denied(endpoint: Endpoint, answer: http.client.HTTPResponse) -> errors.Error:
     text = f"{endpoint.host} answered {answer.status} {answer.reason[:80]}."
     if answer.status in {404, 410}:
-        return errors.NotFound(
-            "transfer.http.missing", text, field="url", remedy="Correct the address."
-        )
+        return errors.NotFound("transfer.http.missing", text, field="url", remedy="Correct the address.")
     return errors.Refused(
         "transfer.http.denied",
         text,
