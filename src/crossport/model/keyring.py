@@ -39,8 +39,8 @@ def key_id(public_key: bytes) -> str:
 class Key:
     """A public key: base64 of its SubjectPublicKeyInfo (DER). Times are Unix seconds.
 
-    It is good from ``valid_from`` until before ``valid_until``. What it signed is not believed from ``revoked``
-    on, whenever it was signed: who holds a stolen key can write any time into what it signs.
+    It is good from ``valid_from`` until before ``valid_until``. From ``revoked`` on, what it
+    signed is not believed, whenever that was: who holds a stolen key writes any time into what it signs.
     """
 
     public_key: str
