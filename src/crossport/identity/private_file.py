@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crossport import errors
 
-__all__ = ["locked", "make_private", "read", "remove", "sync", "write"]
+__all__ = ["create", "locked", "make_private", "read", "remove", "sync", "write"]
 
 MAX_SIZE = 1 << 20
 
@@ -70,6 +70,29 @@ def read(path: Path) -> bytes | None:
 
 def write(path: Path, data: bytes) -> None:
     """Replace the file by ``data``. After a crash there is the old content or the new, never a part."""
+    with _drafted(path, data) as draft:
+        draft.replace(path)
+    sync(path.parent)
+
+
+def create(path: Path, data: bytes) -> None:
+    """Write a new file, whole or not at all; raise Conflict ``identity.file.taken`` when there is one."""
+    try:
+        with _drafted(path, data) as draft:
+            path.hardlink_to(draft)
+    except FileExistsError as error:
+        raise errors.Conflict(
+            "identity.file.taken",
+            f"{path} exists already.",
+            remedy="Name a file that does not exist yet: a secret is never written over another.",
+            field="file",
+        ) from error
+    sync(path.parent)
+
+
+@contextlib.contextmanager
+def _drafted(path: Path, data: bytes) -> Generator[Path]:
+    """Give a durable file beside ``path`` with ``data`` in it, removed afterwards if it is still there."""
     if len(data) > MAX_SIZE:
         raise errors.Invalid(
             "identity.file.large",
@@ -83,10 +106,9 @@ def write(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        draft.replace(path)
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
-    sync(path.parent)
 
 
 def remove(path: Path) -> None:
