@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from crossport import errors
+from crossport import errors, merkle
 from crossport.model.artifact import Extent
 from crossport.spi.block import BlockReader
-from crossport.transfer import merkle
 
 __all__ = ["Cut", "Run", "batches", "root_of", "runs"]
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from crossport import errors
+from crossport import errors, merkle
 from crossport.spi.block import BlockWriter
-from crossport.transfer import merkle
 from crossport.transfer.bits import Bits
 from crossport.transfer.chunk import Run
 from crossport.transfer.frame import End, malformed

@@ -4,8 +4,8 @@ import contextlib
 import threading
 from collections import deque
 
-from crossport import errors
-from crossport.transfer import frame, merkle
+from crossport import errors, merkle
+from crossport.transfer import frame
 from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Run
 from crossport.transfer.frame import Data, End, Failed, Frame, Kind

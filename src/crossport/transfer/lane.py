@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from crossport import merkle
 from crossport.spi.block import BlockReader
-from crossport.transfer import frame, merkle
+from crossport.transfer import frame
 from crossport.transfer.ahead import Ahead
 from crossport.transfer.bits import Bits
 from crossport.transfer.channel import Channel

@@ -12,8 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 
-from crossport import errors
-from crossport.transfer import merkle
+from crossport import errors, merkle
 from crossport.transfer.bits import Bits
 from crossport.transfer.chunk import Cut, Run
 

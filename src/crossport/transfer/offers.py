@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from crossport.transfer import merkle
+from crossport import merkle
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import Verdict, malformed
 from crossport.transfer.names import BLOCK, BLOCK_NAME, NAME, Names, block_count

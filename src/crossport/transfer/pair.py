@@ -9,9 +9,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from crossport import errors
+from crossport import errors, merkle
 from crossport.model.artifact import Ticket
-from crossport.transfer import merkle
 from crossport.transfer.egress import Guard
 from crossport.transfer.frame import LEAST_VERSION, Hello
 from crossport.transfer.host import Worker

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from crossport import errors
+from crossport import errors, merkle
 from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
 from crossport.spi.clock import Clock
 from crossport.spi.limit import RateLimits
-from crossport.transfer import merkle, pace
+from crossport.transfer import pace
 from crossport.transfer.dialling import Dialling
 from crossport.transfer.host import WorkerHost
 from crossport.transfer.job import DigestJob

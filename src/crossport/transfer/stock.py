@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import zstandard
 
-from crossport.transfer import merkle
+from crossport import merkle
 from crossport.transfer.frame import MAX_CHUNK
 from crossport.transfer.names import BLOCK, Names
 from crossport.transfer.stock_access import Access

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from tests.unit.transfer.copying import KEY, hello
 from tests.unit.transfer.test_session import ALONE, Once, mutated, mutations, say, sent_to
 
-from crossport import errors
+from crossport import errors, merkle
 from crossport.testing.conformance.block import noise
 from crossport.testing.memory_disk import MemoryDisks
-from crossport.transfer import frame, merkle
+from crossport.transfer import frame
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import Data, End, Kind, Verdict, Welcome
 from crossport.transfer.leaf_store import LeafStore

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossport import errors
-from crossport.transfer import merkle
+from crossport import errors, merkle
 from crossport.transfer.bits import Bits
 from crossport.transfer.chunk import Cut, Run
 from crossport.transfer.leaf_store import LeafStore

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.transfer.copying import CHUNK, KEY, Copy, Marked, Wire, root_of
 
-from crossport import errors
+from crossport import errors, merkle
 from crossport.spi.block import BlockReader, BlockWriter
 from crossport.testing.conformance.block import noise
 from crossport.testing.faulty_disk import CutReader, ForgetfulWriter
-from crossport.transfer import frame, merkle
+from crossport.transfer import frame
 from crossport.transfer.manner import Manner
 from crossport.transfer.names import NAME, Names
 

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.transfer.copying import CHUNK, KEY, Copy, hello, root_of
 
-from crossport import errors
+from crossport import errors, merkle
 from crossport.testing.conformance.block import noise
 from crossport.testing.faulty_disk import CutReader, ForgetfulWriter, FullWriter, TwistedReader
 from crossport.testing.memory_disk import MemoryDisks
-from crossport.transfer import frame, merkle
+from crossport.transfer import frame
 from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import Data, End, Kind

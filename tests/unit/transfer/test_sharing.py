@@ -13,11 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.transfer.copying import KEY, Copy
 
-from crossport import errors
+from crossport import errors, merkle
 from crossport.testing.conformance.block import noise
 from crossport.testing.faulty_disk import FullWriter
 from crossport.testing.mover import slow_root
-from crossport.transfer import merkle
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import Verdict
 from crossport.transfer.names import BLOCK, Names

@@ -8,8 +8,9 @@ these beside the root.
 """
 
 import hashlib
+from collections.abc import Sequence
 
-__all__ = ["CHUNK", "Tree", "leaf", "zero_leaf"]
+__all__ = ["CHUNK", "Tree", "leaf", "path", "root_along", "zero_leaf"]
 
 CHUNK = 256 << 10
 """Bytes in a chunk unless a manifest says otherwise."""
@@ -25,6 +26,38 @@ def leaf(chunk: bytes | memoryview) -> bytes:
 def zero_leaf(size: int) -> bytes:
     """Return the leaf of a chunk of ``size`` zero bytes."""
     return leaf(bytes(size))
+
+
+def path(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    """Return the inclusion path of one leaf, from its sibling up to below the root (RFC 9162, 2.1.3.1)."""
+    if len(leaves) < 2:
+        return ()
+    # The left side holds the largest power of two of leaves that is less than all.
+    left = 1 << (len(leaves) - 1).bit_length() - 1
+    if index < left:
+        return (*path(leaves[:left], index), _root(leaves[left:]))
+    return (*path(leaves[left:], index - left), _root(leaves[:left]))
+
+
+def root_along(digest: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes | None:
+    """Return the root that the leaf ``digest`` has as number ``index`` of ``count`` leaves along its path.
+
+    None when a path of this length cannot belong to it (RFC 9162, 2.1.3.2).
+    """
+    if not 0 <= index < count:
+        return None
+    place, last = index, count - 1
+    for sibling in path:
+        if not last:
+            return None
+        if place & 1 or place == last:
+            digest = _node(sibling, digest)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            digest = _node(digest, sibling)
+        place, last = place >> 1, last >> 1
+    return None if last else digest
 
 
 class Tree:
@@ -72,6 +105,13 @@ class Tree:
         while len(self._zero_roots) <= level:
             self._zero_roots.append(_node(self._zero_roots[-1], self._zero_roots[-1]))
         return self._zero_roots[level]
+
+
+def _root(leaves: Sequence[bytes]) -> bytes:
+    tree = Tree()
+    for each in leaves:
+        tree.add(each)
+    return tree.root()
 
 
 def _node(left: bytes, right: bytes) -> bytes:

@@ -5,8 +5,8 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossport import merkle
 from crossport.testing.mover import slow_root
-from crossport.transfer import merkle
 
 SIZE = 8
 chunk_lists = st.lists(st.one_of(st.just(bytes(SIZE)), st.binary(min_size=SIZE, max_size=SIZE)), max_size=70)
@@ -67,3 +67,18 @@ def test_two_tebibytes_of_zeros_take_no_time_and_no_memory() -> None:
     tree.add_zeros((2 << 40) // merkle.CHUNK - 1)
     assert tree.leaf_count == 8 << 20
     assert len(tree._roots) == 1  # pyright: ignore[reportPrivateUsage]
+
+
+@given(st.lists(st.binary(min_size=SIZE, max_size=SIZE), min_size=1, max_size=70, unique=True), st.data())
+def test_a_path_leads_from_its_own_leaf_to_the_root_and_from_no_other_place(
+    chunks: list[bytes], data: st.DataObject
+) -> None:
+    leaves = [merkle.leaf(chunk) for chunk in chunks]
+    index = data.draw(st.integers(0, len(leaves) - 1))
+    way = merkle.path(leaves, index)
+    assert merkle.root_along(leaves[index], index, len(leaves), way) == slow_root(chunks)
+    other = data.draw(st.integers(-1, len(leaves)).filter(lambda place: place != index))
+    assert merkle.root_along(leaves[index], other, len(leaves), way) != slow_root(chunks)
+    for wrong in ((*way, leaves[0]), way[:-1]):
+        if wrong != way:
+            assert merkle.root_along(leaves[index], index, len(leaves), wrong) != slow_root(chunks)
