@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from crossport import errors
 from crossport.identity import private_file
+from crossport.identity.signature import wrong_kind
 from crossport.model.keyring import Algorithm, key_id
 
 __all__ = ["KeySigner"]
@@ -90,13 +91,3 @@ class KeySigner:
         if isinstance(self._key, ed25519.Ed25519PrivateKey):
             return self._key.sign(payload)
         return self._key.sign(payload, ec.ECDSA(hashes.SHA256()))
-
-
-def wrong_kind(name: str) -> errors.Refused:
-    """Return what is said of a key that Crossport does not sign with."""
-    return errors.Refused(
-        "signer.key.kind",
-        f"{name} is neither a key of P-256 nor one of Ed25519.",
-        field="key",
-        remedy="Make a new key of one of the two: crossport key make FILE",
-    )

@@ -36,6 +36,11 @@ ELSEWHERE = {
     "crossport cloud list --server https://192.0.2.7:8443 --ca ca.pem --token-file token.txt": (
         "tests/lab/serve/test_life.py"
     ),
+    "crossport key show awskms:arn:aws:kms:eu-central-1:123456789012:key/ID": (
+        "tests/conformance/test_signers.py"
+    ),
+    "crossport key show 'pkcs11:token=site;object=seal?module-path=/usr/lib/softhsm/libsofthsm2.so"
+    "&pin-source=/etc/crossport/pin'": "tests/conformance/test_signers.py",
     "crossport gateway drain GATEWAY --wait": "tests/unit/cli/test_gateway.py",
     "crossport gateway remove GATEWAY": "tests/unit/cli/test_gateway.py",
     "crossport vm list alpha": "tests/lab/demo/test_demo.py",
