@@ -97,6 +97,12 @@ class Holding:
                 raise malformed(f"chunks {first} to {first + count} came twice")
             self._taken.fill(first, count)
 
+    def untaken(self, first: int, count: int) -> int:
+        """Return how many chunks from ``first`` on no frame of this attempt had yet."""
+        with self._change:
+            _, size, taken = next(self._taken.runs(first, count), (first, 0, True))
+            return 0 if taken else size
+
     def write(self, index: int, content: bytes | memoryview) -> None:
         """Write one chunk, which was released."""
         with self._change:

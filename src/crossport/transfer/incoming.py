@@ -100,8 +100,8 @@ class Incoming:
         self._holding.take(first, count)
 
     def write(self, index: int, content: bytes | memoryview) -> None:
-        """Write a chunk anew."""
-        self._release(index)
+        """Write a chunk anew that was found, in whatever thread."""
+        self._holding.release(index, 1)
         self._holding.write(index, content)
 
     def keep(self, name: bytes, content: bytes | memoryview) -> None:
@@ -153,7 +153,8 @@ class Incoming:
         if self._holding.leaves(data.index, 1) == [leaf]:
             self._holding.settle(self, [(Run(data.index, 1, zero=False, changed=False), leaf)], "present")
             return
-        self.write(data.index, content)
+        self._release(data.index)
+        self._holding.write(data.index, content)
         self._holding.settle(self, [(Run(data.index, 1, zero=False), leaf)], size=data.size)
 
     def _ask_again(self, index: int) -> None:
@@ -189,9 +190,13 @@ class Incoming:
         self._holding.settle(self, [(Run(data.index, 1, zero=False), leaf)], size=len(chunk))
 
     def _release(self, index: int) -> None:
-        """Forget the chunk, and with it at once what follows of those that were asked for."""
+        """Forget the chunk, and with it at once what follows of those that were asked for, up to one that came.
+
+        Behind a chunk that was offered others may have been settled before it is written.
+        """
         first, leaves = self._asked_for(index)
-        self._holding.release(index, max(1, first + len(leaves) - index))
+        follow = self._holding.untaken(index + 1, max(0, first + len(leaves) - index - 1))
+        self._holding.release(index, 1 + follow)
 
     def _asked_for(self, index: int) -> tuple[int, list[bytes | None]]:
         """Return what was asked for together with a chunk, nothing when it was not."""
