@@ -8,7 +8,7 @@ from typing import Any
 
 from crossport.clouds import local
 from crossport.clouds.local.driver import LocalCloud
-from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
+from crossport.model.artifact import Copied, Digest, DiskRef, Moved, Place, Progress, Ticket
 from crossport.model.request import CloudEntry
 from crossport.spi.cloud import Cloud
 from crossport.spi.driver import Connect
@@ -81,11 +81,13 @@ class TimedMover:
         finally:
             self._calls.add(began, "move")
 
-    async def digest(self, ref: DiskRef, place: Place, chunk_size: int) -> str:
+    async def digest(
+        self, ref: DiskRef, place: Place, chunk_size: int, copied: Copied | None = None
+    ) -> Digest:
         """As the mover within."""
         began = time.monotonic()
         try:
-            return await self._mover.digest(ref, place, chunk_size)
+            return await self._mover.digest(ref, place, chunk_size, copied)
         finally:
             self._calls.add(began, "digest")
 

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ class FileBench(HerePlace):
                     file.seek(at)
                     file.write(content[at : at + 65536])
             file.truncate(size)
-        return DiskRef(kind="file", locator=str(path), size=size)
+        return DiskRef(kind="file", locator=str(path), size=size, identity=path.name)
 
     def path(self, ref: DiskRef) -> Path:
         return Path(ref.locator)
@@ -131,7 +132,7 @@ class NbdBench(FileBench):
         server = subprocess.Popen([*argv, "--discard=unmap", file.locator], stderr=subprocess.DEVNULL)
         wait_until_it_listens(socket)
         socket.chmod(0o666)
-        ref = DiskRef(kind="nbd", locator=f"unix:{socket}?export=disk", size=size)
+        ref = replace(file, kind="nbd", locator=f"unix:{socket}?export=disk")
         self.servers[ref.locator] = server
         return ref
 

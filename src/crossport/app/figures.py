@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from crossport.gateway.desk import Desk
-from crossport.model.artifact import Counters, DiskRef, Moved, Place, Progress, Ticket
+from crossport.model.artifact import Copied, Counters, Digest, DiskRef, Moved, Place, Progress, Ticket
 from crossport.spi.mover import Mover
 
 __all__ = ["CountedMover", "NodeFigures"]
@@ -53,9 +53,11 @@ class CountedMover:
         """Forget as the mover does."""
         await self._mover.forget(run)
 
-    async def digest(self, ref: DiskRef, place: Place, chunk_size: int) -> str:
+    async def digest(
+        self, ref: DiskRef, place: Place, chunk_size: int, copied: Copied | None = None
+    ) -> Digest:
         """Read at rest as the mover does."""
-        return await self._mover.digest(ref, place, chunk_size)
+        return await self._mover.digest(ref, place, chunk_size, copied)
 
 
 class NodeFigures(Collector):

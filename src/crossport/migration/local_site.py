@@ -11,7 +11,7 @@ from typing import TypeVar
 from crossport import errors
 from crossport.migration.end import Ends, Hold, Landing
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState
-from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
+from crossport.model.artifact import Artifact, Copied, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
 from crossport.model.permit import Fence, Statement, StatementKind
 from crossport.model.record import record
@@ -231,7 +231,9 @@ class LocalSite:
                     f"{cloud} does not hold {one.artifact} of this run.",
                     remedy="Begin a new run: something has removed it from the target.",
                 )
-            root = await self._mover.digest(artifact.ref, place, one.chunk_size) if at_rest else one.root
+            copied = Copied(self._tenant, act.run, one.artifact)
+            found = await self._mover.digest(artifact.ref, place, one.chunk_size, copied) if at_rest else None
+            root = found.root if found else one.root
             if root != one.root:
                 raise errors.Refused(
                     "image.digest.mismatch",

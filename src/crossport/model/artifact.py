@@ -9,7 +9,9 @@ from crossport.model.vm import VM
 __all__ = [
     "Artifact",
     "Consistency",
+    "Copied",
     "Counters",
+    "Digest",
     "DiskRef",
     "Export",
     "ExportPoint",
@@ -225,6 +227,23 @@ class Rate:
     def bps(self) -> float:
         """Bits per second."""
         return self.size * 8 / self.seconds
+
+
+@record(kw_only=False)
+class Copied:
+    """What a copy brought: ``artifact`` of ``run``, which is of ``tenant``."""
+
+    tenant: str
+    run: str
+    artifact: str
+
+
+@record()
+class Digest:
+    """What lies on a disk: the hex SHA-256 Merkle root over its chunks. ``read`` bytes were read for it."""
+
+    root: str
+    read: int
 
 
 @record()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
+from crossport.model.artifact import Copied, Digest, DiskRef, Moved, Place, Progress, Ticket
 
 __all__ = ["Mover"]
 
@@ -29,9 +29,13 @@ class Mover(Protocol):
         """End ``run``'s copies, drop what is kept of it. May be called again, and for runs nobody knows."""
         ...
 
-    async def digest(self, ref: DiskRef, place: Place, chunk_size: int) -> str:
-        """Return the hex SHA-256 Merkle root over ``ref``'s bytes as they lie there now.
+    async def digest(
+        self, ref: DiskRef, place: Place, chunk_size: int, copied: Copied | None = None
+    ) -> Digest:
+        """Return the Merkle root over ``ref``'s bytes as they lie there now.
 
-        Read at ``place``, not here. Raise Unavailable when it cannot be read now.
+        Read at ``place``, not here. What an earlier call read of what ``copied`` brought there, and was
+        right, need not be read again unless it was written since. Raise Unavailable when it cannot be read
+        now.
         """
         ...

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from crossport import errors
-from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket, Way
+from crossport.model.artifact import Copied, Digest, DiskRef, Moved, Place, Progress, Ticket, Way
 from crossport.spi.block import BlockReader, BlockWriter
 from crossport.spi.clock import Clock
 from crossport.testing.memory_disk import MemoryDisks
@@ -68,17 +68,20 @@ class MemoryMover:
             raise errors.Refused("transfer.ticket.superseded", "A ticket of a higher epoch ended this copy.")
         return task.result()
 
-    async def digest(self, ref: DiskRef, place: Place, chunk_size: int = CHUNK) -> str:
-        """Return the Merkle root of what lies in ``ref``, as hex."""
-        del place  # memory is everywhere
+    async def digest(
+        self, ref: DiskRef, place: Place, chunk_size: int = CHUNK, copied: Copied | None = None
+    ) -> Digest:
+        """Return the Merkle root of what lies in ``ref``."""
+        del place, copied  # memory is everywhere, and quickly read
         reader = self._disks.open_reader(ref)
-        tree = _Tree()
+        tree, read = _Tree(), 0
         for number, (start, size, zero) in enumerate(_chunks(reader, ref.size, chunk_size)):
             tree.add_zero(size) if zero else tree.add(_read(reader, start, size))
+            read += 0 if zero else size
             if number % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         reader.close()
-        return tree.root().hex()
+        return Digest(root=tree.root().hex(), read=read)
 
     async def forget(self, run: str) -> None:
         """Drop what is kept of ``run``: nothing, but for a copy that still runs."""

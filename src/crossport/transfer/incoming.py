@@ -190,7 +190,7 @@ class Incoming:
         self._holding.settle(self, [(Run(data.index, 1, zero=False), leaf)], size=len(chunk))
 
     def _release(self, index: int) -> None:
-        """Forget the chunk, and with it at once what follows of those that were asked for, up to one that came.
+        """Forget the chunk, and at once those behind it that were asked for with it, up to one that came.
 
         Behind a chunk that was offered others may have been settled before it is written.
         """

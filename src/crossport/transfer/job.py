@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from crossport import errors
-from crossport.model.artifact import DiskRef, Place, Ticket, Way
+from crossport.model.artifact import Copied, DiskRef, Place, Ticket, Way
 from crossport.transfer.frame import Hello
 from crossport.transfer.manner import Manner
 
@@ -22,6 +22,7 @@ __all__ = [
     "LookJob",
     "failure_from",
     "failure_line",
+    "subject_of",
 ]
 
 MAX_LINE = 256 << 10
@@ -109,11 +110,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class DigestJob:
-    """Read a disk at rest and tell its root."""
+    """Read a disk at rest and tell its root.
+
+    ``subject`` names the journal that the worker inherits, as the copy named it, so that only what was not
+    read back since it was written is read; empty: all is read, which is what an older release does.
+    """
 
     ref: DiskRef
     chunk_size: int
     disk_timeout_s: float
+    subject: dict[str, str] = field(default_factory=dict[str, str])
 
     def line(self) -> bytes:
         """Return the job as one line."""
@@ -123,7 +129,8 @@ class DigestJob:
     def of(cls, line: bytes) -> "DigestJob":
         """Read a line of `line`."""
         said = json.loads(line)
-        return cls(DiskRef(**said["ref"]), said["chunk_size"], said["disk_timeout_s"])
+        ref, subject = DiskRef(**said["ref"]), said.get("subject", {})
+        return cls(ref, said["chunk_size"], said["disk_timeout_s"], subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,11 @@ class LookJob:
     def of(cls, line: bytes) -> "LookJob":
         """Read a line of `line`."""
         return cls(**json.loads(line))
+
+
+def subject_of(copied: Copied, ref: DiskRef) -> dict[str, str]:
+    """Return how the journal of a copy to ``ref`` says whose it is."""
+    return {**asdict(copied), "identity": ref.identity}
 
 
 def failure_line(error: errors.Error) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """What a target holds, chunk by chunk, in a file that survives the worker: the journal of a copy.
 
-The file begins with a header of 4 KiB, a JSON object that says whose it is. Then come two bitmaps, a bit for
-each chunk, the low bit first: ``done`` (the chunk is durable at the target), ``zero`` (it is all zeros); then
-a leaf of 32 bytes for each chunk. A leaf is written after its chunk was flushed. Before a chunk that is
-held is written anew its bit is cleared and its leaf wiped, and that is flushed: at no moment does the file
-claim what the target may not hold.
+The file begins with a header of 4 KiB, a JSON object that says whose it is. Then come three bitmaps, a bit
+for each chunk, the low bit first: ``done`` (the chunk is durable at the target), ``zero`` (it is all zeros),
+``proven`` (since it was written it was read back, and was right); then a leaf of 32 bytes for each chunk. A
+leaf is written after its chunk was flushed. Before a chunk that is held is written anew its bits are cleared
+and its leaf wiped, and that is flushed: at no moment does the file claim what the target may not hold.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from crossport.transfer.chunk import Cut, Run
 __all__ = ["LEAF", "LeafStore"]
 
 LEAF = 32
-VERSION = 1
+VERSION = 2
 _HEADER = 4096
 _WIPED = bytes(LEAF)
 _SPAN = 4096  # leaves that are read at once
@@ -51,10 +51,13 @@ class LeafStore:
         if os.pread(descriptor, _HEADER, 0).rstrip(b"\0") != header.encode():
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, header.encode(), 0)
-            os.ftruncate(descriptor, _HEADER + 2 * self._size + cut.count * LEAF)
+            os.ftruncate(descriptor, _HEADER + 3 * self._size + cut.count * LEAF)
             self._sync()
         self.done = Bits(cut.count, os.pread(descriptor, self._size, _HEADER))
         self.zero = Bits(cut.count, os.pread(descriptor, self._size, _HEADER + self._size))
+        self.proven = Bits(
+            cut.count, _and(self.done.raw, os.pread(descriptor, self._size, _HEADER + 2 * self._size))
+        )
 
     def leaves(self, first: int, count: int) -> list[bytes | None]:
         """Return the leaves of a range, None for chunks that are not held."""
@@ -78,6 +81,7 @@ class LeafStore:
             touched.append(run)
             self.zero.fill(run.first, run.count, value=run.zero)
             self.done.fill(run.first, run.count)
+            self.proven.fill(run.first, run.count, value=False)
             if not run.zero:
                 os.pwrite(self._descriptor, leaf, self._place(run.first))
         self._write_bits(touched)
@@ -87,11 +91,21 @@ class LeafStore:
         held = [(start, size) for start, size, there in self.done.runs(first, count) if there]
         for start, size in held:
             self.done.fill(start, size, value=False)
+            self.proven.fill(start, size, value=False)
             for at in range(start, start + size, _SPAN):
                 wiped = bytes(min(_SPAN, start + size - at) * LEAF)
                 os.pwrite(self._descriptor, wiped, self._place(at))
         if held:
             self._write_bits([Run(start, size, zero=False) for start, size in held])
+
+    def prove(self, first: int, count: int) -> None:
+        """Note that chunks that are held were read back and are right; `keep_proven` makes that durable."""
+        self.proven.fill(first, count)
+
+    def keep_proven(self) -> None:
+        """Write down what was proven."""
+        os.pwrite(self._descriptor, self.proven.raw, _HEADER + 2 * self._size)
+        self._sync()
 
     def not_zero(self, first: int, count: int) -> Iterator[tuple[int, int]]:
         """Return what of a range is not held as zeros."""
@@ -114,7 +128,7 @@ class LeafStore:
                 yield Run(start, size, zero=False), self.leaves(start, size)
 
     def _place(self, index: int) -> int:
-        return _HEADER + 2 * self._size + index * LEAF
+        return _HEADER + 3 * self._size + index * LEAF
 
     def _leaf_of_zeros(self, index: int) -> bytes:
         size = self.cut.length(index)
@@ -122,8 +136,8 @@ class LeafStore:
 
     def _write_bits(self, touched: list[Run]) -> None:
         for first, stop in _merged(touched):
-            for bits, place in ((self.zero, _HEADER + self._size), (self.done, _HEADER)):
-                os.pwrite(self._descriptor, bits.raw[first:stop], place + first)
+            for number, bits in ((2, self.proven), (1, self.zero), (0, self.done)):
+                os.pwrite(self._descriptor, bits.raw[first:stop], _HEADER + number * self._size + first)
         self._sync()
 
     def _sync(self) -> None:
@@ -132,8 +146,11 @@ class LeafStore:
 
 
 def _both(done: Bits, zero: Bits) -> Iterator[tuple[int, int, bool]]:
-    both = int.from_bytes(done.raw) & int.from_bytes(zero.raw)
-    return Bits(done.count, both.to_bytes(len(done.raw))).runs(0, done.count)
+    return Bits(done.count, _and(done.raw, zero.raw)).runs(0, done.count)
+
+
+def _and(one: bytes | bytearray, other: bytes | bytearray) -> bytes:
+    return (int.from_bytes(one) & int.from_bytes(other)).to_bytes(len(one))
 
 
 def _merged(touched: list[Run]) -> Iterator[tuple[int, int]]:

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from crossport import errors, merkle
-from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket
+from crossport.model.artifact import Copied, Digest, DiskRef, Moved, Place, Progress, Ticket
 from crossport.spi.clock import Clock
 from crossport.spi.limit import RateLimits
 from crossport.transfer import pace
 from crossport.transfer.dialling import Dialling
 from crossport.transfer.host import WorkerHost
-from crossport.transfer.job import DigestJob
-from crossport.transfer.meter import counters_of
+from crossport.transfer.job import DigestJob, subject_of
+from crossport.transfer.meter import counters_of, number
 from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.pair import Settings, both, introduce, root
 from crossport.transfer.tally import Tally
@@ -79,15 +79,22 @@ class SimpleMover:
             )
         return task.result()
 
-    async def digest(self, ref: DiskRef, place: Place, chunk_size: int = merkle.CHUNK) -> str:
-        """Read the first ``ref.size`` bytes at rest and return their Merkle root as hex.
+    async def digest(
+        self, ref: DiskRef, place: Place, chunk_size: int = merkle.CHUNK, copied: Copied | None = None
+    ) -> Digest:
+        """Read the first ``ref.size`` bytes at rest and return their Merkle root.
 
-        A worker at ``place`` reads them. Raise what reading raises, and Unavailable when the worker died.
+        A worker at ``place`` reads them, as far as the journal of ``copied`` does not say that they were read
+        since they were written. Raise what reading raises, and Unavailable when the worker died.
         """
-        async with self._host.started("digest", ref, place) as worker:
+        known = copied if ref.identity else None
+        journal = (known.run, known.artifact) if known else None
+        subject = subject_of(known, ref) if known else {}
+        async with self._host.started("digest", ref, place, journal) as worker:
             worker.egress = self._settings.egress
-            await worker.give(DigestJob(ref, chunk_size, self._settings.disk_timeout_s).line())
-            return root(await worker.event("done"))
+            await worker.give(DigestJob(ref, chunk_size, self._settings.disk_timeout_s, subject).line())
+            said = await worker.event("done")
+            return Digest(root=root(said), read=number(said, "bytes_read"))
 
     async def forget(self, run: str) -> None:
         """End ``run``'s copies and drop what is kept of it."""

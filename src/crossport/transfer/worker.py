@@ -17,17 +17,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crossport import errors
-from crossport.model.artifact import Way
+from crossport.model.artifact import Copied, Way
 from crossport.transfer import chunk, disk, noise, ticket
 from crossport.transfer.far_egress import FarEgress
 from crossport.transfer.frame import VERSION
 from crossport.transfer.http_disk import HttpDisk, HttpOpener
-from crossport.transfer.job import Credential, DigestJob, Job, LookJob, failure_line
+from crossport.transfer.job import Credential, DigestJob, Job, LookJob, failure_line, subject_of
 from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.link import Dialled, Listening
 from crossport.transfer.manner import Terms
 from crossport.transfer.meter import Meter
 from crossport.transfer.names import KEY, Names
+from crossport.transfer.proof import root_proven
 from crossport.transfer.receiver import Receiver
 from crossport.transfer.sender import Sender
 from crossport.transfer.sharing import Sharing
@@ -165,12 +166,7 @@ def _sharing(terms: Terms, meter: Meter, here: _Surroundings) -> Sharing | None:
 
 def _store(job: Job, journal: int) -> LeafStore:
     ticket, hello = job.ticket, job.hello
-    subject = {
-        "tenant": ticket.tenant,
-        "run": ticket.run,
-        "artifact": ticket.artifact,
-        "identity": ticket.ref.identity,
-    }
+    subject = subject_of(Copied(ticket.tenant, ticket.run, ticket.artifact), ticket.ref)
     return LeafStore(
         journal, chunk.Cut(hello.size, hello.chunk_size), subject, durable=bool(ticket.ref.identity)
     )
@@ -189,7 +185,11 @@ def _digest(line: bytes, here: _Surroundings) -> dict[str, Any]:
     reader = Statistics(disk.open_reader(_openers(job.disk_timeout_s, here), job.ref))
     _report(lambda: {"event": "progress", "bytes_read": reader.bytes_read}, here.voice)
     try:
-        root = chunk.root_of(reader, chunk.Cut(job.ref.size, job.chunk_size))
+        cut = chunk.Cut(job.ref.size, job.chunk_size)
+        if job.subject:
+            root = root_proven(reader, LeafStore(here.inherited[0], cut, job.subject))
+        else:
+            root = chunk.root_of(reader, cut)
     finally:
         reader.close()
     return {"root": root.hex(), "bytes_read": reader.bytes_read}

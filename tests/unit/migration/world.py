@@ -173,7 +173,7 @@ class RememberingMover(FaultyMover):
         counters = self._gone_on(read.ref, write.ref)
         if self.after:
             await self.after(write)
-        root = await self.digest(write.ref, write.place, CHUNK)
+        root = (await self.digest(write.ref, write.place, CHUNK)).root
         return Moved(
             artifact=read.artifact,
             size=read.ref.size,

@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 
 from crossport import errors
-from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket, Way
+from crossport.model.artifact import Copied, Digest, DiskRef, Moved, Place, Progress, Ticket, Way
 from crossport.spi.mover import Mover
 from crossport.testing.conformance.block import noise
 from crossport.testing.mover import CHUNK, slow_root
@@ -26,8 +26,10 @@ MIXED = noise(CHUNK, "a") + bytes(2 * CHUNK) + noise(CHUNK + 100, "b") + bytes(3
 class DigestingMover(Mover, Protocol):
     """A mover that also reads an artifact at rest."""
 
-    async def digest(self, ref: DiskRef, place: Place, chunk_size: int = CHUNK) -> str:
-        """Return the hex Merkle root over the first ``ref.size`` bytes of what lies there."""
+    async def digest(
+        self, ref: DiskRef, place: Place, chunk_size: int = CHUNK, copied: Copied | None = None
+    ) -> Digest:
+        """Return the Merkle root over the first ``ref.size`` bytes of what lies there."""
         ...
 
 
@@ -249,9 +251,24 @@ class MoverConformance:
         target = bench.target(len(MIXED))
         moved = await bench.mover.move(*tickets(bench, bench.source(MIXED), target), ignore)
         at_rest, place = replace(target, size=moved.size), bench.place(Way.READ)
-        assert await bench.mover.digest(at_rest, place) == moved.root
+        before = await bench.mover.digest(at_rest, place)
+        assert (before.root, before.read > 0) == (moved.root, True)
         bench.spoil(target, 2 * CHUNK + 5)  # in a hole
-        assert await bench.mover.digest(at_rest, place) != moved.root
+        assert (await bench.mover.digest(at_rest, place)).root != moved.root
+
+    async def test_what_was_written_behind_a_reading_is_read_once_more(self, bench: MoverBench) -> None:
+        target, place = bench.target(len(MIXED)), bench.place(Way.READ)
+        first = tickets(bench, bench.source(MIXED), target)
+        copied = Copied(first[1].tenant, first[1].run, first[1].artifact)
+        moved = await bench.mover.move(*first, ignore)
+        assert (await bench.mover.digest(target, place, copied=copied)).root == moved.root
+        changed = MIXED[: 3 * CHUNK] + noise(CHUNK, "changed") + MIXED[4 * CHUNK :]
+        second = tickets(bench, bench.source(changed), target)
+        moved = await bench.mover.move(*_both(second, epoch=1, nonce="second"), ignore)
+        assert (await bench.mover.digest(target, place, copied=copied)).root == moved.root
+        moved = await bench.mover.move(*_both(first, epoch=1, nonce="third"), ignore)
+        bench.spoil(target, 3 * CHUNK + 5)  # in what was written last
+        assert (await bench.mover.digest(target, place, copied=copied)).root != moved.root
 
 
 def _both(pair: tuple[Ticket, Ticket], *, epoch: int, nonce: str = "") -> tuple[Ticket, Ticket]:
