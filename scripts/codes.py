@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossport.certify.refusal import REFUSALS
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "crossport"
 ERRORS = {
@@ -49,6 +51,7 @@ class Code:
 def main() -> int:
     """Print the page; return 1 with the reason on standard error when a code has two meanings."""
     found = [code for path in sorted(SOURCE.rglob("*.py")) for code in codes_in(path)]
+    found += [Code(code, "Refused", row.text, "certify/refusal.py") for code, row in REFUSALS.items()]
     kinds: defaultdict[str, set[str]] = defaultdict(set)
     for code in found:
         if code.kind in ERRORS:

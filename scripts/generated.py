@@ -17,6 +17,7 @@ GENERATED: dict[str, tuple[str, ...]] = {
     "docs/reference/start-permit.md": ("scripts/start_permit.py",),
     "docs/reference/cli.md": ("-m", "crossport.app.reference", "cli"),
     "docs/reference/codes.md": ("scripts/codes.py",),
+    "docs/reference/image-attacks.md": ("-m", "tests.unit.certify.attacks"),
     "docs/reference/openapi.json": ("-m", "crossport.app.reference", "openapi"),
     "docs/reference/plan.schema.json": ("-m", "crossport.app.reference", "plan"),
     "docs/reference/settings.md": ("-m", "crossport.app.reference", "settings"),

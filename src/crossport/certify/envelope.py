@@ -1,0 +1,107 @@
+"""The envelope around what is signed: DSSE v1, with exactly one signature, in one form only.
+
+Two envelopes that say the same are the same bytes: members in order, no white space, the one base64. So no
+bit of it can be changed without being seen. https://github.com/secure-systems-lab/dsse
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
+
+from crossport.certify.refusal import refused
+from crossport.model.record import record
+from crossport.spi.signer import Signer
+
+__all__ = ["MAX_ENVELOPE", "PAYLOAD_TYPE", "Envelope", "canonical", "opened", "pae", "parsed", "wrapped"]
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+MAX_ENVELOPE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An envelope whose signature nobody has checked yet."""
+
+    payload: bytes
+    key_id: str
+    signature: bytes
+
+
+@record()
+class _Signature:
+    keyid: str
+    sig: str
+
+
+@record()
+class _Form:
+    payload: str
+    payload_type: Annotated[str, Field(alias="payloadType")]
+    signatures: tuple[_Signature, ...]
+
+
+_FORM = TypeAdapter(_Form)
+
+
+def canonical(value: object) -> bytes:
+    """Return the one JSON text of ``value``."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def pae(payload: bytes) -> bytes:
+    """Return what is signed of a payload: DSSE's pre-authentication encoding."""
+    kind = PAYLOAD_TYPE.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def wrapped(payload: bytes, signer: Signer) -> bytes:
+    """Return the envelope of ``payload``, signed."""
+    return _text(Envelope(payload, signer.key_id, signer.sign(pae(payload))))
+
+
+def opened(text: bytes) -> Envelope:
+    """Return what the envelope holds. Step 2: whatever is not of the one form is refused."""
+    try:
+        form = _FORM.validate_python(parsed(text))
+    except ValidationError as error:
+        raise refused("seal.envelope.invalid", why="its members are not those of DSSE") from error
+    if form.payload_type != PAYLOAD_TYPE:
+        raise refused("seal.envelope.type", found=form.payload_type[:80])
+    if len(form.signatures) != 1:
+        raise refused("seal.signature.count", count=len(form.signatures))
+    envelope = Envelope(_bytes(form.payload), form.signatures[0].keyid, _bytes(form.signatures[0].sig))
+    if _text(envelope) != text:
+        raise refused("seal.envelope.invalid", why="it is written otherwise than Crossport writes it")
+    return envelope
+
+
+def parsed(text: bytes, code: str = "seal.envelope.invalid") -> JsonValue:
+    """Return the JSON value of ``text``; refuse by ``code`` what is none or too long."""
+    if len(text) > MAX_ENVELOPE:
+        raise refused(code, why=f"it is longer than {MAX_ENVELOPE} bytes")
+    try:
+        value: JsonValue = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise refused(code, why="it is no JSON") from error
+    return value
+
+
+def _text(envelope: Envelope) -> bytes:
+    return canonical(
+        {
+            "payload": base64.b64encode(envelope.payload).decode(),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": envelope.key_id, "sig": base64.b64encode(envelope.signature).decode()}],
+        }
+    )
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise refused("seal.envelope.invalid", why="it holds something that is no base64") from error

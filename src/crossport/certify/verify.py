@@ -1,0 +1,155 @@
+"""Verify the seal of a certified image: steps 2 to 10 of docs/certified-image.md.
+
+Nothing that a seal says is used before its signature was checked. What comes out is what the checks of files
+and chunks need; without it they cannot be made, so nothing is believed before the seal was verified.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from crossport.certify.envelope import Envelope, opened, pae
+from crossport.certify.key import PublicKey, public_key, signed_by
+from crossport.certify.policy import admitted, packages_admitted
+from crossport.certify.refusal import Reason, refused
+from crossport.certify.replay import Seen
+from crossport.certify.sbom import Package
+from crossport.certify.statement import seal_in
+from crossport.model.certified import Seal
+from crossport.model.import_policy import ImportPolicy
+from crossport.model.keyring import Key, Keyring, KeyRole
+
+__all__ = ["ALLOWED_SKEW_S", "Importer", "LONGEST_LIFE_S", "Verification", "Verified", "moment"]
+
+ALLOWED_SKEW_S = 300.0
+"""By so much the clocks of two sites may differ."""
+LONGEST_LIFE_S = 366 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Importer:
+    """Who verifies: the site, whom it trusts, what it asks for, what it saw before, and its time (Unix
+    seconds)."""
+
+    site: str
+    keyring: Keyring
+    policy: ImportPolicy
+    seen: Seen
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A seal that was verified, and the key that made it."""
+
+    seal: Seal
+    key: Key
+    public_key: PublicKey
+
+
+class Verification:
+    """One verification. ``reasons`` grows with every step that found nothing wrong, also before a refusal."""
+
+    def __init__(self, importer: Importer) -> None:
+        self._importer = importer
+        self.reasons: list[Reason] = []
+
+    def seal(self, text: bytes) -> Verified:
+        """Return the verified seal of the envelope ``text``; raise Refused with the code of what is wrong."""
+        envelope = opened(text)
+        self.passed(2, "the envelope has its only form and one signature")
+        key, public = self._key(envelope)
+        self._key_time(key)
+        if not signed_by(public, envelope.signature, pae(envelope.payload)):
+            raise refused("seal.signature.wrong", key=envelope.key_id[:16])
+        self.passed(5, f"the signature is that of the key, by {key.algorithm}")
+        seal = seal_in(envelope.payload)
+        self.passed(6, f"the statement is a certified image, version {seal.manifest.version}")
+        self._sites(seal, key)
+        self._time(seal, key)
+        _require_new(seal, self._importer.seen)
+        self.passed(9, f"no image with this nonce and no newer one of {seal.manifest.vm} was accepted")
+        self._policy(seal, key)
+        return Verified(seal, key, public)
+
+    def passed(self, step: int, text: str) -> None:
+        """Note that ``step`` found nothing wrong."""
+        self.reasons.append(Reason(step, text))
+
+    def packages(self, packages: tuple[Package, ...]) -> None:
+        """Step 16: raise Refused when the guest holds one that the policy forbids."""
+        self.reasons.append(packages_admitted(self._importer.policy, packages))
+
+    def accepted(self, verified: Verified, seen: Seen) -> Seen:
+        """Step 17: return what the site has to remember from now on, durably, before it uses the image.
+
+        ``seen`` is what it remembers at this moment, held against others who accept images.
+        """
+        _require_new(verified.seal, seen)
+        self.passed(17, f"the nonce {verified.seal.nonce[:16]} is spent")
+        return seen.after(verified.seal, now=self._importer.now)
+
+    def _key(self, envelope: Envelope) -> tuple[Key, PublicKey]:
+        """Step 3."""
+        key = self._importer.keyring.key(envelope.key_id)
+        if key is None:
+            raise refused("seal.key.unknown", key=envelope.key_id[:16])
+        public = public_key(key)
+        if public is None:
+            raise refused("seal.key.algorithm", key=envelope.key_id[:16], algorithm=key.algorithm)
+        if key.role is not KeyRole.SEAL:
+            raise refused("seal.key.role", key=envelope.key_id[:16], role=key.role)
+        self.passed(3, f"the key {envelope.key_id[:16]} of {key.site} may seal")
+        return key, public
+
+    def _key_time(self, key: Key) -> None:
+        """Step 4. A revoked key is believed nothing, whatever time its seals claim."""
+        now, name = self._importer.now, key.id()[:16]
+        if key.revoked is not None and now >= key.revoked:
+            raise refused("seal.key.revoked", key=name, moment=moment(key.revoked))
+        if now < key.valid_from:
+            raise refused("seal.key.early", key=name, moment=moment(key.valid_from))
+        if now >= key.valid_until:
+            raise refused("seal.key.expired", key=name, moment=moment(key.valid_until))
+        self.passed(4, f"the key is valid until {moment(key.valid_until)} and not revoked")
+
+    def _sites(self, seal: Seal, key: Key) -> None:
+        """Step 7."""
+        if seal.site != key.site:
+            raise refused("seal.site.foreign", said=seal.site, owner=key.site)
+        if seal.importer != self._importer.site:
+            raise refused("seal.importer.other", importer=seal.importer, here=self._importer.site)
+        self.passed(7, f"{seal.site} exported it for {seal.importer}")
+
+    def _time(self, seal: Seal, key: Key) -> None:
+        """Step 8."""
+        now = self._importer.now
+        if not 0 < seal.valid_until - seal.made <= LONGEST_LIFE_S:
+            raise refused("seal.time.order", days=round(LONGEST_LIFE_S / 86400))
+        if seal.made > now + ALLOWED_SKEW_S:
+            raise refused("seal.time.future", moment=moment(seal.made))
+        if now >= seal.valid_until:
+            raise refused("seal.time.expired", moment=moment(seal.valid_until))
+        if not key.valid_from <= seal.made < key.valid_until:
+            raise refused("seal.key.period", moment=moment(seal.made))
+        self.passed(8, f"it was made at {moment(seal.made)} and is valid until {moment(seal.valid_until)}")
+
+    def _policy(self, seal: Seal, key: Key) -> None:
+        """Step 10."""
+        policy, here = self._importer.policy, self._importer.site
+        if policy.site != here:
+            raise refused("policy.site.other", said=policy.site, here=here)
+        self.reasons += admitted(policy, seal, key.id(), self._importer.now)
+
+
+def _require_new(seal: Seal, seen: Seen) -> None:
+    """Step 9."""
+    if seen.is_spent(seal.nonce):
+        raise refused("seal.replay.nonce", nonce=seal.nonce[:16])
+    newest = seen.newest_of(seal)
+    if seal.made < newest:
+        raise refused("seal.replay.older", vm=seal.manifest.vm, moment=moment(newest))
+
+
+def moment(seconds: float) -> str:
+    """Return a time as people read it, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
