@@ -191,22 +191,7 @@ async def _started(
             loans.enter_context(
                 lent([Path(file_of(ref.locator)[0])], uid=confinement.uid, writable=way == "receive")
             )
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *line,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=MAX_LINE,
-                start_new_session=True,
-                pass_fds=inherited,
-            )
-        except FileNotFoundError as error:
-            raise errors.Unavailable(
-                "hypervisor.tool.missing",
-                f"{line[0]} is not installed.",
-                remedy="Install the packages bubblewrap and util-linux.",
-            ) from error
+        process = await _spawned(line, inherited)
         own = replace(credential.made(), stock_key=stock.key.hex() if stock else "")
         pipe = LocalPipe(f"the {way} worker at {place.cloud or place.address}", process, own.certificate)
         try:
@@ -214,6 +199,37 @@ async def _started(
             yield pipe
         finally:
             await pipe.end()
+
+
+async def _spawned(line: list[str], inherited: tuple[int, ...]) -> asyncio.subprocess.Process:
+    """Start the process. Whoever is cancelled meanwhile has ended it before that is raised.
+
+    asyncio itself would kill bubblewrap alone, at a moment when what that has begun may stay behind.
+    """
+    spawning = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *line,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=MAX_LINE,
+            start_new_session=True,
+            pass_fds=inherited,
+        )
+    )
+    try:
+        return await asyncio.shield(spawning)
+    except FileNotFoundError as error:
+        raise errors.Unavailable(
+            "hypervisor.tool.missing",
+            f"{line[0]} is not installed.",
+            remedy="Install the packages bubblewrap and util-linux.",
+        ) from error
+    except asyncio.CancelledError:
+        await asyncio.wait({spawning})
+        if spawning.exception() is None:
+            await LocalPipe("a worker", spawning.result(), "").end()
+        raise
 
 
 def _entered(place: Place, *, as_root: bool) -> list[str]:

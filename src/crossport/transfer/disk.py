@@ -4,13 +4,15 @@ Only a worker or a gateway opens a DiskRef, never the control plane.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from crossport import errors
-from crossport.hypervisor import nbd
 from crossport.model.artifact import DiskRef
 from crossport.spi.block import BlockReader, BlockWriter
 from crossport.transfer.file_disk import FileDisk
+
+if TYPE_CHECKING:
+    from crossport.hypervisor.nbd import NbdDisk
 
 __all__ = ["FileOpener", "NbdOpener", "Opener", "open_reader", "open_writer"]
 
@@ -40,18 +42,26 @@ class FileOpener:
 
 
 class NbdOpener:
-    """Opens NBD exports. A server that says nothing for ``timeout_s`` is given up."""
+    """Opens NBD exports. A server that says nothing for ``timeout_s`` is given up.
+
+    What speaks NBD is imported when it is needed: most workers open one disk of one kind.
+    """
 
     def __init__(self, timeout_s: float = 60.0) -> None:
         self._timeout_s = timeout_s
 
     def open_reader(self, ref: DiskRef) -> BlockReader:
         """Open for reading."""
-        return nbd.open_disk(ref.locator, writable=False, timeout_s=self._timeout_s)
+        return self._opened(ref, writable=False)
 
     def open_writer(self, ref: DiskRef) -> BlockWriter:
         """Open for writing."""
-        return nbd.open_disk(ref.locator, writable=True, timeout_s=self._timeout_s)
+        return self._opened(ref, writable=True)
+
+    def _opened(self, ref: DiskRef, *, writable: bool) -> "NbdDisk":
+        from crossport.hypervisor import nbd  # noqa: PLC0415
+
+        return nbd.open_disk(ref.locator, writable=writable, timeout_s=self._timeout_s)
 
 
 def open_reader(openers: Mapping[str, Opener], ref: DiskRef) -> BlockReader:

@@ -16,6 +16,7 @@ from crossport.transfer.host import WorkerHost
 from crossport.transfer.meter import counters_of, number
 from crossport.transfer.noise import NOISE, VOID
 from crossport.transfer.pair import Settings, both, introduce
+from crossport.transfer.together import entered
 from crossport.units import MIB
 
 __all__ = ["ProbeBounds", "WorkerRateProbe"]
@@ -73,10 +74,10 @@ class WorkerRateProbe:
 
     async def _measured(self, source: Place, target: Place, seen: "_Seen", *, sender_dials: bool) -> Rate:
         read, write = self._tickets(source, target)
-        async with (
-            self._host.started("receive", write.ref, write.place) as receiver,
-            self._host.started("send", read.ref, read.place) as sender,
-        ):
+        async with entered(
+            self._host.started("send", read.ref, read.place),
+            self._host.started("receive", write.ref, write.place),
+        ) as (sender, receiver):
             settings = Settings(connect_s=self._bounds.connect_s)
             await introduce(settings, (read, write), (sender, receiver), sender_dials=sender_dials)
             sent, _ = await both(sender.event("done"), receiver.event("done", seen.progress))

@@ -23,6 +23,7 @@ from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.pair import Settings, both, introduce, root
 from crossport.transfer.tally import Tally
 from crossport.transfer.ticket import Grants
+from crossport.transfer.together import entered
 
 __all__ = ["Settings", "SimpleMover"]
 
@@ -129,11 +130,13 @@ class SimpleMover:
         stock = self._names.stock(write.tenant) if self._names else ""
         async with (
             pace.counted(self._limits, read, write) as passing,
-            self._host.started("receive", write.ref, write.place, journal, stock) as receiver,
-            self._host.started("send", read.ref, read.place) as sender,
+            entered(
+                self._host.started("send", read.ref, read.place),
+                self._host.started("receive", write.ref, write.place, journal, stock),
+            ) as pair,
         ):
+            sender, receiver = pair
             sender.egress = self._settings.egress
-            pair = (sender, receiver)
             key = self._names.key(read.tenant) if self._names else b""
             await introduce(self._settings, (read, write), pair, key, sender_dials=sender_dials)
 

@@ -2,10 +2,12 @@
 
 It reads who it is and then its job, one line each, from standard input, tells its progress as lines on
 standard output, and ends when standard input ends: a worker never outlives the process that started it. As an
-entry point it reads the clock itself. Imports are lean, because a person waits for each start.
+entry point it reads the clock itself. Imports are lean, because a person waits for each start: what only one
+way or one kind of disk needs is imported when that is asked for.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -14,29 +16,25 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from crossport import errors
-from crossport.model.artifact import Copied, Way
+from crossport.model.artifact import Copied, DiskRef, Way
 from crossport.transfer import chunk, disk, noise, ticket
-from crossport.transfer.far_egress import FarEgress
 from crossport.transfer.frame import VERSION
-from crossport.transfer.http_disk import HttpDisk, HttpOpener
 from crossport.transfer.job import Credential, DigestJob, Job, LookJob, failure_line, subject_of
-from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.link import Dialled, Listening
 from crossport.transfer.manner import Terms
 from crossport.transfer.meter import Meter
 from crossport.transfer.names import KEY, Names
-from crossport.transfer.proof import root_proven
-from crossport.transfer.receiver import Receiver
-from crossport.transfer.sender import Sender
-from crossport.transfer.sharing import Sharing
-from crossport.transfer.staging import Staging
-from crossport.transfer.stock import Stock
-from crossport.transfer.stock_access import Access
 from crossport.transfer.throttle import Throttle
-from crossport.transfer.wrapper import Statistics
+
+if TYPE_CHECKING:
+    from crossport.spi.block import BlockReader, BlockWriter
+    from crossport.transfer.far_egress import FarEgress
+    from crossport.transfer.leaf_store import LeafStore
+    from crossport.transfer.sharing import Sharing
 
 __all__ = ["main"]
 
@@ -62,6 +60,8 @@ def main(way: str, inherited: list[int]) -> int:
     A receiver inherits descriptors: the journal, then the chunks and the table of a stock if there is one.
     """
     voice = _Voice()
+    for needed in _NEEDED[way]:  # while the job is still on its way
+        importlib.import_module(f"crossport.transfer.{needed}")
     own = Credential.of(sys.stdin.buffer.readline())
     job = sys.stdin.buffer.readline()
     orders = _Orders(voice)
@@ -88,7 +88,14 @@ class _Orders:
 
     def __init__(self, voice: _Voice) -> None:
         self.throttle = Throttle(time.monotonic)
-        self.egress = FarEgress(voice.say)
+        self._voice = voice
+
+    @cached_property
+    def egress(self) -> "FarEgress":
+        """Whoever says what of the web may be read; nobody answers before the worker has asked."""
+        from crossport.transfer.far_egress import FarEgress  # noqa: PLC0415
+
+        return FarEgress(self._voice.say)
 
     def follow(self) -> None:
         try:
@@ -117,6 +124,8 @@ class _Surroundings:
 
 
 def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
+    from crossport.transfer.sender import Sender  # noqa: PLC0415
+
     job = Job.of(line)
     meter = _began(job, Way.READ, here.voice)
     reader = disk.open_reader(_openers(job.disk_timeout_s, here), job.ticket.ref)
@@ -133,6 +142,8 @@ def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
 
 
 def _receive(line: bytes, here: _Surroundings) -> dict[str, Any]:
+    from crossport.transfer.receiver import Receiver  # noqa: PLC0415
+
     job = Job.of(line)
     meter = _began(job, Way.WRITE, here.voice)
     writer = disk.open_writer(_openers(job.disk_timeout_s, here), job.ticket.ref)
@@ -156,15 +167,21 @@ def _terms(job: Job) -> Terms:
     return Terms(replace(job.hello, version=VERSION), job.manner, key or os.urandom(KEY), agreed=bool(key))
 
 
-def _sharing(terms: Terms, meter: Meter, here: _Surroundings) -> Sharing | None:
+def _sharing(terms: Terms, meter: Meter, here: _Surroundings) -> "Sharing | None":
     if len(here.inherited) == 1 or not terms.agreed:
         return None
+    from crossport.transfer.sharing import Sharing  # noqa: PLC0415
+    from crossport.transfer.stock import Stock  # noqa: PLC0415
+    from crossport.transfer.stock_access import Access  # noqa: PLC0415
+
     chunks, table = here.inherited[1:]
     access = Access(chunks, table, os.fstat(chunks).st_size, bytes.fromhex(here.own.stock_key))
     return Sharing(Stock(access, Names(terms.key), time.monotonic, os.urandom), meter, time.monotonic)
 
 
-def _store(job: Job, journal: int) -> LeafStore:
+def _store(job: Job, journal: int) -> "LeafStore":
+    from crossport.transfer.leaf_store import LeafStore  # noqa: PLC0415
+
     ticket, hello = job.ticket, job.hello
     subject = subject_of(Copied(ticket.tenant, ticket.run, ticket.artifact), ticket.ref)
     return LeafStore(
@@ -181,6 +198,10 @@ def _link(job: Job, meter: Meter, here: _Surroundings) -> Dialled | Listening:
 
 
 def _digest(line: bytes, here: _Surroundings) -> dict[str, Any]:
+    from crossport.transfer.leaf_store import LeafStore  # noqa: PLC0415
+    from crossport.transfer.proof import root_proven  # noqa: PLC0415
+    from crossport.transfer.wrapper import Statistics  # noqa: PLC0415
+
     job = DigestJob.of(line)
     reader = Statistics(disk.open_reader(_openers(job.disk_timeout_s, here), job.ref))
     _report(lambda: {"event": "progress", "bytes_read": reader.bytes_read}, here.voice)
@@ -196,6 +217,8 @@ def _digest(line: bytes, here: _Surroundings) -> dict[str, Any]:
 
 
 def _look(line: bytes, here: _Surroundings) -> dict[str, Any]:
+    from crossport.transfer.http_disk import HttpDisk  # noqa: PLC0415
+
     job = LookJob.of(line)
     found = HttpDisk(job.url, here.orders.egress, None, job.disk_timeout_s)
     found.close()
@@ -207,6 +230,12 @@ _WAYS: dict[str, Callable[[bytes, _Surroundings], dict[str, Any]]] = {
     "receive": _receive,
     "digest": _digest,
     "look": _look,
+}
+_NEEDED = {
+    "send": ("sender",),
+    "receive": ("receiver", "leaf_store"),
+    "digest": ("proof", "wrapper"),
+    "look": ("http_disk",),
 }
 
 
@@ -220,17 +249,39 @@ def _began(job: Job, way: Way, voice: _Voice) -> Meter:
     return meter
 
 
+class _WebOpener:
+    """Opens disks of kind ``http`` as `crossport.transfer.http_disk.HttpOpener` does."""
+
+    def __init__(self, timeout_s: float, here: _Surroundings) -> None:
+        self._timeout_s = timeout_s
+        self._here = here
+
+    @cached_property
+    def _opener(self) -> disk.Opener:
+        from crossport.transfer.http_disk import HttpOpener  # noqa: PLC0415
+        from crossport.transfer.staging import Staging  # noqa: PLC0415
+
+        here = self._here
+        return HttpOpener(
+            here.orders.egress,
+            sleep=time.sleep,
+            timeout_s=self._timeout_s,
+            # Who reads has no journal: the file that comes with it is gone with it.
+            staging=lambda limit: Staging(here.inherited[0], limit, os.urandom),
+        )
+
+    def open_reader(self, ref: DiskRef) -> "BlockReader":
+        return self._opener.open_reader(ref)
+
+    def open_writer(self, ref: DiskRef) -> "BlockWriter":
+        return self._opener.open_writer(ref)
+
+
 def _openers(timeout_s: float, here: _Surroundings) -> dict[str, disk.Opener]:
     return {
         "file": disk.FileOpener(),
         "nbd": disk.NbdOpener(timeout_s),
-        "http": HttpOpener(
-            here.orders.egress,
-            sleep=time.sleep,
-            timeout_s=timeout_s,
-            # Who reads has no journal: the file that comes with it is gone with it.
-            staging=lambda limit: Staging(here.inherited[0], limit, os.urandom),
-        ),
+        "http": _WebOpener(timeout_s, here),
         noise.NOISE: noise.NoiseOpener(os.urandom, time.monotonic),
         noise.VOID: noise.VoidOpener(),
     }

@@ -18,3 +18,23 @@ async def test_a_worker_that_is_ended_while_it_starts_is_gone(tmp_path: Path):
         place = Place(cloud="alpha", subnet="VMExportSubnet", address="127.0.0.1")
         async with asyncio.timeout(10), confined.piped("digest", ref, place):
             await asyncio.sleep(number * STEP_S)
+
+
+async def test_a_worker_whose_start_is_cancelled_is_gone(tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(4096))
+    ref = DiskRef(kind="file", locator=str(disk), size=4096)
+    place = Place(cloud="alpha", subnet="VMExportSubnet", address="127.0.0.1")
+
+    async def begin() -> None:
+        async with confined.piped("digest", ref, place):
+            await asyncio.Event().wait()
+
+    for turns in range(20):
+        task = asyncio.create_task(begin())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait({task})
+        assert task.cancelled()
