@@ -1,5 +1,6 @@
 """Everything that holds a disk: read, write, zero and flush at offsets, and which parts hold data.
 
+What takes a disk in order only, such as an image service, is a StreamWriter.
 Synchronous and thread-safe; ``close`` cancels calls in other threads, which then raise Unavailable.
 """
 
@@ -8,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from crossport.model.artifact import Extent
 
-__all__ = ["BlockReader", "BlockWriter"]
+__all__ = ["BlockReader", "BlockWriter", "StreamWriter"]
 
 
 @runtime_checkable
@@ -52,4 +53,26 @@ class BlockWriter(Protocol):
 
     def close(self) -> None:
         """Let go without flushing. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class StreamWriter(Protocol):
+    """A disk that is taken in order, once. It cannot go on after a break: begin another one."""
+
+    size: int
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Hand over the next bytes, all of ``data``; raise Invalid beyond the end, Unavailable at a break."""
+        ...
+
+    def finish(self) -> None:
+        """Return when the whole disk is taken and kept.
+
+        Raise Invalid while fewer than ``size`` bytes were written. May be called twice.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go; what was not finished is not kept. May be called twice."""
         ...

@@ -25,7 +25,7 @@ from crossport.model.artifact import DiskRef, Place
 from crossport.model.locator import file_of
 from crossport.transfer import credential
 from crossport.transfer.host import Journal, Way, Worker
-from crossport.transfer.http_disk import BUNDLES
+from crossport.transfer.http_connection import BUNDLES
 from crossport.transfer.job import MAX_LINE
 from crossport.transfer.journals import Journals
 from crossport.transfer.stock_access import Access

@@ -6,13 +6,10 @@ mixed. The egress guard judges the URL and every redirect, and connections go to
 
 import http.client
 import re
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from urllib.parse import urljoin
 
 from crossport import errors
@@ -20,21 +17,18 @@ from crossport.model.artifact import DiskRef, Extent
 from crossport.spi.block import BlockReader, BlockWriter
 from crossport.transfer.bounds import check_range
 from crossport.transfer.egress import Endpoint, Guard
+from crossport.transfer.http_connection import BUSY, away, busy, connection_to, cut, denied
+from crossport.transfer.http_upload import HttpUpload
 from crossport.transfer.retry import Patience, RetryingReader
-from crossport.transfer.staging import Staging
+from crossport.transfer.staged_writer import StagedWriter
+from crossport.transfer.staging import Aside
 from crossport.transfer.stream_disk import Stream, StreamReader
 
-__all__ = ["BUNDLES", "HttpDisk", "HttpOpener"]
-
-BUNDLES = tuple(
-    Path(path) for path in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-)
-"""Where systems keep the certificates that they trust, in one file."""
+__all__ = ["HttpDisk", "HttpOpener"]
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS = 5
 _MAX_CONNECTIONS = 4
-_BUSY = {408, 425, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 
 
@@ -64,15 +58,15 @@ class HttpOpener:
         timeout_s: float = 60.0,
         trust: ssl.SSLContext | None = None,
         patience: Patience | None = None,
-        staging: Callable[[int], Staging] | None = None,
+        aside: Aside | None = None,
     ) -> None:
-        """``staging`` sets aside at most so many bytes: what a server without ranges has is read with it."""
+        """``aside`` is where bytes wait that a server gives, or takes, in order only."""
         self._egress = egress
         self._sleep = sleep
         self._timeout_s = timeout_s
         self._trust = trust
         self._patience = patience
-        self._staging = staging
+        self._aside = aside
 
     def open_reader(self, ref: DiskRef) -> BlockReader:
         """Open for reading. Raise as the guard does, Refused for a server without ranges or validators.
@@ -101,23 +95,32 @@ class HttpOpener:
         return self._staged(lambda: opened().begin(), first[0].size, ref)
 
     def _staged(self, begin: Callable[[], Stream], size: int, ref: DiskRef) -> StreamReader:
-        if self._staging is None:
+        if self._aside is None:
             raise errors.Refused(
                 "transfer.http.ranges",
                 f"{ref.locator[:200]} is not served in parts.",
                 remedy="Use a server that answers Range requests.",
             )
-        staging = self._staging(size)
+        staging = self._aside.staging(size)
         return StreamReader(begin, size, staging, sleep=self._sleep, patience=self._patience)
 
     def open_writer(self, ref: DiskRef) -> BlockWriter:
-        """Refuse."""
-        raise errors.Invalid(
-            "transfer.disk.kind",
-            f"{ref.locator[:200]} cannot be written to.",
-            field="ref.kind",
-            remedy="Only read from it: the target of a copy is a disk of a cloud.",
-        )
+        """Open for writing: the URL takes the whole object by one PUT, in order.
+
+        Raise Invalid for a reference with an identity: what was set aside is gone with this process.
+        """
+        if self._aside is None or ref.identity:
+            raise errors.Invalid(
+                "transfer.disk.kind",
+                f"{ref.locator[:200]} takes bytes in order only, and cannot be gone on with.",
+                field="ref.identity",
+                remedy="Look at how the cloud describes its disk: its driver is at fault.",
+            )
+
+        def begin() -> HttpUpload:
+            return HttpUpload(ref.locator, ref.size, self._egress, self._trust, self._timeout_s)
+
+        return StagedWriter(begin, ref.size, self._aside.shelf(ref.size), patience=self._patience)
 
 
 class HttpDisk:
@@ -176,12 +179,12 @@ class HttpDisk:
                 raise
             except (OSError, http.client.HTTPException) as error:
                 self._put(connection, fit=False)
-                raise _away(self._endpoint, error) from error
+                raise away(self._endpoint, error) from error
             self._put(connection, fit=not answer.will_close)
 
     def begin(self) -> "HttpStream":
         """Begin to read the whole object, in order; the disk itself is not needed for that any more."""
-        connection = _connection(self._endpoint, self._trust, self._timeout_s)
+        connection = connection_to(self._endpoint, self._trust, self._timeout_s)
         try:
             answer = self._asked(connection, self._endpoint, {})
         except errors.Error:
@@ -189,10 +192,10 @@ class HttpDisk:
             raise
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise _away(self._endpoint, error) from error
+            raise away(self._endpoint, error) from error
         if answer.status != http.HTTPStatus.OK:
             connection.close()
-            raise _denied(self._endpoint, answer)
+            raise denied(self._endpoint, answer)
         now = _described(self._endpoint, answer)
         if (now.size, now.identity) != (self.size, self.object.identity):
             connection.close()
@@ -206,19 +209,19 @@ class HttpDisk:
             connections, self._idle = [*self._idle, *self._busy], []
         for connection in connections:
             if connection.sock is not None:
-                connection.sock.close() if connection not in self._busy else _cut(connection.sock)
+                connection.sock.close() if connection not in self._busy else cut(connection.sock)
 
     def _found(self, url: str) -> tuple[Endpoint, _Object]:
         for _ in range(_MAX_REDIRECTS + 1):
             endpoint = self._egress.endpoint(url)
-            connection = _connection(endpoint, self._trust, self._timeout_s)
+            connection = connection_to(endpoint, self._trust, self._timeout_s)
             try:
                 answer = self._asked(connection, endpoint, {"Range": "bytes=0-0"})
                 if answer.status not in _REDIRECTS:
                     return endpoint, _described(endpoint, answer)
                 location = answer.getheader("Location", "")
             except (OSError, http.client.HTTPException) as error:
-                raise _away(endpoint, error) from error
+                raise away(endpoint, error) from error
             finally:
                 connection.close()
             if endpoint.scheme == "https" and not urljoin(endpoint.url, location).startswith("https:"):
@@ -239,19 +242,15 @@ class HttpDisk:
     ) -> http.client.HTTPResponse:
         connection.request("GET", endpoint.target, headers={"Accept-Encoding": "identity", **headers})
         answer = connection.getresponse()
-        if answer.status in _BUSY:
-            raise errors.Unavailable(
-                "transfer.http.busy",
-                f"{endpoint.host} answered {answer.status} {answer.reason[:80]}.",
-                remedy=errors.TRIED_AGAIN,
-            )
+        if answer.status in BUSY:
+            raise busy(endpoint, answer)
         return answer
 
     def _same(self, answer: http.client.HTTPResponse, start: int, last: int) -> None:
         if answer.status in {200, 412, 416}:
             raise _changed(self._endpoint)
         if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
-            raise _denied(self._endpoint, answer)
+            raise denied(self._endpoint, answer)
         if answer.getheader(self.object.header, self.object.validator) != self.object.validator:
             raise _changed(self._endpoint)
         if answer.getheader("Content-Range", "") != f"bytes {start}-{last}/{self.size}":
@@ -265,7 +264,7 @@ class HttpDisk:
             if self._idle:
                 connection = self._idle.pop()
             else:
-                connection = _connection(self._endpoint, self._trust, self._timeout_s)
+                connection = connection_to(self._endpoint, self._trust, self._timeout_s)
             self._busy.add(connection)
             return connection
 
@@ -298,64 +297,21 @@ class HttpStream:
             http.client.HTTPException,
             AttributeError,
         ) as error:  # the last one: closed meanwhile
-            raise _away(self._endpoint, error) from error
+            raise away(self._endpoint, error) from error
         if len(piece) < size and self._answer.length:
-            raise _away(self._endpoint, http.client.IncompleteRead(b""))
+            raise away(self._endpoint, http.client.IncompleteRead(b""))
         return piece
 
     def close(self) -> None:
         """Let go."""
         if self._connection.sock is not None:
-            _cut(self._connection.sock)
+            cut(self._connection.sock)
         self._connection.close()
-
-
-class _PlainConnection(http.client.HTTPConnection):
-    """Connects to the address that was judged, whatever the name says by now."""
-
-    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
-        super().__init__(endpoint.host, endpoint.port, timeout=timeout_s)
-        self._endpoint = endpoint
-
-    def connect(self) -> None:
-        self.sock = socket.create_connection((self._endpoint.address, self._endpoint.port), self.timeout)
-
-
-class _SecureConnection(_PlainConnection):
-    """The same over TLS; the certificate must be the name's."""
-
-    def __init__(self, endpoint: Endpoint, trust: ssl.SSLContext | None, timeout_s: float) -> None:
-        super().__init__(endpoint, timeout_s)
-        self._trust = trust or _trusting(endpoint.authorities)
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock = self._trust.wrap_socket(self.sock, server_hostname=self._endpoint.host)
-
-
-@cache
-def _trusting(authorities: str) -> ssl.SSLContext:
-    """Return what trusts the machine's authorities, wherever this OpenSSL looks for them, and these."""
-    context = ssl.create_default_context()
-    for bundle in BUNDLES:
-        if bundle.exists():
-            context.load_verify_locations(bundle)
-    if authorities:
-        context.load_verify_locations(cadata=authorities)
-    return context
-
-
-def _connection(
-    endpoint: Endpoint, trust: ssl.SSLContext | None, timeout_s: float
-) -> http.client.HTTPConnection:
-    if endpoint.scheme == "https":
-        return _SecureConnection(endpoint, trust, timeout_s)
-    return _PlainConnection(endpoint, timeout_s)
 
 
 def _described(endpoint: Endpoint, answer: http.client.HTTPResponse) -> _Object:
     if answer.status not in {200, 206, 416}:
-        raise _denied(endpoint, answer)
+        raise denied(endpoint, answer)
     said = _RANGE.fullmatch(answer.getheader("Content-Range", ""))
     ranges = answer.status == http.HTTPStatus.PARTIAL_CONTENT
     length = said[3] if said else answer.getheader("Content-Length", "")
@@ -389,43 +345,11 @@ def _fill(answer: http.client.HTTPResponse, buffer: memoryview) -> None:
         raise http.client.HTTPException("more than was asked for")
 
 
-def _cut(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it was not connected any more
-
-
-def _away(endpoint: Endpoint, error: Exception) -> errors.Error:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return errors.Refused(
-            "transfer.http.certificate",
-            f"The certificate of {endpoint.host} is not accepted: {error.verify_message}.",
-            remedy="Let the server show a certificate of a CA that this machine trusts.",
-        )
-    what = getattr(error, "strerror", None) or type(error).__name__
-    return errors.Unavailable(
-        "transfer.http.away", f"{endpoint.host} does not answer properly ({what}).", remedy=errors.TRIED_AGAIN
-    )
-
-
 def _changed(endpoint: Endpoint) -> errors.Broken:
     return errors.Broken(
         "transfer.source.changed",
         f"The object at {endpoint.host} was replaced while it was copied.",
         remedy="Copy it anew from the beginning.",
-    )
-
-
-def _denied(endpoint: Endpoint, answer: http.client.HTTPResponse) -> errors.Error:
-    text = f"{endpoint.host} answered {answer.status} {answer.reason[:80]}."
-    if answer.status in {404, 410}:
-        return errors.NotFound("transfer.http.missing", text, field="url", remedy="Correct the address.")
-    return errors.Refused(
-        "transfer.http.denied",
-        text,
-        field="url",
-        remedy="Give an address, or a key in it, that may be read.",
     )
 
 

@@ -16,13 +16,18 @@ from crossport import errors, merkle
 from crossport.transfer.bits import Bits
 from crossport.transfer.chunk import Cut, Run
 
-__all__ = ["LEAF", "LeafStore"]
+__all__ = ["LEAF", "LeafStore", "size_for"]
 
 LEAF = 32
 VERSION = 2
 _HEADER = 4096
 _WIPED = bytes(LEAF)
 _SPAN = 4096  # leaves that are read at once
+
+
+def size_for(cut: Cut) -> int:
+    """Return how large the journal of such a disk is."""
+    return _HEADER + 3 * -(-cut.count // 8) + cut.count * LEAF
 
 
 class LeafStore:
@@ -51,7 +56,7 @@ class LeafStore:
         if os.pread(descriptor, _HEADER, 0).rstrip(b"\0") != header.encode():
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, header.encode(), 0)
-            os.ftruncate(descriptor, _HEADER + 3 * self._size + cut.count * LEAF)
+            os.ftruncate(descriptor, size_for(cut))
             self._sync()
         self.done = Bits(cut.count, os.pread(descriptor, self._size, _HEADER))
         self.zero = Bits(cut.count, os.pread(descriptor, self._size, _HEADER + self._size))

@@ -136,7 +136,7 @@ class SimpleMover:
             ) as pair,
         ):
             sender, receiver = pair
-            sender.egress = self._settings.egress
+            sender.egress = receiver.egress = self._settings.egress
             key = self._names.key(read.tenant) if self._names else b""
             await introduce(self._settings, (read, write), pair, key, sender_dials=sender_dials)
 

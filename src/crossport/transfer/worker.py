@@ -142,11 +142,13 @@ def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
 
 
 def _receive(line: bytes, here: _Surroundings) -> dict[str, Any]:
+    from crossport.transfer import leaf_store  # noqa: PLC0415
     from crossport.transfer.receiver import Receiver  # noqa: PLC0415
 
     job = Job.of(line)
     meter = _began(job, Way.WRITE, here.voice)
-    writer = disk.open_writer(_openers(job.disk_timeout_s, here), job.ticket.ref)
+    openers = _openers(job.disk_timeout_s, here, leaf_store.size_for(_cut(job)))
+    writer = disk.open_writer(openers, _target(job))
     link = _link(job, meter, here)
     try:
         store, terms = _store(job, here.inherited[0]), _terms(job)
@@ -182,11 +184,19 @@ def _sharing(terms: Terms, meter: Meter, here: _Surroundings) -> "Sharing | None
 def _store(job: Job, journal: int) -> "LeafStore":
     from crossport.transfer.leaf_store import LeafStore  # noqa: PLC0415
 
-    ticket, hello = job.ticket, job.hello
+    ticket = job.ticket
     subject = subject_of(Copied(ticket.tenant, ticket.run, ticket.artifact), ticket.ref)
-    return LeafStore(
-        journal, chunk.Cut(hello.size, hello.chunk_size), subject, durable=bool(ticket.ref.identity)
-    )
+    return LeafStore(journal, _cut(job), subject, durable=bool(ticket.ref.identity))
+
+
+def _cut(job: Job) -> chunk.Cut:
+    return chunk.Cut(job.hello.size, job.hello.chunk_size)
+
+
+def _target(job: Job) -> DiskRef:
+    """Return what is written to. What takes bytes in order has no size of its own, and is full at the end."""
+    ref = job.ticket.ref
+    return replace(ref, size=job.hello.size) if ref.kind == "http" else ref
 
 
 def _link(job: Job, meter: Meter, here: _Surroundings) -> Dialled | Listening:
@@ -252,22 +262,23 @@ def _began(job: Job, way: Way, voice: _Voice) -> Meter:
 class _WebOpener:
     """Opens disks of kind ``http`` as `crossport.transfer.http_disk.HttpOpener` does."""
 
-    def __init__(self, timeout_s: float, here: _Surroundings) -> None:
+    def __init__(self, timeout_s: float, here: _Surroundings, journal_size: int) -> None:
         self._timeout_s = timeout_s
+        self._journal_size = journal_size
         self._here = here
 
     @cached_property
     def _opener(self) -> disk.Opener:
         from crossport.transfer.http_disk import HttpOpener  # noqa: PLC0415
-        from crossport.transfer.staging import Staging  # noqa: PLC0415
+        from crossport.transfer.staging import Aside  # noqa: PLC0415
 
         here = self._here
         return HttpOpener(
             here.orders.egress,
             sleep=time.sleep,
             timeout_s=self._timeout_s,
-            # Who reads has no journal: the file that comes with it is gone with it.
-            staging=lambda limit: Staging(here.inherited[0], limit, os.urandom),
+            # In the file of the journal, and behind it: whoever needs this has none that is read again.
+            aside=Aside(here.inherited[0], os.urandom, base=self._journal_size),
         )
 
     def open_reader(self, ref: DiskRef) -> "BlockReader":
@@ -277,11 +288,11 @@ class _WebOpener:
         return self._opener.open_writer(ref)
 
 
-def _openers(timeout_s: float, here: _Surroundings) -> dict[str, disk.Opener]:
+def _openers(timeout_s: float, here: _Surroundings, journal_size: int = 0) -> dict[str, disk.Opener]:
     return {
         "file": disk.FileOpener(),
         "nbd": disk.NbdOpener(timeout_s),
-        "http": _WebOpener(timeout_s, here),
+        "http": _WebOpener(timeout_s, here, journal_size),
         noise.NOISE: noise.NoiseOpener(os.urandom, time.monotonic),
         noise.VOID: noise.VoidOpener(),
     }

@@ -15,6 +15,7 @@ from tests.unit.transfer.web import Web, web
 
 from crossport import errors
 from crossport.migration.fetch import FetchMeans, Wanted, WebImages
+from crossport.model.artifact import DiskRef
 from crossport.model.construct import Image
 from crossport.testing.conformance.block import noise
 from crossport.transfer.confined import LocalHost
@@ -219,3 +220,20 @@ def staged(pid: int) -> bytes:
             if str(link.readlink()).endswith("(deleted)"):
                 return link.read_bytes()
     return b""
+
+
+async def test_a_disk_is_put_to_a_web_server_and_fed_again_without_the_link_when_that_breaks_off(
+    tmp_path: Path, served: Web, trust: Path
+) -> None:
+    lab = Lab(tmp_path)
+    rules = (f"https://{NAME}:{served.port}", "127.0.0.1/32")
+    egress = Egress(rules, resolve=lambda _host, _port: ["127.0.0.1"], authorities=trust.read_text())
+    mover = SimpleMover(LocalHost(tmp_path / "journals"), lab.clock, Settings(egress=egress))
+    content = CONTENT[: 3 * MIB] + bytes(4 * MIB) + CONTENT[3 * MIB :]
+    served.uploads.breaks = [MIB, len(content) - MIB]
+    target = DiskRef(kind="http", locator=f"https://{NAME}:{served.port}/disk", size=1 << 40)
+    moved = await mover.move(*lab.tickets(lab.file(content), target), lambda _: None)
+    assert served.uploads.kept == [content]
+    assert served.uploads.begun == 3
+    assert moved.counters.resent == 0
+    assert moved.counters.sent < len(CONTENT) + MIB

@@ -14,7 +14,7 @@ from crossport.spi.block import BlockReader, BlockWriter
 from crossport.testing.conformance.block import DiskSeat, ReaderConformance, noise
 from crossport.transfer.http_disk import HttpOpener
 from crossport.transfer.retry import Patience
-from crossport.transfer.staging import BLOCK, Staging
+from crossport.transfer.staging import BLOCK, Aside, Staging
 from crossport.transfer.stream_disk import StreamReader
 
 CANARY = b"the canary that nobody may find " * 4096
@@ -50,7 +50,7 @@ class Bytes:
 def reader_of(file: IO[bytes], *streams: Bytes, size: int, limit: int = 1 << 30) -> StreamReader:
     """Return a disk over streams, of which each one is what comes after the one before broke."""
     following = iter(streams)
-    staging = Staging(file.fileno(), limit, os.urandom)
+    staging = Aside(file.fileno(), os.urandom).staging(limit)
     return StreamReader(
         lambda: next(following), size, staging, sleep=list[float]().append, patience=Patience(attempts=3)
     )
@@ -88,8 +88,9 @@ def test_what_is_set_aside_is_noise_and_nobody_has_the_key_afterwards(file: IO[b
     assert CANARY[:32] not in lying
     assert read(reader, 7, 100) == content[7:107]
     reader.close()
-    staging = vars(reader)["_staging"]
-    assert vars(staging)["_cipher"] is None
+    staging: Staging = vars(reader)["_staging"]
+    blocks: object = vars(staging)["_blocks"]
+    assert vars(blocks)["_cipher"] is None
     assert not vars(staging)["_last"]
     with pytest.raises(errors.Unavailable):
         read(reader, 0, 1)
@@ -159,7 +160,7 @@ def test_a_server_without_ranges_is_read_in_order(file: IO[bytes], etag: str | N
         opener = HttpOpener(
             served.egress(f"http://127.0.0.1:{served.port}"),
             sleep=list[float]().append,
-            staging=lambda limit: Staging(file.fileno(), limit, os.urandom),
+            aside=Aside(file.fileno(), os.urandom),
         )
         disk = opener.open_reader(DiskRef(kind="http", locator=served.url, size=SIZE))
         assert disk.size == SIZE

@@ -1,4 +1,4 @@
-"""A web server on loopback that serves one object in ranges, and misbehaves when told."""
+"""A web server on loopback: it serves one object in ranges, takes others by PUT, and misbehaves when told."""
 
 import re
 import ssl
@@ -11,7 +11,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from crossport.transfer.egress import Egress
 
-__all__ = ["Web", "web"]
+__all__ = ["Uploads", "Web", "web"]
+
+
+class Uploads:
+    """What was put, when it was whole, in ``kept``.
+
+    ``breaks`` are used up, one by each PUT: the server hangs up once so many bytes of it came. ``declines``
+    are statuses, used up alike, that are answered before the body is read, 0 for none. Nothing is read while
+    ``going`` is clear.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+        self.breaks: list[int] = []
+        self.declines: list[int] = []
+        self.begun = 0
+        self.came = 0
+        self.going = threading.Event()
+        self.going.set()
 
 
 class Web:
@@ -36,6 +54,7 @@ class Web:
         self.delay_s = 0.0
         self.delayed = threading.Event()
         self.tls = tls
+        self.uploads = Uploads()
         self.port = 0
 
     @property
@@ -102,6 +121,33 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(status, b"", {"Location": self.of.location} if 300 <= status < 400 else {})
         else:
             self._serve()
+
+    def do_PUT(self) -> None:
+        uploads = self.of.uploads
+        uploads.begun += 1
+        breaks_at = uploads.breaks.pop(0) if uploads.breaks else None
+        status = uploads.declines.pop(0) if uploads.declines else 0
+        self.close_connection = True
+        if status:
+            self._say(status, b"", {})
+            return
+        content = self._whole_body(breaks_at)
+        if content is not None:
+            uploads.kept.append(content)
+            self._say(204, b"", {})
+
+    def _whole_body(self, breaks_at: int | None) -> bytes | None:
+        """Return the body, which has to be chunked, or None when it is not whole."""
+        content = bytearray()
+        while size := int(self.rfile.readline() or b"-1", 16):
+            self.of.uploads.going.wait(30)
+            if size < 0 or (breaks_at is not None and len(content) + size > breaks_at):
+                return None
+            content += self.rfile.read(size)
+            self.of.uploads.came += size
+            if self.rfile.readline() != b"\r\n":
+                return None
+        return bytes(content) if self.rfile.readline() == b"\r\n" else None
 
     def _serve(self) -> None:
         if self.of.breaks_after is not None and self.of.given >= self.of.breaks_after:
