@@ -104,10 +104,13 @@ def verify_package(verification: Verification, files: PackageFiles) -> Verified:
     _check_names(verified, names, files.names, alone=files.alone)
     small = names.all(manifest)[: 3 + len(manifest.parts)]
     _check_parts(verified, names, {name: files.content(name) for name in small})
-    verification.passed(11, f"{len(manifest.parts)} files beside the disks are the sealed ones")
+    verification.passed(
+        11,
+        "the files beside the disks are the sealed ones: " + ", ".join(part.kind for part in manifest.parts),
+    )
     verification.passed(12, f"{names.listing} says the same, and {names.certificate} signs it")
     _check_descriptor(verified, *files.described())
-    verification.passed(13, f"the descriptor describes {manifest.vm} with {len(manifest.disks)} disks")
+    verification.passed(13, f"the descriptor describes {manifest.vm} and its disks")
     check_files(manifest, {disk.file: files.digest(disk.file) for disk in manifest.disks if disk.file})
     verification.passed(14, "the files of the disks are the sealed ones")
     for disk in manifest.disks:

@@ -43,7 +43,7 @@ def packages_admitted(policy: ImportPolicy, packages: tuple[Package, ...]) -> Re
                 raise refused(
                     "policy.package.forbidden", package=package.name, version=package.version, why=why
                 )
-    return Reason(16, f"none of {len(packages)} packages is forbidden")
+    return Reason(16, f"no package of the guest is forbidden; packages: {len(packages)}")
 
 
 def _trusted(partner: Partner, seal: Seal, key: str) -> Iterator[Reason]:
@@ -87,7 +87,7 @@ def _sized(policy: ImportPolicy, seal: Seal) -> Iterator[Reason]:
     total = sum(disk.size for disk in disks)
     if total > policy.max_image_gib * GIB:
         raise refused("policy.image.large", size=size_text(total), limit=policy.max_image_gib)
-    yield Reason(10, f"{len(disks)} disks of {size_text(total)} together are within format and size")
+    yield Reason(10, f"the disks, {size_text(total)} together, are within format and size")
 
 
 def _meant(rule: ForbiddenPackage, package: Package) -> bool:

@@ -27,9 +27,9 @@ from crossport.convert.package import (
 from crossport.model.finding import Finding, Severity
 from crossport.units import MIB, seconds_text, size_text
 
-__all__ = ["Stated", "app", "progress_text", "teller"]
+__all__ = ["Accept", "Stated", "app", "progress_text", "teller"]
 
-app = App(name="image", help="Inspect and convert images, and bring them into clouds.")
+app = App(name="image", help="Inspect, convert and certify images, and bring them into clouds.")
 
 T = TypeVar("T")
 

@@ -35,7 +35,9 @@ COMMANDS = (
     _command("limit", "limit:app", "Limit how fast copies are between two clouds.", LOOK),
     _command("vm", "vm:app", "List, make, start and stop VMs.", LOOK),
     _command("assess", "assess:assess", "Judge every VM of a cloud: go, fix or refuse.", LOOK),
-    _command("image", "image_store:app", "Inspect and convert images, and bring them into clouds.", LOOK),
+    _command(
+        "image", "image_seal:app", "Inspect, convert and certify images, and bring them into clouds.", LOOK
+    ),
     _command("demo", "demo:command", "Migrate a real VM between two clouds on this machine.", LOOK),
     _command("doctor", "doctor:doctor", "Check whether this machine has what Crossport needs.", OPERATE),
     _command("serve", "serve:serve", "Run the site's control plane in the foreground.", OPERATE),

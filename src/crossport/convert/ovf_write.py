@@ -4,6 +4,7 @@ Everything a guest or a cloud may have named is escaped by the XML writer; sizes
 memory, which readers want in ``byte * 2^20``.
 """
 
+from collections.abc import Sequence
 from xml.etree import ElementTree as Tree
 
 from crossport import errors
@@ -27,8 +28,8 @@ __all__ = ["descriptor"]
 _LINUX_64 = "101"  # CIM_OperatingSystem.OsType: Linux 64-Bit
 
 
-def descriptor(appliance: Appliance, *, version: int = 1) -> bytes:
-    """Return the OVF text for ``appliance``, whose disks have files.
+def descriptor(appliance: Appliance, *, version: int = 1, more: Sequence[str] = ()) -> bytes:
+    """Return the OVF text for ``appliance``, whose disks have files; ``more`` files belong to the package.
 
     Raise Invalid ``ovf.version.unknown`` unless ``version`` is 1 or 2, ``ovf.text.unprintable`` for a name
     that XML cannot hold.
@@ -38,7 +39,7 @@ def descriptor(appliance: Appliance, *, version: int = 1) -> bytes:
             "ovf.version.unknown", f"OVF {version} is not known.", remedy="Choose 1 or 2.", field="version"
         )
     writer = _Writer(ENVELOPES[version], version)
-    return writer.text(appliance)
+    return writer.text(appliance, more)
 
 
 class _Writer:
@@ -49,7 +50,7 @@ class _Writer:
         self._version = version
         self._instance = 0
 
-    def text(self, appliance: Appliance) -> bytes:
+    def text(self, appliance: Appliance, more: Sequence[str]) -> bytes:
         root = Tree.Element(self._name("Envelope"))
         # Prefixes are written literally: many readers match them so, and ElementTree's own table of
         # prefixes is shared by the whole process.
@@ -58,7 +59,7 @@ class _Writer:
         # ovf:version distinguishes 1.0 from 1.1; 2.x puts the number there as well.
         root.set(self._name("version"), "1.0" if self._version == 1 else "2.1.1")
         root.set("xml:lang", "en-US")
-        self._references(root, appliance)
+        self._references(root, appliance, more)
         self._disks(root, appliance)
         self._networks(root, appliance)
         self._system(root, appliance)
@@ -75,12 +76,14 @@ class _Writer:
             child.set(self._name(name), _printable(value))
         return child
 
-    def _references(self, root: Tree.Element, appliance: Appliance) -> None:
+    def _references(self, root: Tree.Element, appliance: Appliance, more: Sequence[str]) -> None:
         references = self._add(root, "References")
         for disk in appliance.disks:
             if disk.file:
                 size = {"size": str(disk.file_size)} if disk.file_size is not None else {}
                 self._add(references, "File", href=disk.file, id=f"file-{disk.id}", **size)
+        for number, name in enumerate(more, 1):
+            self._add(references, "File", href=name, id=f"more-{number}")
 
     def _disks(self, root: Tree.Element, appliance: Appliance) -> None:
         section = self._add(root, "DiskSection")
@@ -98,6 +101,8 @@ class _Writer:
             )
 
     def _networks(self, root: Tree.Element, appliance: Appliance) -> None:
+        if not appliance.nics:
+            return  # some readers cannot do with an empty section
         section = self._add(root, "NetworkSection")
         self._add(section, "Info", "Networks that the virtual machine is attached to")
         for name in dict.fromkeys(nic.network for nic in appliance.nics):

@@ -9,7 +9,6 @@ nothing is left behind.
 
 import asyncio
 import hashlib
-import os
 import tarfile
 import tempfile
 from collections.abc import Collection, Sequence
@@ -34,6 +33,7 @@ from crossport.convert.ova import Member, archive_members, directory_members, ma
 from crossport.convert.ovf_read import MAX_DESCRIPTOR, Description, plain_name, read_descriptor
 from crossport.convert.ovf_words import FORMATS, STREAM_OPTIMIZED
 from crossport.convert.ovf_write import descriptor
+from crossport.convert.placing import placed
 from crossport.convert.reader import SliceReader, Truncated, held, opened
 from crossport.hypervisor.qemu_img import QemuImg
 from crossport.model.finding import Finding
@@ -46,6 +46,7 @@ __all__ = [
     "import_package",
     "inspect_file",
     "inspect_package",
+    "read_package",
 ]
 
 _USTAR_LIMIT = 8 << 30
@@ -103,12 +104,12 @@ def inspect_package(path: Path, on_progress: OnProgress | None = None) -> Packag
     Raise Invalid ``package.kind.unknown`` if ``path`` ends neither in .ova nor in .ovf.
     """
     with ExitStack() as files:
-        return _read(path, on_progress or _silent, files)
+        return read_package(path, on_progress or _silent, files)
 
 
-def _read(path: Path, told: OnProgress, files: ExitStack) -> Package:
-    """Read a package. Its files stay open in ``files``: the disks are what is open, whatever has their names
-    by then."""
+def read_package(path: Path, told: OnProgress, files: ExitStack) -> Package:
+    """Read a package like `inspect_package`. Its files stay open in ``files``: the disks are what is open,
+    whatever has their names by then."""
     members, findings, name = _members(path, files)
     if not name:
         return Package(Appliance(""), 0, (), tuple(findings))
@@ -217,7 +218,7 @@ async def export_package(
 
 def _package_or_image(source: Path, told: OnProgress, files: ExitStack) -> Package:
     if source.suffix.lower() in {".ova", ".ovf"}:
-        return _read(source, told, files)
+        return read_package(source, told, files)
     found = inspect_file(source)
     disk = ApplianceDisk("disk1", found.virtual_size, source.name)
     return Package(
@@ -335,21 +336,7 @@ def _published(files: Sequence[Path], work: Path, target: Path) -> None:
         # The descriptor comes last: who finds it finds the rest.
         files = [*files[1:], files[0]]
         names = [target.with_name(path.name) for path in files[:-1]] + [target]
-    placed: list[Path] = []
-    try:
-        for path, name in zip(files, names, strict=True):
-            _synced(path)
-            os.link(path, name)
-            placed.append(name)
-    except OSError as error:
-        for name in placed:
-            name.unlink(missing_ok=True)
-        raise errors.Conflict(
-            "image.target.exists",
-            f"{error.filename2 or target} cannot be made: {error.strerror}.",
-            remedy="Name another target.",
-            field="target",
-        ) from error
+    placed(files, names)
 
 
 def _archived(files: Sequence[Path], archive: Path) -> None:
@@ -366,14 +353,6 @@ def _archived(files: Sequence[Path], archive: Path) -> None:
             entry.size, entry.mode = path.stat().st_size, 0o644
             with path.open("rb") as file:
                 tar.addfile(entry, file)
-
-
-def _synced(path: Path) -> None:
-    descriptor_ = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor_)
-    finally:
-        os.close(descriptor_)
 
 
 def _silent(_step: str, _share: float) -> None:

@@ -1,0 +1,168 @@
+"""Certified images as people make and judge them: real packages as files, from the typed words on."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.cli.desk import Desk
+
+from crossport.testing import images
+
+POLICY = """
+version = 1
+site = "beta"
+required_checks = ["image.inspection"]
+
+[[partners]]
+site = "alpha"
+"""
+SBOM = json.dumps({"bomFormat": "CycloneDX", "components": [{"name": "xz-utils", "version": "5.6.1-1"}]})
+
+
+class Office:
+    """Two sites at one desk: alpha seals, beta verifies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.desk = Desk(folder / "nowhere")
+        self.folder = folder
+        (folder / "web.ova").write_bytes(images.ova())
+        (folder / "policy.toml").write_text(POLICY)
+        (folder / "web.json").write_text(SBOM)
+        self.type("key", "make", self / "seal.key")
+        (folder / "alpha.json").write_text(self.type("key", "show", self / "seal.key", "--json"))
+        self.type("image", "trust", self / "keyring.json", self / "alpha.json", "--site", "alpha")
+
+    def __truediv__(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def type(self, *words: str) -> str:
+        return self.desk.type(*words)
+
+    def seal(self, target: str, *options: str, importer: str = "beta") -> str:
+        terms = ("--key", self / "seal.key", "--site", "alpha", "--cloud", "lab", "--for", importer)
+        return self.type("image", "seal", self / "web.ova", self / target, *terms, *options)
+
+    def verify(self, target: str, *options: str) -> str:
+        by = ("--keyring", self / "keyring.json", "--policy", self / "policy.toml")
+        return self.type("image", "verify", self / target, *by, *options)
+
+    @property
+    def code(self) -> str:
+        """The code of the last error, empty for none."""
+        told = self.desk.stderr.getvalue()
+        return told.partition("Code: ")[2].strip() if self.desk.code else ""
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    """One office with one sealed archive and one sealed directory."""
+    made = Office(tmp_path_factory.mktemp("office"))
+    for target in ("one.ova", "several.ovf"):
+        made.seal(target, "--sbom", made / "web.json")
+        assert not made.code, made.desk.stderr.getvalue()
+    return made
+
+
+@pytest.mark.parametrize("target", ["one.ova", "several.ovf"])
+def test_a_sealed_package_is_verified_and_every_step_is_told(office: Office, target: str):
+    told = office.verify(target, "--explain")
+    assert office.desk.code == 0, office.desk.stderr.getvalue()
+    for step in range(1, 17):
+        assert f"\n    {step:2}  " in told
+
+
+def test_an_image_is_accepted_once(office: Office, tmp_path: Path):
+    seen = ("--seen", str(tmp_path / "seen.json"))
+    office.verify("one.ova", *seen)
+    assert office.desk.code == 0
+    told = office.verify("one.ova", *seen, "--explain")
+    assert (office.desk.code, office.code) == (7, "seal.replay.nonce")
+    assert "9  REFUSED: The image was accepted before" in told
+    told = json.loads(office.verify("one.ova", *seen, "--json"))
+    assert told["refused"]["code"] == "seal.replay.nonce"
+    assert told["refused"]["step"] == 9
+    assert [reason["step"] for reason in told["reasons"]] == list(range(1, 9))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_any_bit_of_the_file_counts(office: Office, place: float, bit: int):
+    sound = (office.folder / "one.ova").read_bytes()
+    at = int(place * len(sound))
+    (office.folder / "bad.ova").write_bytes(sound[:at] + bytes([sound[at] ^ 1 << bit]) + sound[at + 1 :])
+    office.verify("bad.ova")
+    assert office.desk.code == 7, at
+    assert office.code.startswith("seal.")
+
+
+def test_a_changed_file_of_a_directory_is_named(office: Office):
+    disk = office.folder / "several-disk1.vmdk"
+    sound = disk.read_bytes()
+    try:
+        disk.write_bytes(sound[:-1] + b"\1")
+        office.verify("several.ovf")
+        assert office.code == "seal.disk.altered"
+        assert "several-disk1.vmdk" in office.desk.stderr.getvalue()
+        disk.unlink()
+        office.verify("several.ovf")
+        assert office.code == "seal.file.missing"
+    finally:
+        disk.write_bytes(sound)
+
+
+def test_an_image_for_another_site_is_refused(office: Office):
+    office.seal("other.ova", importer="gamma")
+    office.verify("other.ova")
+    assert (office.desk.code, office.code) == (7, "seal.importer.other")
+
+
+def test_a_package_without_a_seal_is_no_certified_image(office: Office):
+    office.type("image", "export", office / "plain.ovf", office / "several-disk1.vmdk")
+    office.type("image", "show", office / "plain.ovf")
+    assert (office.desk.code, office.code) == (7, "seal.file.absent")
+
+
+def test_what_a_seal_says_can_be_read_without_keys_and_is_called_not_verified(office: Office):
+    told = office.type("image", "show", office / "one.ova")
+    assert told.startswith("Not verified")
+    assert "alpha, cloud lab" in told
+
+
+def test_nothing_is_overwritten_and_nothing_is_left_of_a_failure(office: Office):
+    before = sorted(office.folder.iterdir())
+    office.seal("one.ova")
+    assert (office.desk.code, office.code) == (2, "image.target.exists")
+    office.seal("new.ova", "--check", "malware.scan=fine")
+    assert (office.desk.code, office.code) == (2, "image.seal.check")
+    office.seal("new.ova", "--sbom", office / "nowhere")
+    assert (office.desk.code, office.code) == (2, "image.seal.part")
+    assert sorted(office.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("version = 2\nsite = 'beta'", "policy.file.newer", "version 2"),
+        ("site = 'beta'\npartner = []", "input.field.invalid", "partner"),
+        ("site = ", "trust.file.invalid", "bad.toml"),
+    ],
+    ids=["newer", "unknown-field", "no-toml"],
+)
+def test_a_policy_that_cannot_be_read_is_told_with_its_file(
+    office: Office, tmp_path: Path, text: str, code: str, said: str
+):
+    bad = tmp_path / "bad.toml"
+    bad.write_text(text)
+    options = ("--keyring", office / "keyring.json", "--policy", str(bad))
+    office.type("image", "verify", office / "one.ova", *options)
+    assert (office.desk.code, office.code) == (2, code)
+    assert said in office.desk.stderr.getvalue()
+
+
+def test_a_key_is_trusted_once_and_only_from_what_key_show_prints(office: Office):
+    office.type("image", "trust", office / "keyring.json", office / "alpha.json", "--site", "alpha")
+    assert office.code == "trust.key.known"
+    office.type("image", "trust", office / "keyring.json", office / "policy.toml", "--site", "alpha")
+    assert office.code == "trust.key.unreadable"
