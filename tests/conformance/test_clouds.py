@@ -22,6 +22,7 @@ class SimulatedStage:
     image = "boot and data"
     probe = Probe(kind=ProbeKind.HTTP, port=80)
     shutdown_s = 1.0
+    other_project = "umbrella"
 
     def __init__(self, root: Path) -> None:
         self.cloud = MemoryCloud("alpha", root)

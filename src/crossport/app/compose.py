@@ -24,6 +24,7 @@ def site_settings(settings: Settings) -> SiteSettings:
         keep_days=settings.keep_days,
         keep_runs=settings.keep_runs,
         stock_size=settings.stock_size,
+        images_most=settings.published_images,
         egress=Egress(
             settings.egress,
             authorities=secret_text(settings.egress_ca, "egress_ca") if settings.egress_ca else "",

@@ -65,6 +65,8 @@ class Settings:
     something of them is left in a cloud or retained. ``hooks`` are what migrations may name. ``body_size``
     bounds what the API takes at once, ``upload_size`` images. ``stock_size`` bounds how many bytes of content
     that passed through are kept for each tenant, so that they are not sent again; 0 keeps nothing.
+    ``published_images`` is how many images of its cloud a target that has such a stock looks into for each
+    disk, because what a VM still has of its image need not be sent either.
     ``egress`` lists what the site may fetch from the web:
     ``images.example.org``, ``*.example.org``, ``https://host:8443``, ``http://host``, and networks that are
     not public (``10.1.0.0/16``); nothing without it. ``egress_ca`` is a file with certificates that are
@@ -86,6 +88,7 @@ class Settings:
     body_size: Whole = 4 * 1024 * 1024
     upload_size: Whole = 256 * 1024 * 1024 * 1024
     stock_size: Count = 2 * 1024 * 1024 * 1024
+    published_images: Count = 4
     hooks: Mapping[str, HookSetting] = field(default_factory=dict[str, HookSetting])
     keep_days: Limit = 90.0
     keep_runs: Count = 10_000

@@ -51,7 +51,8 @@ __all__ = ["OpenSite", "SiteSettings", "drivers", "open_site"]
 class SiteSettings:
     """What makes a site: its name, where its state lies, its database, and what the operator registered.
 
-    ``stock_size`` bounds what its own workers keep for each tenant of the content that passes through.
+    ``stock_size`` bounds what its own workers keep for each tenant of the content that passes through,
+    ``images_most`` how many published images they look into for each disk.
     """
 
     name: str
@@ -61,6 +62,7 @@ class SiteSettings:
     keep_days: float = 90.0
     keep_runs: int = 10_000
     stock_size: int = 0
+    images_most: int = 0
     commands: Mapping[str, Command] = field(default_factory=dict[str, Command])
     webhooks: Mapping[str, Webhook] = field(default_factory=dict[str, Webhook])
     egress: Egress = field(default_factory=lambda: Egress(()))
@@ -152,6 +154,7 @@ async def open_site(
             token=lambda: secrets.token_hex(16),
             probe=probe if mover else probe or WorkerRateProbe(hub, clock, dialling=dialling),
             seats=hub,
+            images_most=settings.images_most,
         )
     )
     async with engine:

@@ -209,14 +209,21 @@ class Desk:
             raise away(self.gateway)
 
     async def open(
-        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
+        self,
+        way: Way,
+        ref: DiskRef,
+        place: Place,
+        journal: Journal | None = None,
+        stock: str = "",
+        published: tuple[DiskRef, ...] = (),
     ) -> RemotePipe:
-        """Order a worker, which goes on with ``journal`` where it receives, and takes from ``stock``."""
+        """Order a worker; one that receives goes on with ``journal``, and takes from the others."""
         self._number += 1
         job = f"{self._number}"
         pipe = self.pipes[job] = RemotePipe(self, job, f"the {way} worker at gateway {self.gateway}")
         order = {"do": "start", "job": job, "way": way, "ref": asdict(ref), "place": asdict(place)}
-        named = {"stock": stock} if stock else {}
+        named: dict[str, Any] = {"stock": stock} if stock else {}
+        named |= {"published": [asdict(one) for one in published]} if published else {}
         await pipe.send(order | named | ({"journal": list(journal)} if journal else {}))
         return pipe
 

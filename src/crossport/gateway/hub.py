@@ -48,17 +48,23 @@ class Hub:
 
     @contextlib.asynccontextmanager
     async def started(
-        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
+        self,
+        way: Way,
+        ref: DiskRef,
+        place: Place,
+        journal: Journal | None = None,
+        stock: str = "",
+        published: tuple[DiskRef, ...] = (),
     ) -> AsyncGenerator[Worker]:
         """Start a worker as the Protocol says; Unavailable (``gateway.away``) without its gateway."""
         desk = await self._desk(place)
         if desk is None:
-            async with self._local.started(way, ref, place, journal, stock) as worker:
+            async with self._local.started(way, ref, place, journal, stock, published) as worker:
                 yield worker
             return
         if journal is not None:
             await self.office.keeping.keeps(desk.gateway, journal[0])
-        pipe = await desk.open(way, ref, place, journal, stock)
+        pipe = await desk.open(way, ref, place, journal, stock, published)
         try:
             await pipe.begun()
             yield Worker(pipe)

@@ -37,8 +37,10 @@ LINES_MAX = 256
 """Lines that wait for a worker to take them."""
 _WAYS: tuple[Way, ...] = ("send", "receive", "digest")
 
-StartPipe = Callable[[Way, DiskRef, Place, int, Access | None], AbstractAsyncContextManager[Pipe]]
-"""Starts a worker on this machine, with the file of a journal and a stock: ``transfer.confined.piped``."""
+StartPipe = Callable[
+    [Way, DiskRef, Place, int, Access | None, tuple[DiskRef, ...]], AbstractAsyncContextManager[Pipe]
+]
+"""Starts a worker here, with the file of a journal, a stock and images: ``transfer.confined.piped``."""
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class _Order:
     place: Place
     journal: Journal | None
     stock: str
+    published: tuple[DiskRef, ...]
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> "_Order":
@@ -72,6 +75,7 @@ class _Order:
             codec.from_plain(message.get("place"), Place),
             _journal(message),
             text({"stock": "", **message}, "stock", most=64),
+            codec.from_plain(message.get("published", ()), tuple[DiskRef, ...]),
         )
 
 
@@ -214,11 +218,14 @@ class Jobs:
                     f"This gateway runs {JOBS_MAX} workers.",
                     remedy="Nothing: it is tried again. For more at once let another gateway join.",
                 )
-            self._reach.check(order.ref)
+            for ref in (order.ref, *order.published):
+                self._reach.check(ref)
             # The site's word for a namespace is of another machine than this one.
             place = replace(order.place, namespace=self._reach.namespace)
             with self._journals.opened(order.journal) as file, self._stocks.opened(order.stock) as access:
-                async with self._start(job.way, order.ref, place, file.fileno(), access) as pipe:
+                async with self._start(
+                    job.way, order.ref, place, file.fileno(), access, order.published
+                ) as pipe:
                     await self._served(job, pipe)
         except errors.Error as error:
             await self._tell(job, failure_line(error))

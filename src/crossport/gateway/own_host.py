@@ -24,12 +24,18 @@ class OwnHost:
 
     @contextlib.asynccontextmanager
     async def started(
-        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
+        self,
+        way: Way,
+        ref: DiskRef,
+        place: Place,
+        journal: Journal | None = None,
+        stock: str = "",
+        published: tuple[DiskRef, ...] = (),
     ) -> AsyncGenerator[Worker]:
         """Start a worker as the Protocol says."""
         if journal is not None:
             await self._keeping.keeps(self._name, journal[0])
-        async with self._host.started(way, ref, place, journal, stock) as worker:
+        async with self._host.started(way, ref, place, journal, stock, published) as worker:
             yield worker
 
     async def forget(self, run: str) -> None:

@@ -24,6 +24,7 @@ from crossport.migration.new_vm import described, need_name
 from crossport.migration.outcome import blocked, of_run
 from crossport.migration.parts import Hooks, Parts, RateProbe
 from crossport.migration.plans import MIGRATE, Plans, labels
+from crossport.migration.published import IMAGES
 from crossport.migration.registry import CloudRegistry
 from crossport.migration.resolve import Resolution
 from crossport.migration.settlement import RESOLVE, Settlement, SettlementParts
@@ -70,7 +71,8 @@ AT_ONCE = Limits(at_once=8, per_partition=4)
 class MeansOfControl:
     """What a site's control works with. ``token`` returns fresh random text.
 
-    Without ``probe`` no link is measured; without ``seats`` there are no gateways.
+    Without ``probe`` no link is measured; without ``seats`` there are no gateways. ``images_most`` published
+    images are looked into for each disk.
     """
 
     site: str
@@ -82,6 +84,7 @@ class MeansOfControl:
     token: Callable[[], str]
     probe: RateProbe | None = None
     seats: Seats | None = None
+    images_most: int = IMAGES
 
 
 class SiteControl:
@@ -142,6 +145,7 @@ class SiteControl:
                 mover=means.mover,
                 clock=means.clock,
                 token=means.token,
+                images_most=means.images_most,
             ),
         )
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from crossport import errors
 from crossport.migration.end import Ends, Hold, Landing
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState
+from crossport.migration.published import IMAGES, KIND, PublishedImages
 from crossport.model.artifact import Artifact, Copied, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
 from crossport.model.permit import Fence, Statement, StatementKind
@@ -31,6 +32,7 @@ from crossport.spi.cloud import (
     Power,
     Prober,
     Provisioner,
+    Publisher,
     RoomFor,
 )
 from crossport.spi.document import Documents
@@ -44,7 +46,7 @@ T = TypeVar("T")
 
 ABILITIES = (
     *(Inventory, Power, Fencer, Exporter, ChangeTracker, Importer),
-    *(Prober, GatewayHost, Console, Provisioner),
+    *(Prober, GatewayHost, Console, Provisioner, Publisher),
 )
 TICKET_LIFETIME_S = 6 * 3600.0
 TICKET_SLACK = 64 << 20  # bytes beyond the artifact's size that may cross: framing and chunks sent again
@@ -74,7 +76,10 @@ def able(cloud: Cloud, ability: type[T]) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteParts:
-    """What a site works with. ``connect`` returns the connection to a cloud; ``token`` fresh random text."""
+    """What a site works with. ``connect`` returns the connection to a cloud; ``token`` fresh random text.
+
+    ``images_most`` published images are looked into for each disk that is written.
+    """
 
     tenant: str
     connect: Callable[[str], Awaitable[Cloud]]
@@ -83,6 +88,7 @@ class SiteParts:
     mover: Mover
     clock: Clock
     token: Callable[[], str]
+    images_most: int = IMAGES
 
 
 class LocalSite:
@@ -98,6 +104,7 @@ class LocalSite:
         self._clock = parts.clock
         self._token = parts.token
         self._ends = Ends(parts.documents)
+        self._images = PublishedImages(parts.ledger, parts.images_most)
 
     async def describe(self, cloud: str, vm: str = "") -> Description:
         """Ask the cloud what it offers, and about one VM."""
@@ -200,7 +207,9 @@ class LocalSite:
 
     async def ticket(self, act: Act, cloud: str, artifact: Artifact, way: Way) -> Ticket:
         """Give the right to read or write one artifact."""
-        place = await seat(await self._connect(cloud), self._tenant, cloud, way)
+        driver = await self._connect(cloud)
+        place = await seat(driver, self._tenant, cloud, way)
+        writes = way is Way.WRITE
         return Ticket(
             id=self._token(),
             tenant=self._tenant,
@@ -213,6 +222,7 @@ class LocalSite:
             byte_budget=artifact.ref.size + TICKET_SLACK,
             expires=self._clock.wall() + TICKET_LIFETIME_S,
             nonce=self._token(),
+            published=await self._images.opened(act, cloud, driver, artifact) if writes else (),
         )
 
     async def verify(
@@ -221,6 +231,8 @@ class LocalSite:
         """Read at rest what was written, and compare every root with the source's."""
         driver = await self._connect(cloud)
         sealed = await able(driver, Importer).seal_import(act)
+        if isinstance(driver, Publisher):
+            await driver.close_images(act)
         place = await seat(driver, self._tenant, cloud, Way.WRITE)
         by_name = {artifact.name: artifact for artifact in sealed}
         for one in moved:
@@ -434,6 +446,8 @@ class LocalSite:
             await able(driver, Exporter).end_export(act, thing.name)
         elif thing.kind == "tracking":
             await able(driver, ChangeTracker).end_tracking(act, thing.name)
+        elif thing.kind == KIND:
+            await able(driver, Publisher).close_images(act)
         elif thing.id or thing.kind not in {"vm", "volume"}:
             await able(driver, Importer).remove(act, thing)
 

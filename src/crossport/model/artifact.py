@@ -155,7 +155,8 @@ class Way(StrEnum):
 class Ticket:
     """The right of one gateway to read or write one artifact in one run, until ``expires`` (Unix seconds).
 
-    A higher epoch of the same run and artifact ends a lower one. ``byte_budget`` bounds what may cross.
+    A higher epoch of the same run and artifact ends a lower one. ``byte_budget`` bounds what may cross. Who
+    writes may read the images that its cloud has ``published`` to this tenant: what they have is not sent.
     """
 
     id: str
@@ -169,6 +170,7 @@ class Ticket:
     byte_budget: int
     expires: float
     nonce: str
+    published: tuple[DiskRef, ...] = ()
 
 
 @record()

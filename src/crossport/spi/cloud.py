@@ -13,8 +13,8 @@ Rules for every implementation:
 
 from typing import Protocol, runtime_checkable
 
-from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Place, Role, Way
-from crossport.model.construct import Constructs
+from crossport.model.artifact import Artifact, DiskRef, Export, ExportPoint, Marks, Place, Role, Way
+from crossport.model.construct import Constructs, Image
 from crossport.model.health import Probe, ProbeResult
 from crossport.model.permit import Fence
 from crossport.model.record import record
@@ -36,6 +36,7 @@ __all__ = [
     "Power",
     "Prober",
     "Provisioner",
+    "Publisher",
     "RoomFor",
 ]
 
@@ -230,6 +231,29 @@ class Importer(Protocol):
 
     async def tagged(self, run: str) -> tuple[Created, ...]:
         """Return everything in the cloud that carries the run's tag."""
+        ...
+
+
+@runtime_checkable
+class Publisher(Protocol):
+    """Images that the cloud publishes to a project: what a VM has of them need not be sent here."""
+
+    async def published(self, project: str = "") -> tuple[Image, ...]:
+        """Return those that ``project`` (the credential's own when empty) may read, the newest first.
+
+        An image's id is of its content: it never means other bytes.
+        """
+        ...
+
+    async def open_images(self, act: Act, ids: tuple[str, ...], project: str = "") -> tuple[DiskRef, ...]:
+        """Open images for reading, as disks of their sizes, until ``close_images``; nobody can write them.
+
+        Raise NotFound (``image.unknown``) for one that is not published to the project, as for none.
+        """
+        ...
+
+    async def close_images(self, act: Act) -> None:
+        """Close what the run has open. Not an error when that is nothing, or an image is gone."""
         ...
 
 

@@ -9,7 +9,16 @@ from crossport.model.construct import Image
 from crossport.model.request import CloudEntry, CloudRequest, CloudStatus
 from crossport.model.vm import VM
 
-__all__ = ["CloudMaker", "ImageStore", "Making", "image_exists", "own_place", "place_in", "vms_left"]
+__all__ = [
+    "CloudMaker",
+    "ImageStore",
+    "Making",
+    "image_exists",
+    "image_unknown",
+    "own_place",
+    "place_in",
+    "vms_left",
+]
 
 
 @runtime_checkable
@@ -31,6 +40,16 @@ class ImageStore(Protocol):
     async def drop_image(self, name: str) -> None:
         """Delete the image. VMs have copies. Not an error when it is gone."""
         ...
+
+
+def image_unknown(image: str) -> errors.NotFound:
+    """Return the error of an image that is not there, or not for who asks."""
+    return errors.NotFound(
+        "image.unknown",
+        f"There is no image {image}.",
+        field="image",
+        remedy="List them with: crossport image list CLOUD",
+    )
 
 
 def image_exists(name: str) -> errors.Conflict:

@@ -12,8 +12,8 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +140,17 @@ class LocalHost:
 
     @contextlib.asynccontextmanager
     async def started(
-        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
+        self,
+        way: Way,
+        ref: DiskRef,
+        place: Place,
+        journal: Journal | None = None,
+        stock: str = "",
+        published: tuple[DiskRef, ...] = (),
     ) -> AsyncGenerator[Worker]:
         """Start a worker as the Protocol says; raise what `piped` raises."""
         with self._journals.opened(journal) as file, self._stocks.opened(stock) as access:
-            async with piped(way, ref, place, file.fileno(), access) as pipe:
+            async with piped(way, ref, place, file.fileno(), access, published) as pipe:
                 yield Worker(pipe)
 
     async def forget(self, run: str) -> None:
@@ -162,35 +168,41 @@ class LocalHost:
 
 @contextlib.asynccontextmanager
 async def piped(
-    way: Way, ref: DiskRef, place: Place, journal: int | None = None, stock: Access | None = None
+    way: Way,
+    ref: DiskRef,
+    place: Place,
+    journal: int | None = None,
+    stock: Access | None = None,
+    published: tuple[DiskRef, ...] = (),
 ) -> AsyncGenerator[LocalPipe]:
     """Start a worker for one disk at one place; on leaving, it and all it started are gone.
 
-    It inherits the descriptor ``journal``, without one a file that goes with it, and those of ``stock``.
+    It inherits the descriptor ``journal``, without one a file that goes with it, and those of ``stock``; with
+    that it sees those images that are ``published`` and are there.
     Raise Refused when this process may not enter the place's namespace or let the worker at the disk,
     Unavailable without bubblewrap.
     """
     with contextlib.ExitStack() as files:
         if journal is None:
             journal = files.enter_context(tempfile.TemporaryFile()).fileno()
-        async with _started(way, ref, place, journal, stock) as pipe:
+        seen = _Seen(ref, tuple(_there(published)) if stock is not None else ())
+        async with _started(way, seen, place, journal, stock) as pipe:
             yield pipe
 
 
 @contextlib.asynccontextmanager
 async def _started(
-    way: Way, ref: DiskRef, place: Place, journal: int, stock: Access | None
+    way: Way, seen: "_Seen", place: Place, journal: int, stock: Access | None
 ) -> AsyncGenerator[LocalPipe]:
     as_root = os.geteuid() == 0
-    confinement = _confinement(ref, as_root=as_root)
+    confinement = _confinement(seen, as_root=as_root)
     inherited = (journal,) if stock is None else (journal, stock.chunks, stock.table)
     argv = [sys.executable, "-IB", "-m", "crossport.transfer.worker", way, *map(str, inherited)]
     line = [*_entered(place, as_root=as_root), *confine.command(argv, confinement, as_root=as_root)]
     with contextlib.ExitStack() as loans:
-        if as_root and ref.kind == "file":
-            loans.enter_context(
-                lent([Path(file_of(ref.locator)[0])], uid=confinement.uid, writable=way == "receive")
-            )
+        if as_root:
+            loans.enter_context(lent(_files([seen.ref]), uid=confinement.uid, writable=way == "receive"))
+            loans.enter_context(lent(_files(seen.published), uid=confinement.uid, writable=False))
         process = await _spawned(line, inherited)
         own = replace(credential.made(), stock_key=stock.key.hex() if stock else "")
         pipe = LocalPipe(f"the {way} worker at {place.cloud or place.address}", process, own.certificate)
@@ -250,11 +262,33 @@ def _entered(place: Place, *, as_root: bool) -> list[str]:
     return ["nsenter", f"--net={Path('/run/netns') / place.namespace}", "--"]
 
 
-def _confinement(ref: DiskRef, *, as_root: bool) -> confine.Confinement:
-    path = _path(ref)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The disk that a worker sees, and images that it may read."""
+
+    ref: DiskRef
+    published: tuple[DiskRef, ...]
+
+
+def _there(published: tuple[DiskRef, ...]) -> Iterator[DiskRef]:
+    """Return the images that can be given to a worker: one that is gone is no reason not to copy."""
+    for ref in published:
+        with contextlib.suppress(errors.Unavailable):
+            _path(ref)
+            yield ref
+
+
+def _files(refs: Iterable[DiskRef]) -> list[Path]:
+    return [Path(file_of(ref.locator)[0]) for ref in refs if ref.kind == "file"]
+
+
+def _confinement(seen: _Seen, *, as_root: bool) -> confine.Confinement:
+    ref, path = seen.ref, _path(seen.ref)
     uid, gid = _identity(ref, path) if as_root else (confine.NOBODY, confine.NOBODY)
+    images = {image for one in seen.published if (image := _path(one))}
     return confine.Confinement(
-        read=(*_program(), *_trusted(ref)),
+        # A socket that is bound for reading can be connected to all the same.
+        read=(*_program(), *_trusted(ref), *images),
         write=(path,) if path else (),
         limits=_LIMITS,
         uid=uid,

@@ -84,14 +84,21 @@ class WorkerHost(Protocol):
     """Whoever can start workers at a place: this machine, or the gateway that sits there."""
 
     def started(
-        self, way: Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
+        self,
+        way: Way,
+        ref: DiskRef,
+        place: Place,
+        journal: Journal | None = None,
+        stock: str = "",
+        published: tuple[DiskRef, ...] = (),
     ) -> AbstractAsyncContextManager[Worker]:
         """Start a worker for one disk at one place; on leaving, it and all it started are gone.
 
         A worker that receives gets the file of ``journal``, which stays where the worker runs until it is
         forgotten; without a name, one that goes with the worker. It may use and add to the content kept there
-        under the name ``stock``, if there is one. Raise Refused when it may not be started
-        there, Unavailable when nobody can start it now.
+        under the name ``stock``, if there is one, and then read the images that are ``published`` and can be
+        reached there. Raise Refused when it may not be started there, Unavailable when nobody can start it
+        now.
         """
         ...
 

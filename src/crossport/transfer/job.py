@@ -4,6 +4,7 @@ Keys and tickets travel in the job and nowhere else: not in arguments, not in th
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -90,14 +91,17 @@ class Job:
 
     def line(self) -> bytes:
         """Return the job as one line."""
-        return json.dumps(asdict(self)).encode() + b"\n"
+        said = asdict(self)
+        # Beside the ticket, where a worker of the release before leaves it alone and copies all the same.
+        said["published"] = said["ticket"].pop("published")
+        return json.dumps(said).encode() + b"\n"
 
     @classmethod
     def of(cls, line: bytes) -> "Job":
         """Read a line of `line`."""
         said = json.loads(line)
         return cls(
-            ticket=_ticket(said["ticket"]),
+            ticket=_ticket(said["ticket"], said.get("published", ())),
             hello=Hello(**said["hello"]),
             end=End(**said["end"]),
             manner=Manner(**said["manner"]),
@@ -179,7 +183,7 @@ def _plain(value: object) -> str:
     return "".join(letter for letter in str(value)[:600] if letter.isprintable())
 
 
-def _ticket(said: dict[str, Any]) -> Ticket:
-    parts: dict[str, Any] = dict(said)
+def _ticket(said: dict[str, Any], published: Iterable[dict[str, Any]]) -> Ticket:
+    parts: dict[str, Any] = dict(said, published=tuple(DiskRef(**one) for one in published))
     parts.update(way=Way(said["way"]), ref=DiskRef(**said["ref"]), place=Place(**said["place"]))
     return Ticket(**parts)

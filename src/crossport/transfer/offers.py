@@ -14,6 +14,7 @@ from crossport import merkle
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import Verdict, malformed
 from crossport.transfer.names import BLOCK, BLOCK_NAME, NAME, Names, block_count
+from crossport.transfer.published import Published
 from crossport.transfer.stock import Stock
 
 __all__ = ["LATE_MOST", "OPEN_MOST", "Found", "Offers", "Place", "Room"]
@@ -76,12 +77,17 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where content is found: ``await_blocks`` waits until blocks can be, ``count`` counts bytes not sent."""
+    """Where content is found: ``await_blocks`` waits until blocks can be, ``count`` counts bytes not sent.
+
+    ``is_promising`` says whether the stock has, or will have, what this very copy has not brought.
+    """
 
     stock: Stock
     room: Room
     await_blocks: Callable[[], None]
     count: Callable[[int], None]
+    is_promising: Callable[[], bool] = lambda: True
+    published: Published | None = None
 
 
 class Offers:
@@ -90,6 +96,8 @@ class Offers:
     def __init__(self, found: Found, names: Names, cut: Cut, place: Place) -> None:
         self._stock = found.stock
         self._await_blocks = found.await_blocks
+        self._is_promising = found.is_promising
+        self._published = found.published
         self._names = names
         self._cut = cut
         self._place = place
@@ -115,7 +123,10 @@ class Offers:
             index = first + number
             offer = _Offer(names[number * NAME : (number + 1) * NAME], Verdict.WHOLE, now)
             may_wait = len(self._late) < LATE_MOST
-            offer.verdict = self._looked_up(index, offer, may_wait=may_wait)
+            verdict = self._published_at(index, offer)
+            if verdict is None:
+                verdict = self._looked_up(index, offer, may_wait=may_wait)
+            offer.verdict = verdict
             verdicts.append(offer.verdict)
             with self._changing:
                 (self._fresh if offer.verdict is Verdict.LATER else self._open)[index] = offer
@@ -160,7 +171,7 @@ class Offers:
         missing: Sequence[int] = range(block_count(size))
         if self._room.take(size):
             offer.content = bytearray(size)
-            missing = self._fill(offer.content, names)
+            missing = self._fill(index, offer.content, names)
             if not missing:
                 missing = self._written(index, offer)
             elif len(missing) < block_count(size):
@@ -223,19 +234,32 @@ class Offers:
             raise malformed(f"chunk {index} is not one that was answered so")
         return offer
 
+    def _published_at(self, index: int, offer: _Offer) -> Verdict | None:
+        """Take a chunk out of a published image; it need not be in the stock, too."""
+        found = self._published.chunk(index, offer.name) if self._published else None
+        return self._filled(index, offer, found)
+
     def _looked_up(self, index: int, offer: _Offer, *, may_wait: bool) -> Verdict:
-        found = self._stock.chunk(offer.name)
-        if found is not None and len(found[0]) == self._cut.length(index):
-            content, offer.leaf = found
-            self._place.write(index, content)
-            self._found(len(content))
-            return Verdict.FILLED
+        found = self._filled(index, offer, self._stock.chunk(offer.name))
+        if found is not None:
+            return found
         if not self._stock.table.claim(offer.name) and may_wait:
             return Verdict.LATER
-        return Verdict.WHOLE if self._stock.table.is_empty else Verdict.BLOCKS
+        in_stock = self._is_promising() and not self._stock.table.is_empty
+        in_image = self._published is not None and self._published.may_have(index)
+        return Verdict.BLOCKS if in_stock or in_image else Verdict.WHOLE
 
-    def _fill(self, content: bytearray, names: bytes) -> list[int]:
-        """Put what is in the stock into a chunk; return the numbers of blocks that are not."""
+    def _filled(self, index: int, offer: _Offer, found: tuple[bytes, bytes] | None) -> Verdict | None:
+        """Write what was found, if it is a chunk of the right size."""
+        if found is None or len(found[0]) != self._cut.length(index):
+            return None
+        content, offer.leaf = found
+        self._place.write(index, content)
+        self._found(len(content))
+        return Verdict.FILLED
+
+    def _fill(self, index: int, content: bytearray, names: bytes) -> list[int]:
+        """Put what is in the stock, or published, into a chunk; return the numbers of blocks that are not."""
         missing = list[int]()
         for number in range(block_count(len(content))):
             name = names[number * BLOCK_NAME : (number + 1) * BLOCK_NAME]
@@ -248,7 +272,7 @@ class Offers:
                 missing.append(number)
             else:
                 content[at : at + size] = block
-        return missing
+        return self._published.fill(index, content, names, missing) if self._published else missing
 
     def _written(self, index: int, offer: _Offer) -> Sequence[int]:
         """Write a chunk whose blocks were all here; return all of them when it is another one after all."""

@@ -8,6 +8,7 @@ from crossport.transfer.chunk import Cut
 from crossport.transfer.meter import Meter
 from crossport.transfer.names import Names
 from crossport.transfer.offers import Found, Offers, Place, Room
+from crossport.transfer.published import Published
 from crossport.transfer.stock import Stock
 from crossport.transfer.stocking import Stocking
 
@@ -38,10 +39,15 @@ class Sharing:
     ``is_wanted`` says whether an attempt begins with offers: without content and company there is no use.
     """
 
-    def __init__(self, stock: Stock, meter: Meter, now: Callable[[], float]) -> None:
+    def __init__(
+        self, stock: Stock, meter: Meter, now: Callable[[], float], published: Published | None = None
+    ) -> None:
+        """Share through ``stock``, and take what is in the images that are ``published``."""
         self.now = now
         self.is_wanted = False
+        self._is_promising = False
         self._stock = stock
+        self._published = published
         self._meter = meter
         self._stocking = Stocking(stock, now)
         self._sharers = list[Sharer]()
@@ -60,8 +66,9 @@ class Sharing:
         with self._looking:
             self._sharers, self._failed, self._room = [], failed, Room(_IN_PART)
             self._stock.table.begin()
-            self.is_wanted = not self._stock.table.is_empty or self._stock.table.has_company
-            if self.is_wanted and not self._naming.is_alive() and not self.is_named.is_set():
+            self._is_promising = not self._stock.table.is_empty or self._stock.table.has_company
+            self.is_wanted = self._is_promising or self._published is not None
+            if self._is_promising and not self._naming.is_alive() and not self.is_named.is_set():
                 self._stock.names_blocks, self._named_by = True, self.now() + NAMED_WITHIN_S
                 self._naming.start()
 
@@ -86,7 +93,14 @@ class Sharing:
 
     def offers(self, names: Names, cut: Cut, place: Place) -> Offers:
         """Return what will be offered on one connection."""
-        found = Found(self._stock, self._room, self.await_blocks, lambda size: self._meter.add(shared=size))
+        found = Found(
+            self._stock,
+            self._room,
+            self.await_blocks,
+            lambda size: self._meter.add(shared=size),
+            lambda: self._is_promising,
+            self._published,
+        )
         return Offers(found, names, cut, place)
 
     def await_blocks(self) -> None:
@@ -118,6 +132,7 @@ class Sharing:
         self._stock.table.beat()
         company = bool(self._sharers) and self._stock.table.has_company
         self._stocking.is_awaited = company
+        self._is_promising = self._is_promising or company
         some = False
         for sharer in self._sharers:
             if company:

@@ -132,7 +132,7 @@ class SimpleMover:
             pace.counted(self._limits, read, write) as passing,
             entered(
                 self._host.started("send", read.ref, read.place),
-                self._host.started("receive", write.ref, write.place, journal, stock),
+                self._host.started("receive", write.ref, write.place, journal, stock, write.published),
             ) as pair,
         ):
             sender, receiver = pair

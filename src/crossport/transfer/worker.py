@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from crossport.spi.block import BlockReader, BlockWriter
     from crossport.transfer.far_egress import FarEgress
     from crossport.transfer.leaf_store import LeafStore
+    from crossport.transfer.published import Published
     from crossport.transfer.sharing import Sharing
 
 __all__ = ["main"]
 
 REPORT_EVERY_S = 0.25
 _ORPHANED = 75
+_IMAGE_TIMEOUT_S = 3.0
 
 
 class _Voice:
@@ -153,7 +155,7 @@ def _receive(line: bytes, here: _Surroundings) -> dict[str, Any]:
     try:
         store, terms = _store(job, here.inherited[0]), _terms(job)
         with contextlib.ExitStack() as held:
-            sharing = _sharing(terms, meter, here)
+            sharing = _sharing(terms, meter, here, _published(job, terms, here, held))
             if sharing is not None:
                 held.callback(sharing.close)
             root = Receiver(writer, link, terms, meter, store, sharing).run()
@@ -169,8 +171,14 @@ def _terms(job: Job) -> Terms:
     return Terms(replace(job.hello, version=VERSION), job.manner, key or os.urandom(KEY), agreed=bool(key))
 
 
-def _sharing(terms: Terms, meter: Meter, here: _Surroundings) -> "Sharing | None":
-    if len(here.inherited) == 1 or not terms.agreed:
+def _shares(terms: Terms, here: _Surroundings) -> bool:
+    return len(here.inherited) > 1 and terms.agreed
+
+
+def _sharing(
+    terms: Terms, meter: Meter, here: _Surroundings, published: "Published | None"
+) -> "Sharing | None":
+    if not _shares(terms, here):
         return None
     from crossport.transfer.sharing import Sharing  # noqa: PLC0415
     from crossport.transfer.stock import Stock  # noqa: PLC0415
@@ -178,7 +186,24 @@ def _sharing(terms: Terms, meter: Meter, here: _Surroundings) -> "Sharing | None
 
     chunks, table = here.inherited[1:]
     access = Access(chunks, table, os.fstat(chunks).st_size, bytes.fromhex(here.own.stock_key))
-    return Sharing(Stock(access, Names(terms.key), time.monotonic, os.urandom), meter, time.monotonic)
+    stock = Stock(access, Names(terms.key), time.monotonic, os.urandom)
+    return Sharing(stock, meter, time.monotonic, published)
+
+
+def _published(job: Job, terms: Terms, here: _Surroundings, held: contextlib.ExitStack) -> "Published | None":
+    """Open the images that the ticket tells, as far as they are there; ``held`` closes them."""
+    if not job.ticket.published or not _shares(terms, here):
+        return None
+    from crossport.transfer.published import Published  # noqa: PLC0415
+
+    readers = list["BlockReader"]()
+    for ref in job.ticket.published:
+        # One that does not answer at once is no reason to keep a copy waiting.
+        with contextlib.suppress(errors.Error):
+            reader = disk.open_reader(_openers(min(job.disk_timeout_s, _IMAGE_TIMEOUT_S), here), ref)
+            held.callback(reader.close)
+            readers.append(reader)
+    return Published(readers, _cut(job), Names(terms.key)) if readers else None
 
 
 def _store(job: Job, journal: int) -> "LeafStore":

@@ -17,6 +17,7 @@ from crossport.testing.conformance.whole_cloud import WholeCloudConformance
 
 pytestmark = pytest.mark.qemu
 
+PROJECTS = ("default", "umbrella")
 BACKEND = "/machine/peripheral/disk-0/virtio-backend"
 
 
@@ -26,6 +27,7 @@ class RealStage:
     image = clouds.IMAGE
     probe = clouds.STATE
     shutdown_s = 60.0
+    other_project = PROJECTS[1]
 
     def __init__(self, cloud: LocalCloud, root: Path) -> None:
         self.cloud = cloud
@@ -71,7 +73,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(root: Path) -> Generator[Path]:
     """Keep one cloud, and its service, for all tests of the file; each connects by itself."""
-    asyncio.run(clouds.prepared(root, clouds.guest_image(root.parent)))
+    asyncio.run(clouds.prepared(root, clouds.guest_image(root.parent), projects=PROJECTS))
     yield root
     asyncio.run(destroy(root))
 

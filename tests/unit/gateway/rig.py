@@ -77,16 +77,24 @@ class Workers:
         self.all: list[ScriptedPipe] = []
         self.found: list[int] = []
         self.stocks: list[Access | None] = []
+        self.published: list[tuple[DiskRef, ...]] = []
         self.held: dict[int, asyncio.Event] = {}
 
     @asynccontextmanager
     async def start(
-        self, way: WorkerWay, ref: DiskRef, place: Place, journal: int, stock: Access | None = None
+        self,
+        way: WorkerWay,
+        ref: DiskRef,
+        place: Place,
+        journal: int,
+        stock: Access | None = None,
+        published: tuple[DiskRef, ...] = (),
     ) -> AsyncGenerator[ScriptedPipe]:
         if ref.kind == "closed":
             raise errors.Unavailable("transfer.disk.closed", "It is not there.")
         # The file is as it was left: each worker finds a mark for each one before it.
         self.stocks.append(stock)
+        self.published.append(published)
         self.found.append(len(os.pread(journal, 16, 0)))
         os.pwrite(journal, bytes(len(self.all) + 1), 0)
         pipe = ScriptedPipe(way, place)

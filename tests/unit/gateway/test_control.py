@@ -350,6 +350,20 @@ async def test_a_gateway_opens_the_stock_that_its_site_names_for_a_tenant(site: 
     assert len(list((one.kept.directory / "stocks").glob("*/chunks"))) == 2
 
 
+async def test_a_gateway_lets_a_worker_at_the_images_that_its_site_names_but_not_at_its_key(site: Site):
+    workers = Workers()
+    one = await site.gateway(IMPORT, workers.start)
+    image = DiskRef(kind="nbd", locator="unix:/somewhere/else?export=image", size=1, identity="image")
+    async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), None, "acme", (image,)):
+        pass
+    assert workers.published == [(image,)]
+    key = DiskRef(kind="file", locator=str(one.kept.directory / "key.pem"), size=1)
+    with pytest.raises(errors.Refused) as caught:
+        async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), None, "acme", (key,)):
+            pass
+    assert caught.value.code == "gateway.disk.outside"
+
+
 async def test_a_certificate_is_renewed_at_half_its_life_and_the_old_one_works_meanwhile(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ):

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from crossport import errors
@@ -23,6 +23,7 @@ from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.manner import Manner, Terms
 from crossport.transfer.meter import Meter
 from crossport.transfer.names import Names
+from crossport.transfer.published import Published
 from crossport.transfer.receiver import Receiver
 from crossport.transfer.sender import Sender
 from crossport.transfer.sharing import Sharing
@@ -179,6 +180,7 @@ class Copy:
         self.sender_dials = True
         self.meters = Meter(), Meter()
         self.stock: Access | None = None
+        self.published: Sequence[BlockReader] = ()
         self.key = KEY
         self.outcomes: dict[str, bytes | errors.Error] = {}
 
@@ -214,7 +216,9 @@ class Copy:
         if self.stock is None:
             return None
         stock = Stock(self.stock, Names(self.key), time.monotonic, os.urandom)
-        return Sharing(stock, meter, time.monotonic)
+        cut = Cut(self.expects.size, self.expects.chunk_size)
+        published = Published(self.published, cut, Names(self.key)) if self.published else None
+        return Sharing(stock, meter, time.monotonic, published)
 
     def _end(self, name: str, run: Callable[[], bytes]) -> None:
         try:

@@ -82,6 +82,10 @@ def test_a_job_of_an_older_site_has_no_key_and_one_of_a_newer_site_may_say_more(
     del said["names_key"]
     assert Job.of(json.dumps({**said, "of_tomorrow": 1}).encode()) == replace(job, names_key="")
     assert Job.of(job.line()) == job
+    # A worker of the release before knows no images, and would refuse a ticket that tells some.
+    told = replace(job, ticket=replace(ticket, published=(replace(ref, identity="image"),)))
+    assert json.loads(told.line())["ticket"] == said["ticket"]
+    assert Job.of(told.line()) == told
 
 
 def test_each_tenant_and_each_site_has_a_key_of_its_own_that_stays() -> None:

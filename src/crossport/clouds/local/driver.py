@@ -12,7 +12,7 @@ from crossport.clouds.local import wire
 from crossport.clouds.local.fabric import Door
 from crossport.clouds.local.starter import ensure_running
 from crossport.model import codec
-from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Place, Way
+from crossport.model.artifact import Artifact, DiskRef, Export, ExportPoint, Marks, Place, Way
 from crossport.model.construct import Constructs, Image, KeyPair, Network, SecurityGroup
 from crossport.model.health import Probe, ProbeResult
 from crossport.model.permit import Fence
@@ -194,14 +194,33 @@ class LocalCloud:
         """
         return await self.add_image(name, image_format, _pieces(path))
 
-    async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
-        """Take ``content`` (raw or qcow2) in as image ``name``, as ``register_image`` does."""
-        url = f"images/{_word(name)}"
-        return await self._call("PUT", url, Image, params={"format": image_format}, content=content)
+    async def add_image(
+        self, name: str, image_format: str, content: AsyncIterator[bytes], project: str = ""
+    ) -> Image:
+        """Take ``content`` (raw or qcow2) in as image ``name``, as ``register_image`` does.
+
+        It is published to ``project`` alone, or to all.
+        """
+        params = {"format": image_format, **({"project": project} if project else {})}
+        return await self._call("PUT", f"images/{_word(name)}", Image, params=params, content=content)
 
     async def drop_image(self, name: str) -> None:
         """Delete an image; VMs made from it keep their copies."""
         await self._call("DELETE", f"images/{_word(name)}", None)
+
+    # Publisher
+    async def published(self, project: str = "") -> tuple[Image, ...]:
+        """Return the images that the project may read, the newest first."""
+        return await self._get("published", tuple[Image, ...], project=project)
+
+    async def open_images(self, act: Act, ids: tuple[str, ...], project: str = "") -> tuple[DiskRef, ...]:
+        """Open images for reading, over NBD."""
+        ask = wire.AskImages(act=act, ids=ids, project=project)
+        return await self._post("published/open", ask, tuple[DiskRef, ...])
+
+    async def close_images(self, act: Act) -> None:
+        """Close what the run has open."""
+        await self._post("published/close", wire.Acted(act=act), None)
 
     async def add_key(self, name: str, public_key: str) -> KeyPair:
         """Take a public key in, replacing one of that name."""

@@ -109,9 +109,17 @@ class Installation:
             return os.getuid()
         base = _FIRST_UID + int(self.cloud_id, 16) % _CLOUDS * _UIDS
         used = {one.uid for kind in (Guest, Volume, OpenImport) for one in self.state.every(kind)}
+        used.add(int(self.state.fact("images-uid") or 0))
         while (uid := base + self.state.count_up("uid") % _UIDS) in used:
             continue
         return uid
+
+    def images_uid(self) -> int:
+        """Return the user that reads images for others, always the same one."""
+        known = self.state.fact("images-uid")
+        if not known:
+            self.state.remember("images-uid", known := str(self.new_uid()))
+        return int(known)
 
     def own(self, path: Path, uid: int) -> None:
         """Make the file or directory ``path`` the user's and nobody else's.

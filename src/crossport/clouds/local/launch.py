@@ -18,6 +18,7 @@ from crossport.clouds.local.fabric import Forward, NicBackend, Port
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.network import rules_of
 from crossport.clouds.local.state import Guest, Image, Volume
+from crossport.clouds.local.volume import image_path
 from crossport.hypervisor import accelerator, daemon, qmp, unix_socket
 from crossport.hypervisor.accelerator import BootDisk
 from crossport.hypervisor.qemu import Accelerator, Card, Drive, Machine, command_line, confinement
@@ -101,7 +102,7 @@ def _boot_disk(cloud: Installation) -> BootDisk | None:
     if kernels:
         return BootDisk(kernel=kernels[-1])
     for image in cloud.state.every(Image):
-        file = cloud.layout.images / f"{image.id}.{image.format}"
+        file = image_path(cloud, image)
         return BootDisk(image=file, format=image.format)
     return None
 

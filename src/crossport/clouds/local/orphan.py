@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crossport import errors
 from crossport.clouds.local.installation import Installation
-from crossport.clouds.local.state import Guest, OpenExport, OpenImport
+from crossport.clouds.local.state import Guest, OpenExport, OpenImages, OpenImport
 from crossport.hypervisor.daemon import Daemon
 
 __all__ = ["end_orphans", "known_daemons", "orphans", "processes"]
@@ -25,6 +25,7 @@ def known_daemons(cloud: Installation) -> list[Daemon]:
     all_daemons = [daemon for pair in pairs for daemon in pair]
     all_daemons += [one.daemon for one in state.every(OpenExport)]
     all_daemons += [one.daemon for one in state.every(OpenImport)]
+    all_daemons += [one.daemon for one in state.every(OpenImages)]
     return [daemon for daemon in all_daemons if daemon is not None]
 
 

@@ -14,8 +14,9 @@ from crossport.clouds.local import catalog, inbound, outbound, wire
 from crossport.clouds.local import guest as power
 from crossport.clouds.local.installation import Installation
 from crossport.clouds.local.launch import control_of, launch, port_of, set_forwards
+from crossport.clouds.local.publishing import published
 from crossport.clouds.local.state import Guest, Image, OpenExport, Volume
-from crossport.clouds.local.volume import drop_file, images, looks_like_seed, new_volume
+from crossport.clouds.local.volume import drop_file, looks_like_seed, new_volume
 from crossport.hypervisor import qmp
 from crossport.hypervisor.firmware import UEFI_VARIABLES, need_uefi
 from crossport.hypervisor.qemu import machine_type
@@ -40,12 +41,12 @@ async def create_vm(cloud: Installation, act: Act, vm: VM, image_name: str, powe
     async with cloud.working(vm_id, "creating", act):
         made = cloud.state.find(vm_id, Guest)
         if made is None:
-            image = _image(cloud, image_name)
+            image = _image(cloud, image_name, vm.project)
             async with cloud.allocation:
                 made = _described_anew(cloud, vm, vm_id, act)
                 made = _with_own_disks(cloud, made, image)
                 cloud.state.put(vm_id, made)
-        await _filled(cloud, made, _image(cloud, image_name))
+        await _filled(cloud, made, _image(cloud, image_name, vm.project))
         made = await power.settled(cloud, cloud.guest(vm_id))
         if power_on and made.daemon is None and not made.vm.fenced:
             await launch(cloud, made)
@@ -447,13 +448,14 @@ def _volumes(cloud: Installation, guest: Guest) -> list[Volume]:
     return [volume for volume in cloud.state.every(Volume) if volume.vm_id == guest.vm.id]
 
 
-def _image(cloud: Installation, name: str) -> Image:
-    for image in images(cloud):
+def _image(cloud: Installation, name: str, project: str) -> Image:
+    known = published(cloud, project)
+    for image in known:
         if name in {image.name, image.id}:
             return image
     raise errors.NotFound(
         "image.unknown",
         f"{cloud.spec.name} has no image {name}.",
         field="image",
-        remedy=f"Choose one of {', '.join(image.name for image in images(cloud)) or 'none: add one first'}.",
+        remedy=f"Choose one of {', '.join(sorted(image.name for image in known)) or 'none: add one first'}.",
     )

@@ -12,7 +12,7 @@ import shutil
 from crossport import errors
 from crossport.clouds.local import freeze, guest, orphan, provision, serving
 from crossport.clouds.local.installation import Installation
-from crossport.clouds.local.state import Guest, Image, OpenExport, OpenImport
+from crossport.clouds.local.state import Guest, Image, OpenExport, OpenImages, OpenImport
 from crossport.clouds.local.volume import drafts
 from crossport.hypervisor.daemon import boot_id
 
@@ -57,7 +57,7 @@ def _remove_left(cloud: Installation) -> None:
     kept = {f"{image.id}.{image.format}" for image in cloud.state.every(Image)}
     left = [path for path in layout.images.iterdir() if path.name not in kept]
     left += drafts(cloud)
-    opened = [*cloud.state.every(OpenExport), *cloud.state.every(OpenImport)]
+    opened = [one for kind in (OpenExport, OpenImport, OpenImages) for one in cloud.state.every(kind)]
     folders = {serving.socket_path(cloud, one.id).parent.name for one in opened}
     left += [path for path in layout.exports.iterdir() if path.name.partition(".")[0] not in folders]
     for path in left:

@@ -30,6 +30,7 @@ from crossport.clouds.local import (
     outbound,
     prober,
     provision,
+    publishing,
     reserve,
     snapshot,
     volume,
@@ -136,6 +137,9 @@ def application(cloud: Installation, desk: Desk, *, nonce: Callable[[], str]) ->
         ("POST", "/things/remove", handlers.remove),
         ("GET", "/places/{way}", handlers.place),
         ("GET", "/images", handlers.images),
+        ("GET", "/published", handlers.published),
+        ("POST", "/published/open", handlers.open_images),
+        ("POST", "/published/close", handlers.close_images),
         ("PUT", "/images/{name}", handlers.add_image),
         ("DELETE", "/images/{name}", handlers.drop_image),
         ("PUT", "/keys", handlers.add_key),
@@ -275,8 +279,23 @@ class _Handlers:
         return tuple(volume.images(self._cloud))
 
     async def add_image(self, request: Request) -> object:
-        name, image_format = request.path_params["name"], request.query_params.get("format", "raw")
-        return await volume.register_image(self._cloud, name, image_format, request.stream())
+        name, asked = request.path_params["name"], request.query_params
+        project = asked.get("project", "")
+        if project:
+            catalog.constructs(self._cloud, project)
+        return await volume.register_image(
+            self._cloud, name, asked.get("format", "raw"), request.stream(), project
+        )
+
+    async def published(self, request: Request) -> object:
+        return publishing.published(self._cloud, request.query_params.get("project", ""))
+
+    async def open_images(self, request: Request) -> object:
+        ask = await _body(request, wire.AskImages)
+        return await publishing.open_images(self._cloud, ask.act, ask.ids, ask.project)
+
+    async def close_images(self, request: Request) -> object:
+        return await publishing.close_images(self._cloud, await _act(request))
 
     async def drop_image(self, request: Request) -> object:
         return volume.drop_image(self._cloud, request.path_params["name"])

@@ -20,7 +20,18 @@ from crossport.model.record import record
 from crossport.model.run import Act
 from crossport.model.vm import VM
 
-__all__ = ["Guest", "Image", "OpenExport", "OpenImport", "State", "Still", "Tracking", "Volume"]
+__all__ = [
+    "Guest",
+    "Image",
+    "OpenExport",
+    "OpenImages",
+    "OpenImport",
+    "Owner",
+    "State",
+    "Still",
+    "Tracking",
+    "Volume",
+]
 
 VERSION = 2
 
@@ -125,6 +136,24 @@ class OpenImport:
     uid: int
     daemon: Daemon | None = None
     sealed: bool = False
+
+
+@record()
+class Owner:
+    """The project to which alone an image is published; one without is published to all."""
+
+    id: str
+    project: str
+
+
+@record()
+class OpenImages:
+    """Images that a run has open for reading."""
+
+    id: str
+    run: str
+    images: tuple[str, ...]
+    daemon: Daemon | None = None
 
 
 class State:

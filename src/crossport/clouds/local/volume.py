@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crossport import errors
 from crossport.clouds.local.installation import Installation, plain_file
-from crossport.clouds.local.state import Image, Volume
+from crossport.clouds.local.state import Image, Owner, Volume
 from crossport.convert.inspect import inspect
 from crossport.convert.inspection import Format
 from crossport.convert.reader import opened
@@ -30,6 +30,7 @@ __all__ = [
     "drop_image",
     "drop_volume",
     "file_size",
+    "image_path",
     "images",
     "looks_like_seed",
     "new_volume",
@@ -52,11 +53,17 @@ def images(cloud: Installation) -> list[Image]:
     return sorted(cloud.state.every(Image), key=lambda image: image.name)
 
 
+def image_path(cloud: Installation, image: Image) -> Path:
+    """Return where the image's bytes are."""
+    return cloud.layout.images / f"{image.id}.{image.format}"
+
+
 async def register_image(
-    cloud: Installation, name: str, image_format: str, content: AsyncIterator[bytes]
+    cloud: Installation, name: str, image_format: str, content: AsyncIterator[bytes], project: str = ""
 ) -> Image:
     """Take an image in under ``name``, replacing none; return it when it was found harmless and copied.
 
+    It is published to the ``project`` alone, without one to all.
     Raise Conflict ``image.exists``, Refused with the code of what is wrong with the content.
     """
     if not _NAME.fullmatch(name):
@@ -88,7 +95,10 @@ async def register_image(
             await QemuImg().convert(qemu_img.Image(raw, "qcow2"), kept, "qcow2")
         sync(kept)
         image = Image(id=image_id, name=name, format=image_format, size=size)
-        cloud.state.put(image_id, image)
+        with cloud.state.together():
+            cloud.state.put(image_id, image)
+            if project:
+                cloud.state.put(image_id, Owner(id=image_id, project=project))
     except BaseException:
         kept.unlink(missing_ok=True)
         raise
@@ -102,7 +112,8 @@ def drop_image(cloud: Installation, name: str) -> None:
     for image in images(cloud):
         if image.name == name:
             cloud.state.drop(image.id, Image)
-            (cloud.layout.images / f"{image.id}.{image.format}").unlink(missing_ok=True)
+            cloud.state.drop(image.id, Owner)
+            image_path(cloud, image).unlink(missing_ok=True)
 
 
 async def new_volume(cloud: Installation, volume: Volume, image: Image | None = None) -> Volume:
@@ -118,7 +129,7 @@ async def new_volume(cloud: Installation, volume: Volume, image: Image | None = 
     path.unlink(missing_ok=True)
     tool = QemuImg()
     if image is not None:
-        source = cloud.layout.images / f"{image.id}.{image.format}"
+        source = image_path(cloud, image)
         await tool.convert(qemu_img.Image(source, _driver(image.format)), path, _driver(volume.format))
         if volume.size > image.size:
             await tool.resize(qemu_img.Image(path, _driver(volume.format)), volume.size)

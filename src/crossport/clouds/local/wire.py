@@ -19,6 +19,7 @@ __all__ = [
     "AskChanges",
     "AskCreate",
     "AskExport",
+    "AskImages",
     "AskInstantiate",
     "AskPrepare",
     "AskProbe",
@@ -90,6 +91,15 @@ class AskChanges:
     act: Act
     point: ExportPoint
     marks: Marks
+
+
+@record()
+class AskImages:
+    """See Publisher.open_images."""
+
+    act: Act
+    ids: tuple[str, ...]
+    project: str = ""
 
 
 @record()

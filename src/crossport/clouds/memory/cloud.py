@@ -155,13 +155,32 @@ class MemoryCloud:
         """Return the images."""
         return images_of.listed(self._store)
 
-    async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
-        """Take any content in: there is nobody whom it could harm."""
-        return await images_of.add(self._store, name, image_format, content)
+    async def add_image(
+        self, name: str, image_format: str, content: AsyncIterator[bytes], project: str = ""
+    ) -> Image:
+        """Take any content in, for ``project`` alone or for all: there is nobody whom it could harm."""
+        return await images_of.add(self._store, name, image_format, content, project)
 
     async def drop_image(self, name: str) -> None:
         """Delete an image."""
         images_of.drop(self._store, name)
+
+    # Publisher
+    async def published(self, project: str = "") -> tuple[Image, ...]:
+        """Return the images that the project may read."""
+        return images_of.published(self._store, project or self._constructs().project)
+
+    async def open_images(self, act: Act, ids: tuple[str, ...], project: str = "") -> tuple[DiskRef, ...]:
+        """Open copies of images."""
+        with self._store.locked():
+            self._admit(act)
+            return images_of.opened(self._store, act.run, ids, await self.published(project))
+
+    async def close_images(self, act: Act) -> None:
+        """Drop the copies."""
+        with self._store.locked():
+            self._admit(act)
+            images_of.close(self._store, act.run)
 
     # Power
     async def start(self, act: Act, vm_id: str) -> None:

@@ -46,6 +46,8 @@ class CloudStage(Protocol):
     probe: Probe
     shutdown_s: float
     """How long its guest may take to start and to shut down."""
+    other_project: str
+    """A project that is not the credential's own."""
 
     def described(self, name: str) -> VM:
         """Return a small VM that the cloud can make: its first disk is at most a few hundred MB."""

@@ -3,6 +3,7 @@
 from crossport.testing.conformance import cloud, cloud_moving
 from crossport.testing.conformance.cloud_tracking import ChangeTrackerConformance
 from crossport.testing.conformance.making import ImageStoreConformance
+from crossport.testing.conformance.publishing import PublisherConformance
 
 __all__ = ["WholeCloudConformance"]
 
@@ -21,5 +22,6 @@ class WholeCloudConformance(
     ChangeTrackerConformance,
     cloud_moving.ImporterConformance,
     ImageStoreConformance,
+    PublisherConformance,
 ):
     """Derive from this instead of from each."""

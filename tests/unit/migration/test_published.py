@@ -1,0 +1,69 @@
+"""Which published images a copy may take from: few, closed again, and never a reason to fail."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tests.unit.migration.world import new_world
+
+from crossport import errors
+from crossport.clouds.memory import MemoryCloud
+from crossport.migration.published import KIND, PublishedImages, chosen
+from crossport.model.artifact import Artifact, DiskRef, Role
+from crossport.model.construct import Image
+from crossport.model.run import Act, LedgerState
+from crossport.testing.run import DirectLedger
+
+ACT = Act(run="run-1", step="copy", epoch=1)
+SIZE = 1 << 20
+
+
+async def content(size: int) -> AsyncIterator[bytes]:
+    yield bytes(size - 1) + b"x"
+
+
+def disk(size: int = SIZE, role: Role = Role.DISK) -> Artifact:
+    return Artifact(role=role, name="disk-0", ref=DiskRef(kind="file", locator="/disk", size=size))
+
+
+def test_images_of_the_very_size_come_first_then_the_newest_and_none_that_is_larger() -> None:
+    sizes = {"newest": 3, "grown": 2, "same": 4, "large": 5, "empty": 0, "oldest": 1}
+    images = [Image(id=name, name=name, format="raw", size=size) for name, size in sizes.items()]
+    assert chosen(images, 4, 3) == ("same", "newest", "grown")
+    assert chosen(images, 4, 0) == ()
+
+
+async def opened(
+    cloud: MemoryCloud, ledger: DirectLedger, artifact: Artifact, most: int = 4
+) -> tuple[DiskRef, ...]:
+    return await PublishedImages(ledger, most).opened(ACT, "beta", cloud, artifact)
+
+
+async def test_only_disks_have_images_and_none_are_opened_where_none_are_to_be(tmp_path: Path) -> None:
+    world, ledger = await new_world(tmp_path), DirectLedger()
+    await world.beta.add_image("base", "raw", content(SIZE))
+    assert await opened(world.beta, ledger, disk(role=Role.NVRAM)) == ()
+    assert await opened(world.beta, ledger, disk(), most=0) == ()
+    assert await opened(world.beta, ledger, disk(SIZE - 1)) == ()
+    assert await ledger.entries("run-1") == ()
+    assert len(await opened(world.beta, ledger, disk())) == 1
+    assert [entry.kind for entry in await ledger.entries("run-1")] == [KIND]
+
+
+async def test_a_cloud_that_cannot_open_its_images_is_no_reason_not_to_copy(tmp_path: Path) -> None:
+    class Broken(MemoryCloud):
+        async def open_images(self, act: Act, ids: tuple[str, ...], project: str = "") -> tuple[DiskRef, ...]:
+            raise errors.Unavailable("cloud.silent", "It does not answer.")
+
+    cloud = Broken("beta", tmp_path)
+    await cloud.add_image("base", "raw", content(SIZE))
+    assert await opened(cloud, DirectLedger(), disk()) == ()
+
+
+async def test_what_a_migration_opened_of_images_is_closed_behind_it(tmp_path: Path) -> None:
+    world = await new_world(tmp_path)
+    await world.beta.add_image("base", "raw", content(4096))
+    report = await world.migrate()
+    assert report.vm_id
+    entries = await world.context.ledger.entries("run-1", "beta")
+    assert [one.state for one in entries if one.kind == KIND] == [LedgerState.REMOVED]
+    assert not [path for path in tmp_path.rglob("*") if "run-1-image-" in path.name]
