@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,25 @@ class Copier:
     """
 
     def __init__(
-        self, source: Path, target: Path, ends: Ends, journals: Path, stocks: Stocks | None = None
+        self,
+        source: Path,
+        target: Path,
+        ends: Ends,
+        journals: Path,
+        stocks: Stocks | None = None,
+        image: Path | None = None,
     ) -> None:
-        """``journals`` is the directory where what arrived is noted; ``stocks`` keep what passes through."""
+        """``journals`` is the directory where what arrived is noted; ``stocks`` keep what passes through.
+
+        ``image`` is published to the target.
+        """
         self.copy_seconds = 0.0
         self.first_byte_s: float | None = None
         self.pids = dict[host.Way, int]()
         size = source.stat().st_size
         self._read = _ticket(Way.READ, source, size, _place("alpha", SOURCE, ends.source))
-        self._write = _ticket(Way.WRITE, target, size, _place("beta", TARGET, ends.target))
+        write = _ticket(Way.WRITE, target, size, _place("beta", TARGET, ends.target))
+        self._write = replace(write, published=(_disk(image),) if image else ())
         starter = _Host(journals, stocks or Stocks(None, 0), self)
         self._mover = SimpleMover(starter, SystemClock(), names=NameKeys(bytes(32)))
 
@@ -62,10 +73,16 @@ class _Host:
 
     @asynccontextmanager
     async def started(
-        self, way: host.Way, ref: DiskRef, place: Place, journal: Journal | None = None, stock: str = ""
+        self,
+        way: host.Way,
+        ref: DiskRef,
+        place: Place,
+        journal: Journal | None = None,
+        stock: str = "",
+        published: tuple[DiskRef, ...] = (),
     ) -> AsyncGenerator[Worker]:
         with self._journals.opened(journal) as file, self._stocks.opened(stock) as access:
-            async with piped(way, ref, place, file.fileno(), access) as pipe:
+            async with piped(way, ref, place, file.fileno(), access, published) as pipe:
                 self._copier.pids[way] = pipe.process.pid
                 yield _Timed(pipe, self._copier)
 
@@ -91,6 +108,10 @@ def _place(cloud: str, address: str, namespace: str) -> Place:
     return Place(cloud=cloud, subnet="bench", address=address, namespace=namespace)
 
 
+def _disk(path: Path) -> DiskRef:
+    return DiskRef(kind="file", locator=str(path), size=path.stat().st_size, identity=f"bench-{path.name}")
+
+
 def _ticket(way: Way, path: Path, size: int, place: Place) -> Ticket:
     return Ticket(
         id=f"bench-{way}",
@@ -99,7 +120,7 @@ def _ticket(way: Way, path: Path, size: int, place: Place) -> Ticket:
         epoch=1,
         artifact="disk-0",
         way=way,
-        ref=DiskRef(kind="file", locator=str(path), size=size, identity=f"bench-{path.name}"),
+        ref=replace(_disk(path), size=size),
         place=place,
         byte_budget=size,
         expires=time.time() + 3600,

@@ -1,5 +1,7 @@
 """VMs of the same base: the second one after the first, one in a file system built anew, and four at once.
 
+Then the first one, where the target publishes its image, or another one.
+
 What the target provably lacks are the blocks of 4 KiB that no disk before had, packed by zstd as one stream.
 """
 
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -37,31 +40,45 @@ def second(folder: Path, mix: Mix, ends: Ends) -> list[dict[str, Any]]:
     base = made(mix, folder)
     installed = _installed(base, mix, 0)
     anew = _anew(folder, mix)
-    rows = [_round(folder, ends, name, disks, base) for name, disks in _rounds(base, installed, anew, mix)]
+    rows = [_round(folder, ends, each, base) for each in _rounds(base, installed, anew, mix)]
     shutil.rmtree(folder / "stocks")
     for disk in (installed, anew):
         disk.unlink()
     return rows
 
 
-def _rounds(base: Path, installed: Path, anew: Path, mix: Mix) -> Iterator[tuple[str, list[Path]]]:
-    yield "the base", [base]
-    yield "a second VM, two packages more", [installed]
-    yield "the same files, file system made anew", [anew]
-    shutil.rmtree(base.parent / "stocks")
+@dataclass(frozen=True)
+class _Round:
+    """Disks that go together; ``has_base`` says that the target has the base, as ``image`` or from before."""
+
+    name: str
+    disks: list[Path]
+    has_base: bool = False
+    image: Path | None = None
+
+
+def _rounds(base: Path, installed: Path, anew: Path, mix: Mix) -> Iterator[_Round]:
+    stocks = base.parent / "stocks"
+    yield _Round("the base", [base])
+    yield _Round("a second VM, two packages more", [installed], has_base=True)
+    yield _Round("the same files, file system made anew", [anew], has_base=True)
+    shutil.rmtree(stocks)
+    yield _Round("base image published by the target, two packages more", [installed], True, base)
+    shutil.rmtree(stocks)
+    yield _Round("the base, another image published", [base], image=anew)
+    shutil.rmtree(stocks)
     cluster = [_installed(base, mix, number) for number in range(1, _AT_ONCE + 1)]
-    yield f"{_AT_ONCE} VMs at once, nothing there", cluster
+    yield _Round(f"{_AT_ONCE} VMs at once, nothing there", cluster)
     for disk in cluster:
         disk.unlink()
 
 
-def _round(folder: Path, ends: Ends, name: str, disks: list[Path], base: Path) -> dict[str, Any]:
-    known = set[bytes]() if disks == [base] or len(disks) > 1 else _blocks_of(base)
-    lacking, packed = _lacking(disks, known)
+def _round(folder: Path, ends: Ends, each: _Round, base: Path) -> dict[str, Any]:
+    lacking, packed = _lacking(each.disks, _blocks_of(base) if each.has_base else set[bytes]())
     before, began = ends.passed_bytes(), time.monotonic()
-    moved = asyncio.run(_copied(folder, ends, disks))
+    moved = asyncio.run(_copied(folder, ends, each))
     row = {
-        "what": name,
+        "what": each.name,
         "seconds": time.monotonic() - began,
         "wire_bytes": ends.passed_bytes() - before,
         "lacking_bytes": lacking,
@@ -69,19 +86,19 @@ def _round(folder: Path, ends: Ends, name: str, disks: list[Path], base: Path) -
         "shared_bytes": sum(one.counters.shared for one in moved),
         "offered_bytes": sum(one.counters.offered for one in moved),
     }
-    print(f"{name}: {row['wire_bytes']} bytes for {packed}", file=sys.stderr)
+    print(f"{each.name}: {row['wire_bytes']} bytes for {packed}", file=sys.stderr)
     return row
 
 
-async def _copied(folder: Path, ends: Ends, disks: list[Path]) -> list[Moved]:
-    return await asyncio.gather(*(_one(folder, ends, disk) for disk in disks))
+async def _copied(folder: Path, ends: Ends, each: _Round) -> list[Moved]:
+    return await asyncio.gather(*(_one(folder, ends, disk, each.image) for disk in each.disks))
 
 
-async def _one(folder: Path, ends: Ends, source: Path) -> Moved:
+async def _one(folder: Path, ends: Ends, source: Path, image: Path | None) -> Moved:
     """Copy a disk to an empty target, as a migration of its own."""
     target, journals = source.with_suffix(".target"), folder / f"{source.stem}.journals"
     await asyncio.to_thread(run, "truncate", "-r", source, target)
-    copier = Copier(source, target, ends, journals, Stocks(folder / "stocks", _STOCK))
+    copier = Copier(source, target, ends, journals, Stocks(folder / "stocks", _STOCK), image)
     moved = await copier.copied()
     await asyncio.to_thread(same, source, target)
     target.unlink()
