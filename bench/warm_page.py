@@ -11,8 +11,8 @@ METHOD = """
 Two embedded clouds as above, and a guest on which somebody stores 64 KiB five times a second. Somebody
 between the clouds asks it twenty times a second: the *outage* lies between its last answer at the source and
 its first one at the target. It is compared with that of the same guest when it is shut down and started again
-where it is. `rest` compares the stopped source with the copy, and reads the copy as it lies there, before it
-is started; `stream` does neither. One good answer ends the health check.
+where it is. `rest` compares the stopped source with the copy, which was read as it lies there, while that
+starts; `repair` compares before it starts; `stream` does neither. One good answer ends the health check.
 """
 
 

@@ -95,9 +95,12 @@ class Warm:
         str, Parameter(help="When: HH:MM or YYYY-MM-DDTHH:MM, in your zone or +HH:MM.", show_default=False)
     ] = ""
     sync_interval: Annotated[float, Parameter(help="Seconds between two copies while it waits.")] = 300.0
-    verify: Annotated[Verify, Parameter(help="rest reads source and copy once more; stream does not.")] = (
-        Verify.REST
-    )
+    verify: Annotated[
+        Verify,
+        Parameter(
+            help="rest reads the source once more while the copy starts, repair before that; stream does not."
+        ),
+    ] = Verify.REST
 
 
 def migrate(

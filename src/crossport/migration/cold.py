@@ -42,7 +42,9 @@ from crossport.spi.cloud import NewVM
 from crossport.spi.run import RunContext
 from crossport.spi.site import Description, StopRule
 
-__all__ = ["ColdMigration"]
+__all__ = ["AT_REST", "STREAM_ONLY", "ColdMigration"]
+
+AT_REST, STREAM_ONLY = "at rest", "stream only"
 
 
 class ColdMigration:
@@ -218,7 +220,7 @@ class ColdMigration:
 
         found = await self._leg.timed("verify", verify, Room, How(phase="security_setup", retry=PATIENT))
         self._phase(found.phase("security_setup"))
-        self._set(verified="at rest" if at_rest else "stream only")
+        self._set(verified=AT_REST if at_rest else STREAM_ONLY)
         return found.value.artifacts
 
     async def _instantiate(
@@ -254,10 +256,18 @@ class ColdMigration:
     async def _check(self, vm: VM) -> None:
         async def check(act: Act) -> Health:
             del act
-            site = await self._leg.target()
-            return await site.check(self._request.target, vm.id, self._request.checks)
+            return await self._health(vm)
 
-        health = (await self._leg.timed("check", check, Health, How(retry=PATIENT, cancellable=True))).value
+        self._judge(
+            (await self._leg.timed("check", check, Health, How(retry=PATIENT, cancellable=True))).value
+        )
+
+    async def _health(self, vm: VM) -> Health:
+        site = await self._leg.target()
+        return await site.check(self._request.target, vm.id, self._request.checks)
+
+    def _judge(self, health: Health) -> None:
+        """Keep how the guest is; raise RolledBack unless it is well."""
         self._set(health=health)
         if not health.good:
             bad = "; ".join(

@@ -15,7 +15,7 @@ from crossport.model.artifact import Artifact, Moved, Progress, Way
 from crossport.model.run import Act
 from crossport.spi.cloud import RoomFor
 
-__all__ = ["Copying", "Pair", "Rooms"]
+__all__ = ["Copying", "Open", "Pair", "Rooms"]
 
 Open = Callable[[], Awaitable[tuple[Artifact, ...]]]
 

@@ -4,7 +4,8 @@
     verify   the same bytes, read once more at rest
     besides  what earlier migrations between the two clouds took for everything else
 
-Of a warm migration the copy is no outage, but the stopped source is read whole, as the target is, to compare.
+Of a warm migration the copy is no outage, nor is reading it back. The stopped source is read whole to compare
+it, while the copy starts or before that.
 
 The pace of the ends, how far disks shrink on the wire, and the rest are learned from each finished migration;
 before the first one they are assumed. An estimate says in words which of all this it rests on.
@@ -59,18 +60,26 @@ def predicted(
     used = known or Experience()
     copy_s, read_s = size * 8 / _pace(known, passage.rate), size * 8 / used.verify_bps
     basis = _basis(known, passage)
-    if request.mode is not Mode.WARM:
-        seconds, off_s = copy_s + read_s, copy_s + read_s
-    else:
-        off_s = 0.0 if request.warm.verify is Verify.STREAM else 2 * read_s
-        seconds = copy_s + off_s
+    seconds, outage_s = copy_s + read_s + used.fixed_s, copy_s + read_s + used.outage_fixed_s
+    if request.mode is Mode.WARM:
+        verify = request.warm.verify
+        outage_s = _warm_outage_s(verify, read_s, used.outage_fixed_s)
+        back_s = 0.0 if verify is Verify.STREAM else read_s
+        seconds = copy_s + back_s + outage_s - used.outage_fixed_s + used.fixed_s
         basis += "; what the guest changes meanwhile comes on top"
     return Estimate(
-        seconds=seconds + used.fixed_s,
-        outage_s=0.0 if request.test else off_s + used.outage_fixed_s,
+        seconds=seconds,
+        outage_s=0.0 if request.test else outage_s,
         size=round(size * used.packed),
         basis=basis,
     )
+
+
+def _warm_outage_s(verify: Verify, read_s: float, fixed_s: float) -> float:
+    """Return how long the VM is off: ``fixed_s`` is what it takes to stop here and to start there."""
+    if verify is Verify.STREAM:
+        return fixed_s
+    return fixed_s + read_s if verify is Verify.REPAIR else max(fixed_s, read_s)
 
 
 def _pace(known: Experience | None, rate: Rate | None) -> float:
@@ -126,11 +135,16 @@ def _learned_warm(known: Experience | None, report: MigrationReport) -> Experien
     if report.outcome is not RunState.DONE or report.request.test or first is None or not first.read:
         return known
     verifying = sum(phase.seconds for phase in report.phases if phase.name == "security_setup")
-    data_s = sum(sync.seconds for sync in report.syncs if sync.what in {"last", "comparison"})
-    besides = max(0.0, (report.outage_s or 0.0) - data_s - verifying)
+    last_s = sum(sync.seconds for sync in report.syncs if sync.what == "last")
+    compared = next((sync for sync in report.syncs if sync.what == "comparison"), None)
+    alone_s = compared.seconds if compared else 0.0
+    if report.request.warm.verify is Verify.REST and report.health:
+        alone_s = max(0.0, alone_s - report.health.seconds)  # the copy started meanwhile
+    besides = max(0.0, (report.outage_s or 0.0) - last_s - alone_s - verifying)
+    read_bps = compared.read * 8 / compared.seconds if compared and compared.seconds > 0 else 0.0
     fresh = Experience(
         ends_bps=first.read * 8 / first.seconds if first.seconds > 0 else FIRST_ENDS_BPS,
-        verify_bps=first.read * 8 / verifying if verifying > 0 else FIRST_VERIFY_BPS,
+        verify_bps=read_bps or (known.verify_bps if known else FIRST_VERIFY_BPS),
         packed=first.sent / first.read,
         fixed_s=besides,
         outage_fixed_s=besides,

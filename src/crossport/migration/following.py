@@ -6,6 +6,7 @@ cannot tell changes is read whole each time.
 """
 
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 from crossport import errors
 from crossport.migration.convergence import Next, Outlook, changes_bps, copies_bps, outlook
@@ -16,7 +17,7 @@ from crossport.migration.step import Exported, Proposed, Room, Timed, between
 from crossport.migration.target_vm import rooms_for
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Role
 from crossport.model.finding import Finding, Severity
-from crossport.model.run import Act, Event, EventKind, Sync
+from crossport.model.run import Act, Event, EventKind, Sync, Verify
 from crossport.spi.run import Retry
 from crossport.spi.site import StopRule
 from crossport.units import rate_text, seconds_text, size_text
@@ -129,6 +130,20 @@ class Following:
             await self._leg.hooks("image_creation", after=True, vm=self._proposed.vm)
             await self._make_room(opened.value.export)
         await self.copied(name, "delta" if number else "first", opening, opened)
+        if self._leg.request.warm.verify is not Verify.STREAM:
+            await self._read_back(f"{name}-back")
+
+    async def _read_back(self, step: str) -> None:
+        """Read what arrived as it lies at the target, so that little is left for when the guest is off."""
+        leg, attempts, moved = self._leg, count(), self.passes[-1]
+
+        async def read_back(act: Act) -> bool:
+            known = tuple(pair.target for pair in self._pairs)
+            targets = known if next(attempts) == 0 else await self._rooms.again()
+            await (await leg.target()).read_back(act, leg.request.target, targets, moved)
+            return True
+
+        await leg.timed(step, read_back, bool, How(retry=LASTING, cancellable=True))
 
     async def _make_room(self, export: Export) -> None:
         disks = own_disks(export)

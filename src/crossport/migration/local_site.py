@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from crossport import errors
+from crossport.migration.at_rest import AtRest, named
 from crossport.migration.end import Ends, Hold, Landing
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState
 from crossport.migration.published import IMAGES, KIND, PublishedImages
-from crossport.model.artifact import Artifact, Copied, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
+from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
 from crossport.model.permit import Fence, Statement, StatementKind
 from crossport.model.record import record
@@ -38,7 +39,7 @@ from crossport.spi.cloud import (
 from crossport.spi.document import Documents
 from crossport.spi.mover import Mover
 from crossport.spi.run import Ledger
-from crossport.spi.site import Cleaned, Description, StopRule
+from crossport.spi.site import Cleaned, Compared, Description, StopRule
 
 __all__ = ["LocalSite", "SiteParts", "able", "seat"]
 
@@ -225,6 +226,22 @@ class LocalSite:
             published=await self._images.opened(act, cloud, driver, artifact) if writes else (),
         )
 
+    async def read_back(
+        self, act: Act, cloud: str, artifacts: tuple[Artifact, ...], moved: tuple[Moved, ...]
+    ) -> None:
+        """Read what was written, while more may come."""
+        await (await self._at_rest(cloud, Way.WRITE)).check(act.run, artifacts, moved)
+
+    async def compare(
+        self, act: Act, cloud: str, artifacts: tuple[Artifact, ...], moved: tuple[Moved, ...]
+    ) -> Compared:
+        """Read the stopped source whole, and compare it with what arrived."""
+        del act
+        return await (await self._at_rest(cloud, Way.READ)).compare(artifacts, moved)
+
+    async def _at_rest(self, cloud: str, way: Way) -> AtRest:
+        return AtRest(self._mover, await seat(await self._connect(cloud), self._tenant, cloud, way))
+
     async def verify(
         self, act: Act, cloud: str, moved: tuple[Moved, ...], *, at_rest: bool = True
     ) -> tuple[Artifact, ...]:
@@ -233,26 +250,9 @@ class LocalSite:
         sealed = await able(driver, Importer).seal_import(act)
         if isinstance(driver, Publisher):
             await driver.close_images(act)
-        place = await seat(driver, self._tenant, cloud, Way.WRITE)
-        by_name = {artifact.name: artifact for artifact in sealed}
-        for one in moved:
-            artifact = by_name.get(one.artifact)
-            if artifact is None:
-                raise errors.Refused(
-                    "image.artifact.missing",
-                    f"{cloud} does not hold {one.artifact} of this run.",
-                    remedy="Begin a new run: something has removed it from the target.",
-                )
-            copied = Copied(self._tenant, act.run, one.artifact)
-            found = await self._mover.digest(artifact.ref, place, one.chunk_size, copied) if at_rest else None
-            root = found.root if found else one.root
-            if root != one.root:
-                raise errors.Refused(
-                    "image.digest.mismatch",
-                    f"{one.artifact} at {cloud} is not what the source sent: {root[:16]}… instead of "
-                    f"{one.root[:16]}….",
-                    remedy="Nothing was started. Migrate again; if it repeats, suspect the target's storage.",
-                )
+        by_name = named(sealed, moved, cloud)
+        if at_rest:
+            await (await self._at_rest(cloud, Way.WRITE)).check(act.run, sealed, moved)
         await self._ends.verified(act.run)
         return tuple(by_name[one.artifact] for one in moved)
 

@@ -66,7 +66,9 @@ class Verify(StrEnum):
     """How far a copy is checked before the commit; every chunk is checked on arrival anyway."""
 
     REST = "rest"
-    """The stopped source is compared with the target, and the target read as it lies there."""
+    """The target is read as it lies there; while it starts, the stopped source is compared with that."""
+    REPAIR = "repair"
+    """As REST, but compared before the target starts: what differs is copied, and told."""
     STREAM = "stream"
     """Nothing is read once more."""
 

@@ -17,7 +17,7 @@ from crossport.model.run import Act
 from crossport.model.vm import VM
 from crossport.spi.cloud import NewVM, RoomFor
 
-__all__ = ["Cleaned", "Description", "Site", "StopRule"]
+__all__ = ["Cleaned", "Compared", "Description", "Site", "StopRule"]
 
 
 @record()
@@ -41,6 +41,18 @@ class StopRule:
 
     shutdown_s: float
     power_off: bool
+
+
+@record()
+class Compared:
+    """What a comparison of the source with what arrived found: ``differing`` artifacts; ``read`` bytes.
+
+    Not ``whole`` when it was given up before everything was read.
+    """
+
+    read: int = 0
+    differing: tuple[str, ...] = ()
+    whole: bool = True
 
 
 @record()
@@ -88,6 +100,25 @@ class Site(Protocol):
 
     async def ticket(self, act: Act, cloud: str, artifact: Artifact, way: Way) -> Ticket:
         """Give a gateway of ``cloud`` the right to read or write one artifact."""
+        ...
+
+    async def read_back(
+        self, act: Act, cloud: str, artifacts: tuple[Artifact, ...], moved: tuple[Moved, ...]
+    ) -> None:
+        """Target end: read what was written as it lies there, while more may come.
+
+        ``artifacts`` are from prepare_import. `verify` need not read again what was read here and not written
+        since. Raise Refused (``image.digest.mismatch``) as that does.
+        """
+        ...
+
+    async def compare(
+        self, act: Act, cloud: str, artifacts: tuple[Artifact, ...], moved: tuple[Moved, ...]
+    ) -> Compared:
+        """Source end: read the artifacts of a stopped VM whole, and compare them with what arrived.
+
+        Nothing is read at the target: it is compared with what was verified there, whatever became of that.
+        """
         ...
 
     async def verify(

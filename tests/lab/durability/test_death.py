@@ -42,10 +42,10 @@ WARM = {
     for step in (
         "sync-0-open",
         "sync-0-disk-0",
-        "sync-1-open",
+        "sync-0-back",
         "cutover-open",
         "cutover-disk-0",
-        "compare-open",
+        "compare",
     )
 }
 CALM = {"forth-calm": ["", ""], "back-calm": ["", ""], "warm-calm": ["", ""]}

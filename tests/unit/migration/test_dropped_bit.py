@@ -1,4 +1,8 @@
-"""A cloud whose tracking loses one change: the comparison finds it, every time, and repairs the copy."""
+"""A cloud whose tracking loses one change: the comparison finds it, every time.
+
+It brings the source back, also when the guest that has started at the target wrote over the very place; or
+it repairs the copy, when it was asked to compare before the start.
+"""
 
 import random
 from dataclasses import replace
@@ -11,7 +15,8 @@ from crossport.clouds.memory import MemoryCloud
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Ticket
 from crossport.model.locator import file_locator, file_of
 from crossport.model.run import Act, Mode, RunState, Verify, WarmRules
-from crossport.model.vm import PowerState
+from crossport.model.vm import VM, PowerState
+from crossport.spi.cloud import NewVM
 from crossport.testing.world import ALPHA, BETA, web_vm
 
 BLOCK = 4096
@@ -45,9 +50,24 @@ class ForgetfulCloud(MemoryCloud):
         return replace(artifact, ref=replace(artifact.ref, locator=file_locator(path, tuple(kept))))
 
 
-async def world_with(root: Path, draw: random.Random) -> tuple[World, ForgetfulCloud]:
-    """Return a world whose guest writes to every block at most once."""
-    here, there = ForgetfulCloud(root / "alpha", draw), MemoryCloud("beta", root / "beta")
+class BusyCloud(MemoryCloud):
+    """Its guests write over everything as soon as they start, with what the source has there in the end."""
+
+    def __init__(self, root: Path, source: MemoryCloud) -> None:
+        super().__init__("beta", root)
+        self.source = source
+
+    async def instantiate(self, act: Act, new: NewVM) -> VM:
+        vm, original = await super().instantiate(act, new), await self.source.vm("web")
+        content = disk_bytes(self.source, original)
+        self.disk_path(vm.disks[0].id).write_bytes(content)
+        return vm
+
+
+async def world_with(root: Path, draw: random.Random, *, busy: bool = False) -> tuple[World, ForgetfulCloud]:
+    """Return a world whose guest writes to every block at most once, and ``busy``, anew when it has moved."""
+    here = ForgetfulCloud(root / "alpha", draw)
+    there = BusyCloud(root / "beta", here) if busy else MemoryCloud("beta", root / "beta")
     here.found(ALPHA)
     there.found(BETA)
     wanted = web_vm()
@@ -70,8 +90,26 @@ async def world_with(root: Path, draw: random.Random) -> tuple[World, ForgetfulC
 @pytest.mark.parametrize("batch", range(TIMES // BATCH))
 async def test_one_change_that_was_not_told_is_found_every_time(batch: int, tmp_path: Path):
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
-        world, cloud = await world_with(tmp_path / str(seed), random.Random(seed))  # noqa: S311 - places
+        draw = random.Random(seed)  # noqa: S311 - places
+        world, cloud = await world_with(tmp_path / str(seed), draw, busy=seed % 2 == 0)
+        before = disk_bytes(cloud, await world.source_vm())
         report = await world.migrate(mode=Mode.WARM, checks=replace(HTTP, successes=1))
+        assert cloud.dropped
+        assert (report.outcome, report.code) == (RunState.ROLLED_BACK, "warm.copy.differs"), seed
+        assert report.verified == "stream only"
+        assert "--verify repair" in report.text
+        source = await world.source_vm()
+        assert (source.power, source.fenced) == (PowerState.RUNNING, False)
+        assert await world.target_vms() == ()
+        assert disk_bytes(cloud, source) != before
+
+
+@pytest.mark.parametrize("batch", range(TIMES // BATCH))
+async def test_it_is_repaired_when_it_is_looked_for_before_the_start(batch: int, tmp_path: Path):
+    for seed in range(batch * BATCH, (batch + 1) * BATCH):
+        world, cloud = await world_with(tmp_path / str(seed), random.Random(seed))  # noqa: S311 - places
+        rules = WarmRules(verify=Verify.REPAIR)
+        report = await world.migrate(mode=Mode.WARM, warm=rules, checks=replace(HTTP, successes=1))
         assert cloud.dropped
         assert (report.outcome, report.verified) == (RunState.DONE, "at rest")
         (found,) = [one for one in report.findings if one.code == "warm.changes.missed"]

@@ -16,7 +16,17 @@ from crossport.migration.estimate import (
 )
 from crossport.migration.link import Links, Passage
 from crossport.model.artifact import Counters, Moved, Place, Rate, Way
-from crossport.model.run import MigrationReport, MigrationRequest, Mode, Phase, RunState
+from crossport.model.health import Health
+from crossport.model.run import (
+    MigrationReport,
+    MigrationRequest,
+    Mode,
+    Phase,
+    RunState,
+    Sync,
+    Verify,
+    WarmRules,
+)
 from crossport.model.vm import VM, Disk
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.world import web_vm
@@ -167,3 +177,36 @@ async def test_an_estimate_rests_on_the_link_where_there_is_a_probe():
 def test_a_disk_without_data_takes_no_time() -> None:
     empty = replace(web_vm(), disks=(replace(web_vm().disks[0], allocated=0),))
     assert predicted(empty, MigrationRequest(vm="web", source="a", target="b"), None).size == 0
+
+
+def warm(verify: Verify) -> MigrationRequest:
+    return replace(REQUEST, mode=Mode.WARM, warm=WarmRules(verify=verify))
+
+
+def test_comparing_while_the_copy_starts_costs_no_outage_until_it_takes_longer():
+    read_s = GIB * 8 / KNOWN.verify_bps
+    assert read_s < KNOWN.outage_fixed_s
+    assert predicted(guest(), warm(Verify.REST), KNOWN).outage_s == KNOWN.outage_fixed_s
+    assert predicted(guest(), warm(Verify.STREAM), KNOWN).outage_s == KNOWN.outage_fixed_s
+    before = predicted(guest(), warm(Verify.REPAIR), KNOWN)
+    assert before.outage_s == pytest.approx(KNOWN.outage_fixed_s + read_s)
+    large = predicted(guest(10 * GIB), warm(Verify.REST), KNOWN)
+    assert large.outage_s == pytest.approx(10 * read_s)
+
+
+@pytest.mark.parametrize(("verify", "outage_s"), [(Verify.REST, 10.0), (Verify.REPAIR, 12.0)])
+def test_a_warm_migration_teaches_what_stopping_and_starting_takes(verify: Verify, outage_s: float):
+    syncs = [
+        Sync(what=what, started=0.0, seconds=seconds, read=read, sent=read // 2)
+        for what, seconds, read in (("first", 8.0, GIB), ("last", 1.0, MIB), ("comparison", 2.0, GIB))
+    ]
+    moved = replace(
+        report(read=GIB, sent=GIB, copy_s=8.0, verify_s=0.5, total_s=outage_s + 1),
+        request=warm(verify),
+        syncs=tuple(syncs),
+        health=Health(good=True, results=(), seconds=6.0),
+    )
+    found = learned(None, moved)
+    assert found is not None
+    assert found.outage_fixed_s == pytest.approx(8.5)
+    assert found.verify_bps == pytest.approx(GIB * 8 / 2.0)

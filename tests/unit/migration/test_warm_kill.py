@@ -5,6 +5,8 @@ execution that died, would be missing at the target. Nothing is compared at the 
 migration itself is told to leave that out, or the comparison would repair what the marks lost.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from tests.unit.migration.test_warm import Writer
 from tests.unit.migration.world import RememberingMover, World, disk_bytes, new_world
 
 from crossport.migration.warm import migration_of
+from crossport.model.artifact import Moved, Progress, Ticket
+from crossport.model.locator import file_locator, file_of
 from crossport.model.run import MigrationReport, MigrationRequest, Mode, RunState, Verify, WarmRules
 from crossport.model.vm import PowerState
 from crossport.testing.run import DirectRun, Killed, KillPoint
@@ -24,7 +28,19 @@ STEPS = (
     *("cutover-open", "cutover-disk-0", "verify", "instantiate", "check"),
     *("commit-source", "commit-target", "clean-target", "clean-source", "tell-finish"),
 )
-COMPARED = ("compare-open", "compare-disk-0")
+REPAIRED = ("compare-open", "compare-disk-0")
+COMPARED = ("sync-0-back", "sync-1-back", "verify", "instantiate", "check", "compare", "commit-source")
+
+
+class LosingMover(RememberingMover):
+    """Takes one block that changed for one that did not."""
+
+    async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
+        path, changed = file_of(read.ref.locator)
+        if not changed:
+            return await super().move(read, write, report)
+        ref = replace(read.ref, locator=file_locator(path, changed[1:]))
+        return await super().move(replace(read, ref=ref), write, report)
 
 
 def request(world: World, **changes: Any) -> MigrationRequest:
@@ -75,9 +91,37 @@ async def test_a_killed_warm_migration_ends_like_an_undisturbed_one(
 @pytest.mark.parametrize("step", COMPARED)
 async def test_a_comparison_that_was_killed_is_made_again(tmp_path: Path, step: str, point: KillPoint):
     world = await new_world(tmp_path, mover=RememberingMover)
-    report, _ = await finished(world, request(world, warm=WarmRules()), step, point)
+    report, second = await finished(world, request(world, warm=WarmRules()), step, point)
     await expect_moved(world, report)
     assert report.verified == "at rest"
+    assert [sync.what for sync in report.syncs][-2:] == ["last", "comparison"]
+    if step not in {"check", "compare"}:  # which go on side by side
+        assert second.calls.count("compare") == 1
+
+
+@pytest.mark.parametrize("point", list(KillPoint))
+@pytest.mark.parametrize("step", REPAIRED)
+async def test_a_comparison_before_the_start_that_was_killed_is_made_again(
+    tmp_path: Path, step: str, point: KillPoint
+):
+    world = await new_world(tmp_path, mover=RememberingMover)
+    rules = WarmRules(verify=Verify.REPAIR)
+    report, _ = await finished(world, request(world, warm=rules), step, point)
+    await expect_moved(world, report)
+    assert report.verified == "at rest"
+
+
+@pytest.mark.parametrize("point", list(KillPoint))
+@pytest.mark.parametrize("step", ["check", "compare", "tell-undo", "roll-back-target", "roll-back-source"])
+async def test_a_comparison_that_finds_something_brings_the_source_back_whoever_is_killed(
+    tmp_path: Path, step: str, point: KillPoint
+):
+    world = await new_world(tmp_path, mover=LosingMover)
+    report, _ = await finished(world, request(world, warm=WarmRules()), step, point)
+    assert (report.outcome, report.code) == (RunState.ROLLED_BACK, "warm.copy.differs")
+    source = await world.source_vm()
+    assert (source.power, source.fenced) == (PowerState.RUNNING, False)
+    assert await world.target_vms() == ()
 
 
 @pytest.mark.parametrize("point", list(KillPoint))
