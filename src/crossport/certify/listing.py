@@ -10,6 +10,7 @@ import hashlib
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
@@ -25,7 +26,7 @@ from crossport.model.certified import Manifest
 from crossport.model.keyring import Algorithm
 from crossport.spi.signer import Signer
 
-__all__ = ["certificate_file", "check_certificate_file", "listing", "own_certificate"]
+__all__ = ["certificate_file", "certified_key", "check_certificate_file", "listing", "own_certificate"]
 
 _SIGNED_BY = {
     Algorithm.ECDSA_P256: bytes.fromhex("300a06082a8648ce3d040302"),  # ecdsa-with-SHA256, RFC 5758
@@ -82,6 +83,15 @@ def own_certificate(signer: Signer, *, site: str, made: float, valid_until: floa
     return _der(0x30, body + _SIGNED_BY[signer.algorithm] + signature)
 
 
+def certified_key(certificate: bytes) -> bytes:
+    """Return the public key (SubjectPublicKeyInfo, DER) in a certificate (DER); empty when it is none."""
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+        return b""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def certificate_file(name: str, listed: bytes, signer: Signer, certificate: bytes) -> bytes:
     """Return the ``.cert`` that signs ``listed``, the content of the file ``name``."""
     return _certificate_text(name, signer.sign(listed), certificate)
@@ -97,9 +107,9 @@ def check_certificate_file(
     signature = _signature_in(content)
     if _certificate_text(name, signature, certificate) != content:
         raise refused("seal.certificate.altered", field=file, name=file)
-    held = x509.load_der_x509_certificate(certificate).public_key()
-    der = held.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if der != verified.key.der() or not signed_by(verified.public_key, signature, listed):
+    if certified_key(certificate) != verified.key.der() or not signed_by(
+        verified.public_key, signature, listed
+    ):
         raise refused("seal.certificate.wrong", field=file, name=file)
 
 

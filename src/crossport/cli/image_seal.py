@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from crossport import errors
 from crossport.certify.envelope import opened
+from crossport.certify.listing import certified_key
 from crossport.certify.package import PackageNames, verify_package
 from crossport.certify.refusal import REFUSALS, Reason, refused
 from crossport.certify.replay import Seen
@@ -30,6 +31,7 @@ from crossport.identity.signers import open_signer
 from crossport.model.certified import Check, Manifest, Outcome, PartKind, Seal
 from crossport.model.codec import from_plain, plain
 from crossport.model.keyring import Key, Keyring, KeyRole
+from crossport.spi.signer import Signer
 from crossport.units import size_text
 
 __all__ = ["app", "seal", "show", "trust", "verify"]
@@ -120,7 +122,8 @@ def seal(
         valid_until=now + terms.hours * 3600,
         manifest=Manifest(vm=target.stem, parts=(), disks=(), checks=_checks(contents.check)),
     )
-    signer, certificate = open_signer(terms.key), _certificate(terms.certificate)
+    signer = open_signer(terms.key)
+    certificate = _certificate(terms.certificate, signer)
     order = Order(signer, draft, contents.more(), contents.ovf, certificate)
     made = certify(source, target, order, told=teller(session), accept=contents.accept)
     value = {"path": str(target), "key": signer.key_id, "seal": plain(made)}
@@ -262,18 +265,21 @@ def _checks(texts: tuple[str, ...]) -> tuple[Check, ...]:
     return tuple(Check(name=name, outcome=known[outcome]) for name, outcome in found.items())
 
 
-def _certificate(path: Path | None) -> bytes | None:
+def _certificate(path: Path | None, signer: Signer) -> bytes | None:
     if path is None:
         return None
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER)
-    except (OSError, ValueError) as error:
+        found = x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER)
+    except (OSError, ValueError):
+        found = b""
+    if certified_key(found) != signer.public_key():
         raise errors.Invalid(
             "image.seal.certificate",
-            f"{path} is no certificate in PEM.",
+            f"{path} is no certificate (PEM) of the sealing key.",
             field="--certificate",
             remedy="Name the certificate of the sealing key, or leave it out.",
-        ) from error
+        )
+    return found
 
 
 def _public(path: Path, **terms: Any) -> Key:

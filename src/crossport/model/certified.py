@@ -70,7 +70,7 @@ class SealedDisk:
 
     id: Word
     size: Annotated[int, Field(ge=1, le=1 << 63)]
-    chunk_size: Annotated[int, Field(ge=4096, le=1 << 24)]
+    chunk_size: Annotated[int, Field(ge=1 << 16, le=1 << 24)]
     root: Digest
     file: Name | None = None
     format: str = ""

@@ -283,6 +283,9 @@ ATTACKS: dict[str, Attack] = {
         "seal.certificate.altered",
         plants.on_file(NAMES.certificate, lambda content: content + b"\n"),
     ),
+    "certificate-none": Attack(
+        "The partner seals a certificate that is none.", "seal.certificate.wrong", plants.garbage_certificate
+    ),
     "list-unsigned": Attack(
         "The signature of the list is changed.", "seal.certificate.wrong", plants.unsigned_list
     ),

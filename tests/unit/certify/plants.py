@@ -1,5 +1,6 @@
 """What an attacker does to a certified image on its way; `tests.unit.certify.attacks` names it."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -210,6 +211,12 @@ def other_certificate(world: World) -> None:
     stranger = KeySigner.made(world.signer.algorithm)
     world.certificate = own_certificate(stranger, site="alpha", made=world.now, valid_until=world.now + HOUR)
     world.write(world.files[NAMES.seal])
+
+
+def garbage_certificate(world: World) -> None:
+    """The partner seals something as its certificate that is none."""
+    world.certificate = b"no certificate"
+    world.remake(certificate=hashlib.sha256(world.certificate).hexdigest())
 
 
 def unsigned_list(world: World) -> None:

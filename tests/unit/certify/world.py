@@ -28,9 +28,9 @@ from crossport.units import MIB
 
 NOW = 1_795_262_400.0
 HOUR = 3600.0
-CHUNK = 4096
+CHUNK = 1 << 16
 NAMES = PackageNames("web.ovf")
-DISKS = {"disk1": b"root".ljust(10_000, b"r"), "disk2": b"data" + bytes(CHUNK * 2) + b"tail"}
+DISKS = {"disk1": b"root".ljust(2 * CHUNK + 10_000, b"r"), "disk2": b"data" + bytes(CHUNK * 2) + b"tail"}
 SBOM = json.dumps(
     {
         "bomFormat": "CycloneDX",
