@@ -17,6 +17,7 @@ from crossport.api.access import admit
 from crossport.api.guard import Figures, Guard, Limits, RateLimit
 from crossport.api.resource.cloud import Clouds
 from crossport.api.resource.gateway import GatewayRoutes
+from crossport.api.resource.key import KeyRoutes
 from crossport.api.resource.limit import RateLimits
 from crossport.api.resource.making import MakingRoutes
 from crossport.api.resource.migration import Migrations
@@ -32,6 +33,7 @@ from crossport.spi.control import Control
 from crossport.spi.gateway import Gateways
 from crossport.spi.limit import RateBook
 from crossport.spi.making import Making
+from crossport.spi.role import RoleKeys
 
 __all__ = ["Application", "Services"]
 
@@ -47,6 +49,7 @@ class Services:
     tokens: Tokens
     rates: RateBook
     making: Making
+    keys: RoleKeys
 
 
 class Application:
@@ -124,6 +127,7 @@ def _table(
         *Plans(control).routes(),
         *GatewayRoutes(services.gateways, control).routes(),
         *RateLimits(services.rates, control).routes(),
+        *KeyRoutes(services.keys).routes(),
         *TokenRoutes(services.tokens).routes(),
     )
 

@@ -47,7 +47,7 @@ def site_settings(settings: Settings) -> SiteSettings:
 
 def services_of(site: OpenSite, tokens: Tokens) -> Services:
     """Return what the site's API makes reachable."""
-    return Services(site.control, site.hub, tokens, site.rates, site.making)
+    return Services(site.control, site.hub, tokens, site.rates, site.making, site.keys)
 
 
 async def is_active(site: OpenSite) -> bool:

@@ -21,6 +21,9 @@ from crossport.gateway.hub import Hub
 from crossport.gateway.office import Means, Office
 from crossport.gateway.own_host import OwnHost
 from crossport.identity import SealedFiles, SealedSecrets, SiteIdentity
+from crossport.identity.signing.desk import Authority
+from crossport.identity.signing.keeper import Keeper
+from crossport.identity.site_keys import KeptKeys
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.embedded import SiteMaking
 from crossport.migration.fetch import FetchMeans, WebImages
@@ -80,6 +83,7 @@ class OpenSite:
     hub: Hub
     making: SiteMaking
     figures: NodeFigures
+    keys: KeptKeys
 
 
 def drivers() -> dict[str, Connect]:
@@ -157,6 +161,7 @@ async def open_site(
             images_most=settings.images_most,
         )
     )
+    keeper = Keeper(folder / "signer", lambda: Authority(site=settings.name, key=identity.authority_key))
     async with engine:
         try:
             await own.tidy()
@@ -164,8 +169,10 @@ async def open_site(
             web = _web(settings, hub, counted, clock)
             making = SiteMaking(registry, maker or local, control, web)
             figures = NodeFigures(counted, hub.desks)
-            yield OpenSite(control, rates, engine, identity, hub, making, figures)
+            keys = KeptKeys(keeper, lambda: engine.documents, clock, site=settings.name, node=settings.node)
+            yield OpenSite(control, rates, engine, identity, hub, making, figures, keys)
         finally:
+            await keeper.close()
             await registry.close()
 
 

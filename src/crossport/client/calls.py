@@ -27,6 +27,7 @@ from crossport.model.request import (
     ResolveAs,
     VmRequest,
 )
+from crossport.model.role import RevokeRequest, RotateRequest, SiteKeys
 from crossport.model.run import Created, MigrationReport, MigrationRequest, RunRecord, RunState
 from crossport.model.vm import VM
 from crossport.spi.site import Cleaned
@@ -60,6 +61,7 @@ __all__ = [
     "gateway",
     "gateways",
     "images",
+    "keys",
     "ledger",
     "limit_run",
     "limits",
@@ -77,7 +79,9 @@ __all__ = [
     "resume",
     "retire",
     "retirement",
+    "revoke_key",
     "revoke_token",
+    "rotate_key",
     "run",
     "run_plan",
     "runs",
@@ -360,6 +364,21 @@ def remove_limit(source: str, target: str) -> Call[None]:
 def limit_run(run: str, limit: RunLimit) -> Call[RunLimit]:
     """Limit a run."""
     return Call("POST", path("runs", run, "limit"), RunLimit, limit)
+
+
+def keys() -> Call[SiteKeys]:
+    """Return the role document."""
+    return Call("GET", path("keys"), SiteKeys)
+
+
+def rotate_key(request: RotateRequest) -> Call[SiteKeys]:
+    """Let a new key follow."""
+    return Call("POST", path("keys", "rotate"), SiteKeys, request)
+
+
+def revoke_key(request: RevokeRequest) -> Call[SiteKeys]:
+    """Revoke a key."""
+    return Call("POST", path("keys", "revoke"), SiteKeys, request)
 
 
 def tokens(after: str = "") -> Call[Page[ShownToken]]:

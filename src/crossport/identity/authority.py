@@ -6,6 +6,7 @@ certificates it issues live for a day at most, so that nothing has to be revoked
 made elsewhere live longer; whoever accepts one has to ask whether its owner still belongs to the site.
 """
 
+import base64
 import datetime
 import ipaddress
 import re
@@ -21,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from crossport import errors
 from crossport.identity import private_file
+from crossport.model.keyring import Algorithm, Key, KeyRole
 from crossport.spi.clock import Clock
 from crossport.spi.secret import Secret
 
@@ -107,6 +109,21 @@ class SiteIdentity:
     def authority_pem(self) -> str:
         """The authority's certificate, for whoever has to trust this site."""
         return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def authority_key(self) -> Key:
+        """The authority's public key, as role documents list it."""
+        der = self._key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return Key(
+            public_key=base64.b64encode(der).decode(),
+            algorithm=Algorithm.ECDSA_P256,
+            site=self.site,
+            role=KeyRole.CA,
+            valid_from=self._certificate.not_valid_before_utc.timestamp(),
+            valid_until=self._certificate.not_valid_after_utc.timestamp(),
+        )
 
     def issue(self, role: str, name: str, *, lifetime_s: float = 3600, hosts: Sequence[str] = ()) -> Leaf:
         """Return a certificate for ``crossport://<site>/<role>/<name>`` with a new key.

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import crossport
 from crossport import errors
 from crossport.hypervisor import confine, nbd_wire
 from crossport.hypervisor.file_access import lent
+from crossport.hypervisor.own_program import own_program
 from crossport.model.artifact import DiskRef, Place
 from crossport.model.locator import file_of
 from crossport.transfer import credential
@@ -288,7 +288,7 @@ def _confinement(seen: _Seen, *, as_root: bool) -> confine.Confinement:
     images = {image for one in seen.published if (image := _path(one))}
     return confine.Confinement(
         # A socket that is bound for reading can be connected to all the same.
-        read=(*_program(), *_trusted(ref), *images),
+        read=(*own_program(), *_trusted(ref), *images),
         write=(path,) if path else (),
         limits=_LIMITS,
         uid=uid,
@@ -338,13 +338,3 @@ def _identity(ref: DiskRef, path: Path | None) -> tuple[int, int]:
             remedy="Give the socket to the server's own user, or open it to others in a closed directory.",
         )
     return confine.NOBODY, confine.NOBODY
-
-
-def _program() -> tuple[Path, ...]:
-    """Return where Python, its libraries and this package lie, as far as it is not below /usr."""
-    package = Path(crossport.__file__).resolve().parent
-    paths = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_exec_prefix), package}
-    tops = {path for path in paths if not path.is_relative_to("/usr")}
-    return tuple(
-        sorted(path for path in tops if not any(path != top and path.is_relative_to(top) for top in tops))
-    )

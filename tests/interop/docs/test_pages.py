@@ -36,6 +36,7 @@ ELSEWHERE = {
     "crossport cloud list --server https://192.0.2.7:8443 --ca ca.pem --token-file token.txt": (
         "tests/lab/serve/test_life.py"
     ),
+    "crossport key revoke KEY": "tests/unit/cli/test_key.py",
     "crossport key show awskms:arn:aws:kms:eu-central-1:123456789012:key/ID": (
         "tests/conformance/test_signers.py"
     ),

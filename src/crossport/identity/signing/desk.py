@@ -1,0 +1,157 @@
+"""The signer's judgement: what it is asked, whether that may be, and the answer."""
+
+import base64
+
+from crossport import errors
+from crossport.identity import role_document as roles
+from crossport.identity.signing.question import VERSION, Answer, AskKeys, AskRevoke, AskRotate, Question
+from crossport.identity.signing.vault import Done, Vault
+from crossport.model import codec
+from crossport.model.failure import Failure
+from crossport.model.keyring import Key, KeyRole
+from crossport.model.record import record
+from crossport.model.role import RoleDocument
+from crossport.spi.clock import Clock
+from crossport.spi.signer import Signer
+
+__all__ = ["Authority", "Desk"]
+
+OWN = (KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET)
+"""The roles whose keys the signer makes and holds, one key each."""
+MAX_KEYS = 150
+
+
+@record()
+class Authority:
+    """The site's name, and the key of its certificate authority as documents list it."""
+
+    site: str
+    key: Key
+
+
+class Desk:
+    """Answers questions, one after the other. The control plane is asked nothing and believed little."""
+
+    def __init__(self, vault: Vault, authority: Authority, clock: Clock) -> None:
+        self._vault = vault
+        self._authority = authority
+        self._clock = clock
+
+    def answer(self, question: bytes) -> Answer:
+        """Return the answer to a question as it came; a refusal is an answer too."""
+        try:
+            envelope = self._answered(question)
+        except errors.Error as error:
+            return Answer(failure=Failure.of(error))
+        return Answer(value=base64.b64encode(envelope).decode())
+
+    def _answered(self, question: bytes) -> bytes:
+        asked = codec.decoded(question, Question)
+        if asked.version > VERSION:
+            raise errors.Conflict(
+                "signer.version.newer", "This is a question of a newer Crossport.", remedy=errors.SAME_RELEASE
+            )
+        document = self._current()
+        if not isinstance(asked.ask, AskKeys):
+            document = self._changed(asked.ask, document)
+        return self._vault.document() or self._kept(document)
+
+    def _changed(self, ask: AskRotate | AskRevoke, document: RoleDocument) -> RoleDocument:
+        if ask.version != document.version:
+            raise errors.Conflict(
+                "key.document.changed",
+                f"The role document is version {document.version} by now, no longer {ask.version}.",
+                remedy="Look at it again, crossport key list, and decide anew.",
+            )
+        if isinstance(ask, AskRotate):
+            changed = self._rotated(ask, document)
+        else:
+            changed = self._revoked(ask.request.key, document)
+        self._kept(changed)
+        return changed
+
+    def _rotated(self, ask: AskRotate, document: RoleDocument) -> RoleDocument:
+        role, now = ask.request.role, self._clock.wall()
+        if len(document.keys) >= MAX_KEYS:
+            raise errors.Conflict(
+                "key.many",
+                f"The site has {len(document.keys)} keys already.",
+                field="role",
+                remedy="Wait until the oldest are past their end.",
+            )
+        since = now
+        if not ask.request.at_once:
+            roles.require_settled(document, role, now)
+            since = now + roles.LEAD_S
+        return roles.with_key(document, self._listed(self._vault.made(), role, since), now)
+
+    def _revoked(self, id_: str, document: RoleDocument) -> RoleDocument:
+        now = self._clock.wall()
+        changed = roles.revoked(document, id_, now)
+        role = next(key.role for key in document.keys if key.id() == id_)
+        if role not in OWN:
+            raise _fixed(role)
+        if roles.signing_key(changed, role, now):
+            return changed
+        return roles.changed(document, now, (*changed.keys, self._listed(self._vault.made(), role, now)))
+
+    def _current(self) -> RoleDocument:
+        """Return the document that holds now; the first one, and one that grew old, is signed anew."""
+        now, kept = self._clock.wall(), self._vault.document()
+        root = self._vault.root()
+        if kept is None:
+            return self._first(root, now)
+        document = roles.believed(kept, self._authority.site, root.public_key(), 0.0, None)
+        known = {key.id() for key in document.keys}
+        keys = tuple(key for key in document.keys if now < key.valid_until)
+        if self._authority.key.id() not in known:
+            keys = (*keys, self._authority.key)
+        for role in OWN:
+            if roles.signing_key(document, role, now) is None:
+                keys = (*keys, self._listed(self._vault.made(), role, now))
+        if keys == document.keys and not roles.is_stale(document, now):
+            return document
+        document = roles.changed(document, now, keys)
+        self._kept(document)
+        return document
+
+    def _first(self, root: Signer, now: float) -> RoleDocument:
+        made = tuple(self._listed(self._vault.made(), role, now) for role in OWN)
+        document = RoleDocument(
+            site=self._authority.site,
+            version=1,
+            root=roles.public(root),
+            issued=now,
+            expires=now + roles.DOCUMENT_LIFETIME_S,
+            keys=(self._authority.key, *made),
+        )
+        self._kept(document)
+        return document
+
+    def _kept(self, document: RoleDocument) -> bytes:
+        """Sign a document, and keep it before anybody sees it."""
+        root = self._vault.root()
+        envelope = roles.signed(document, root)
+        what = f"role document {document.version}"
+        self._vault.note(Done(at=self._clock.wall(), what=what, key=root.key_id, of=roles.digest(envelope)))
+        self._vault.keep(envelope)
+        return envelope
+
+    def _listed(self, signer: Signer, role: KeyRole, since: float) -> Key:
+        return Key(
+            public_key=roles.public(signer),
+            algorithm=signer.algorithm,
+            site=self._authority.site,
+            role=role,
+            valid_from=since,
+            valid_until=since + roles.KEY_LIFETIME_S,
+        )
+
+
+def _fixed(role: KeyRole) -> errors.Invalid:
+    return errors.Invalid(
+        "key.role.fixed",
+        f"The {role} key is not changed in this way: all that the site's authority issued hangs on it.",
+        field="role",
+        remedy="Change seal, audit or ticket.",
+    )

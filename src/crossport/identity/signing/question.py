@@ -1,0 +1,79 @@
+"""What the signer is asked and what it answers, and the frames in which both cross its socket.
+
+A frame is four bytes of length, big-endian, and JSON. A connection carries one question and one answer.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from crossport import errors
+from crossport.model import codec
+from crossport.model.failure import Failure
+from crossport.model.record import record
+from crossport.model.role import RevokeRequest, RotateRequest
+
+__all__ = ["Answer", "AskKeys", "AskRevoke", "AskRotate", "HEAD", "Question", "framed", "size_in"]
+
+VERSION = 1
+HEAD = 4
+MAX_FRAME = 2 << 20
+
+
+@record()
+class AskKeys:
+    """Return the role document."""
+
+    do: Literal["keys"] = "keys"
+
+
+@record()
+class AskRotate:
+    """List a new key. ``version`` is the document that the asker knows: what is asked twice is done once."""
+
+    do: Literal["rotate"] = "rotate"
+    request: RotateRequest
+    version: int
+
+
+@record()
+class AskRevoke:
+    """Revoke a key, as `AskRotate` says."""
+
+    do: Literal["revoke"] = "revoke"
+    request: RevokeRequest
+    version: int
+
+
+@record()
+class Question:
+    """One question to the signer."""
+
+    version: int = VERSION
+    ask: Annotated[AskKeys | AskRotate | AskRevoke, Field(discriminator="do")]
+
+
+@record()
+class Answer:
+    """What was asked for, as base64; or why not."""
+
+    value: str = ""
+    failure: Failure | None = None
+
+
+def framed(message: Question | Answer) -> bytes:
+    """Return a message as one frame."""
+    content = codec.encoded(message).encode()
+    return len(content).to_bytes(HEAD, "big") + content
+
+
+def size_in(head: bytes) -> int:
+    """Return how long the content of a frame is; raise Invalid ``signer.frame.malformed`` when too long."""
+    size = int.from_bytes(head, "big")
+    if size > MAX_FRAME:
+        raise errors.Invalid(
+            "signer.frame.malformed",
+            f"A frame has {MAX_FRAME} bytes at most, not {size}.",
+            remedy=errors.SAME_RELEASE,
+        )
+    return size

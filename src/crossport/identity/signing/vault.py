@@ -1,0 +1,80 @@
+"""What the signer keeps in its directory, each file 0600: its keys, the role document, and what it signed.
+
+Everything is on disk before an answer leaves, so that a signer that is killed goes on where it was.
+"""
+
+import os
+from pathlib import Path
+
+from crossport import errors
+from crossport.identity import private_file
+from crossport.identity.key_signer import KeySigner
+from crossport.model import codec
+from crossport.model.keyring import Algorithm
+from crossport.model.record import record
+
+__all__ = ["Done", "Vault"]
+
+ROOT = "root"
+
+
+@record()
+class Done:
+    """A line of the log: what the signer did with which key. ``at`` is in Unix seconds."""
+
+    at: float
+    what: str
+    key: str
+    of: str
+
+
+class Vault:
+    """The directory of one signer. No two processes use it at the same time."""
+
+    def __init__(self, directory: Path) -> None:
+        """Use ``directory``, which is made when it is first needed."""
+        self._directory = directory
+        self._document = directory / "roles.json"
+        self._log = directory / "log"
+
+    def root(self) -> KeySigner:
+        """Return the key that signs the role document, made now if there is none.
+
+        Raise Refused when others can enter the directory, Broken ``signer.root.lost`` when there is a
+        document and no key that could sign the next one.
+        """
+        private_file.make_private(self._directory)
+        path = self._directory / f"{ROOT}.key"
+        if private_file.read(path) is None:
+            if self.document():
+                raise errors.Broken(
+                    "signer.root.lost",
+                    f"{path} is gone, and with it the root of this site's role document.",
+                    remedy="Bring the file back from a backup (mode 0600); partners trust no other root.",
+                )
+            KeySigner.made(Algorithm.ECDSA_P256).keep(path)
+        return KeySigner.opened(path)
+
+    def made(self) -> KeySigner:
+        """Return a new key, kept."""
+        signer = KeySigner.made(Algorithm.ECDSA_P256)
+        signer.keep(self._directory / f"{signer.key_id}.key")
+        return signer
+
+    def document(self) -> bytes | None:
+        """Return the envelope of the newest role document, None before the first."""
+        return private_file.read(self._document)
+
+    def keep(self, document: bytes) -> None:
+        """Keep the envelope of a new role document."""
+        private_file.write(self._document, document)
+
+    def note(self, done: Done) -> None:
+        """Add a line to the log."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._log, flags, 0o600)
+        try:
+            os.write(descriptor, codec.encoded(done).encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

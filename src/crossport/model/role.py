@@ -1,0 +1,53 @@
+"""Which keys a site signs with, in which roles: the document that its root signs, and requests about it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from crossport.model.keyring import Key, KeyRole
+from crossport.model.record import record
+
+__all__ = ["FORMAT", "RevokeRequest", "RoleDocument", "RotateRequest", "SiteKeys"]
+
+FORMAT = 1
+KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@record()
+class RoleDocument:
+    """The keys of ``site``. Each new one has a higher ``version``; times are Unix seconds.
+
+    ``root`` is the key that signs the document (base64 of its SubjectPublicKeyInfo). When it ``expires``,
+    nothing in it counts any more, so that whoever is kept from newer ones does not believe old ones for ever.
+    """
+
+    format: int = FORMAT
+    site: str
+    version: Annotated[int, Field(ge=1)]
+    root: str
+    issued: float
+    expires: float
+    keys: Annotated[tuple[Key, ...], Field(max_length=200)]
+
+
+@record()
+class SiteKeys:
+    """A site's own document, and the envelope (base64) that proves it to partners."""
+
+    document: RoleDocument
+    envelope: str
+
+
+@record()
+class RotateRequest:
+    """Let a new key follow in ``role``; ``at_once``, without waiting until partners know it."""
+
+    role: Literal[KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET]
+    at_once: bool = False
+
+
+@record()
+class RevokeRequest:
+    """Believe nothing any more that this key signed."""
+
+    key: KeyId
