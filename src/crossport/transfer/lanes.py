@@ -42,7 +42,16 @@ class Lanes:
 
     def start(self, work: Callable[[], None], channel: Channel) -> None:
         """Begin a thread that works with ``channel``."""
-        thread = threading.Thread(target=self._run, args=(work, channel), name="lane", daemon=True)
+
+        def guarded() -> None:
+            with self.guard(channel):
+                work()
+
+        self.begin(guarded)
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Begin a thread that opens a channel itself, and guards what it does with it."""
+        thread = threading.Thread(target=self._run, args=(work,), name="lane", daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -96,13 +105,10 @@ class Lanes:
             self.failed(explained)
             raise explained from error
 
-    def _run(self, work: Callable[[], None], channel: Channel) -> None:
+    def _run(self, work: Callable[[], None]) -> None:
         try:
-            with self.guard(channel):
-                work()
-        except errors.Error:
-            return  # it is kept, and raised where the threads are waited for
-        except BaseException as error:  # noqa: BLE001 - a defect: raised where the threads are waited for
+            work()
+        except BaseException as error:  # noqa: BLE001 - a defect, too: raised where the threads are waited for
             self.failed(error)
 
     def _beat(self) -> None:

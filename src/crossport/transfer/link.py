@@ -50,8 +50,8 @@ class Dialled:
                 f" ({error.strerror or error}).",
                 remedy="Check the network between the two gateways' subnets.",
             ) from error
-        # A link that was there is tried often rather than long.
-        plain.settimeout(self._timeout_s)
+        # A link that was there is tried often rather than long. But who answers may do so one by one.
+        plain.settimeout(max(self._timeout_s, self._idle_s))
         connection = _secured(plain, end, self._context)
         self._timeout_s = AGAIN_S
         return Channel(connection, self._idle_s, self._meter)

@@ -1,5 +1,6 @@
 """The receiving end of a copy: nothing is written unverified, nothing acknowledged that is not durable."""
 
+import functools
 import threading
 from dataclasses import replace
 
@@ -19,6 +20,22 @@ from crossport.transfer.sharing import Sharing
 from crossport.transfer.states import RECEIVER, ReceiverState, heard
 
 __all__ = ["Receiver"]
+
+
+class _Expected:
+    """Which connections of an attempt of ``count`` have not come yet, beside the first."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._left = set(range(1, count))
+        self._coming = threading.Lock()
+
+    def came(self, number: int) -> None:
+        """Take note of one; raise Broken when it is none that is expected."""
+        with self._coming:
+            if number not in self._left:
+                raise frame.malformed(f"connection {number} came in place of {sorted(self._left)}")
+            self._left.remove(number)
 
 
 class Receiver:
@@ -93,10 +110,12 @@ class Receiver:
             channel.send(self._welcome(hello, Welcome(b"", total, count, goes_on)))
             for part in frame.mapped(held) if total else ():
                 channel.send(part)
-        first = self._started(lanes, channel, hello)
-        waited = set(range(1, count))
-        while waited:
-            self._join(lanes, waited, count)
+        first = self._joined(channel, hello)
+        lanes.start(first.run, channel)
+        # Side by side, as the sender opens them: each takes some round trips.
+        expected = _Expected(count)
+        for _ in range(1, count):
+            lanes.begin(functools.partial(self._further, lanes, expected))
         lanes.join()
         with lanes.guard(channel):
             self._holding.end()
@@ -120,23 +139,23 @@ class Receiver:
                 )
         return channel, hello
 
-    def _join(self, lanes: Lanes, waited: set[int], count: int) -> None:
-        """Wait for one more connection of this attempt."""
-        channel = self._link.open(lanes.check)
-        lanes.add(channel)
-        with lanes.guard(channel):
-            hello = self._greeting(channel)
-            if hello.attempt < self._attempt:
-                return  # it comes late, and is closed with the others
-            if hello.attempt > self._attempt:
-                raise errors.Unavailable(
-                    "transfer.peer.gone", "The other end has begun anew.", remedy=errors.TRIED_AGAIN
-                )
-            if hello.connection not in waited:
-                raise frame.malformed(f"connection {hello.connection} came in place of {sorted(waited)}")
-            waited.remove(hello.connection)
-            channel.send(self._welcome(hello, Welcome(b"", 0, count, goes_on=True)))
-        self._started(lanes, channel, hello)
+    def _further(self, lanes: Lanes, expected: "_Expected") -> None:
+        """Wait for one more connection of this attempt, and work with it."""
+        while True:
+            channel = self._link.open(lanes.check)
+            lanes.add(channel)
+            with lanes.guard(channel):
+                hello = self._greeting(channel)
+                if hello.attempt < self._attempt:
+                    continue  # it comes late, and is closed with the others
+                if hello.attempt > self._attempt:
+                    raise errors.Unavailable(
+                        "transfer.peer.gone", "The other end has begun anew.", remedy=errors.TRIED_AGAIN
+                    )
+                expected.came(hello.connection)
+                channel.send(self._welcome(hello, Welcome(b"", 0, expected.count, goes_on=True)))
+                self._joined(channel, hello).run()
+                return
 
     def _welcome(self, hello: Hello, welcome: Welcome) -> bytes:
         """Answer in the newest version that both speak."""
@@ -154,13 +173,12 @@ class Receiver:
         """Return what is shared with a sender: names under any other key would mean nothing."""
         return self._sharing if self._knows(hello) else None
 
-    def _started(self, lanes: Lanes, channel: Channel, hello: Hello) -> Incoming:
+    def _joined(self, channel: Channel, hello: Hello) -> Incoming:
         names = self._names if self._knows(hello) else Names(self._told_key)
         lane = Incoming(self._holding, channel, names, self._damage, self._shares(hello))
         self._holding.join(lane)
         if self._sharing is not None:
             self._sharing.join(lane)
-        lanes.start(lane.run, channel)
         return lane
 
     def _greeting(self, channel: Channel) -> Hello:

@@ -87,12 +87,17 @@ class Sender:
         window = _WINDOW // welcome.connections
         lanes.start(lambda: first.run(plan, self._coverage, window), first.channel)
         others = list[Lane]()
-        for number in range(1, welcome.connections):
+
+        def further(number: int) -> None:
             lane = self._lane(lanes)
             others.append(lane)
             with lanes.guard(lane.channel):
                 lane.greet(replace(hello, connection=number, connections=welcome.connections))
-            lanes.start(functools.partial(lane.run, plan, self._coverage, window), lane.channel)
+                lane.run(plan, self._coverage, window)
+
+        # Side by side: on a long way each takes several round trips until the first byte of a disk.
+        for number in range(1, welcome.connections):
+            lanes.begin(functools.partial(further, number))
         lanes.join()
         with lanes.guard(first.channel):
             for lane in others:

@@ -19,6 +19,7 @@ from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import VERSION, Data, Hello
 from crossport.transfer.lane import Throttle
+from crossport.transfer.lanes import Link
 from crossport.transfer.leaf_store import LeafStore
 from crossport.transfer.manner import Manner, Terms
 from crossport.transfer.meter import Meter
@@ -59,11 +60,11 @@ class Wire:
         self.sockets = list[socket.socket]()
         self._waiting = queue.Queue[socket.socket]()
 
-    def near(self, meter: Meter) -> "_Near":
+    def near(self, meter: Meter) -> Link:
         """Return the end that makes connections."""
         return _Near(self, meter)
 
-    def far(self, meter: Meter) -> "_Far":
+    def far(self, meter: Meter) -> Link:
         """Return the end that gets them."""
         return _Far(self, meter)
 

@@ -1,15 +1,46 @@
 """Over how many connections a copy goes: the longer the way, the more, as far as both ends allow."""
 
+import itertools
 import socket
+import threading
+from collections.abc import Callable
 
 import pytest
 from tests.unit.transfer.copying import Copy, root_of
 
 from crossport.testing.conformance.block import noise
 from crossport.transfer.channel import Channel
+from crossport.transfer.lanes import Link
 from crossport.transfer.manner import Manner, connections_over
 
 CONTENT = noise(64 << 10)
+
+
+class _Together:
+    """An end whose connections after the first come about only when all are asked for."""
+
+    def __init__(self, link: Link, others: int) -> None:
+        self._link = link
+        self._others = threading.Barrier(others)
+        self._asked = itertools.count()
+
+    def open(self, check: Callable[[], None]) -> Channel:
+        if next(self._asked):
+            self._others.wait(10)
+        return self._link.open(check)
+
+
+@pytest.mark.parametrize("sender_dials", [True, False])
+def test_all_but_the_first_are_opened_side_by_side(sender_dials: bool) -> None:
+    copy = Copy(CONTENT)
+    copy.sender_dials = sender_dials
+    copy.manner = Manner(connections=4)
+    copy.wire.path = (0.2, False)
+    near, far = copy.wire.near, copy.wire.far
+    copy.wire.near = lambda meter: _Together(near(meter), 3)
+    copy.wire.far = lambda meter: _Together(far(meter), 3)
+    assert copy.run() == (root_of(CONTENT), root_of(CONTENT))
+    assert copy.wire.made == 4
 
 
 @pytest.mark.parametrize(
