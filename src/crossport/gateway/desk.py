@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from crossport import errors
@@ -16,6 +15,7 @@ from crossport.gateway.join import Nodes
 from crossport.gateway.mail import Inbox, Outbox
 from crossport.gateway.wire import Line, integer, text
 from crossport.model.artifact import DiskRef, Place
+from crossport.model.record import sparse
 from crossport.spi.clock import Clock
 from crossport.transfer.host import Journal, Way, Worker
 from crossport.transfer.job import failure_line
@@ -221,9 +221,9 @@ class Desk:
         self._number += 1
         job = f"{self._number}"
         pipe = self.pipes[job] = RemotePipe(self, job, f"the {way} worker at gateway {self.gateway}")
-        order = {"do": "start", "job": job, "way": way, "ref": asdict(ref), "place": asdict(place)}
+        order = {"do": "start", "job": job, "way": way, "ref": sparse(ref), "place": sparse(place)}
         named: dict[str, Any] = {"stock": stock} if stock else {}
-        named |= {"published": [asdict(one) for one in published]} if published else {}
+        named |= {"published": [sparse(one) for one in published]} if published else {}
         await pipe.send(order | named | ({"journal": list(journal)} if journal else {}))
         return pipe
 

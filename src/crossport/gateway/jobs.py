@@ -22,7 +22,7 @@ from crossport.model import codec
 from crossport.model.artifact import DiskRef, Place
 from crossport.spi.clock import Clock
 from crossport.transfer.host import Journal, Pipe, Way
-from crossport.transfer.job import failure_line
+from crossport.transfer.job import failure_line, known
 from crossport.transfer.journals import Journals
 from crossport.transfer.stock_access import Access
 from crossport.transfer.stocks import Stocks
@@ -71,8 +71,8 @@ class _Order:
     def of(cls, message: dict[str, Any]) -> "_Order":
         """Read it; raise Invalid or Broken for what is none."""
         return cls(
-            codec.from_plain(message.get("ref"), DiskRef),
-            codec.from_plain(message.get("place"), Place),
+            codec.from_plain(known(message.get("ref"), "ref", DiskRef), DiskRef),
+            codec.from_plain(known(message.get("place"), "place", Place), Place),
             _journal(message),
             text({"stock": "", **message}, "stock", most=64),
             codec.from_plain(message.get("published", ()), tuple[DiskRef, ...]),

@@ -1,15 +1,20 @@
 """What a worker is told and what it tells: JSON lines on its standard input and output.
 
 Keys and tickets travel in the job and nowhere else: not in arguments, not in the environment.
+
+A worker may be of the release before. What stands in the job itself is advice, and ignored where it is not
+known. A field of a record in it, as of a ticket, may restrict: one that is not known is refused, and only
+those are told that say something (`crossport.model.record.sparse`).
 """
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 from crossport import errors
 from crossport.model.artifact import Copied, DiskRef, Place, Ticket, Way
+from crossport.model.record import sparse
 from crossport.transfer.frame import Hello
 from crossport.transfer.manner import Manner
 
@@ -23,8 +28,11 @@ __all__ = [
     "LookJob",
     "failure_from",
     "failure_line",
+    "known",
     "subject_of",
 ]
+
+T = TypeVar("T")
 
 MAX_LINE = 256 << 10
 CONNECT_S = 20.0
@@ -91,9 +99,11 @@ class Job:
 
     def line(self) -> bytes:
         """Return the job as one line."""
-        said = asdict(self)
+        said = sparse(self)
+        said["hello"]["least"] = self.hello.least  # where nothing is said each release means its own
         # Beside the ticket, where a worker of the release before leaves it alone and copies all the same.
-        said["published"] = said["ticket"].pop("published")
+        said["ticket"].pop("published", None)
+        said["published"] = [sparse(one) for one in self.ticket.published]
         return json.dumps(said).encode() + b"\n"
 
     @classmethod
@@ -102,9 +112,9 @@ class Job:
         said = json.loads(line)
         return cls(
             ticket=_ticket(said["ticket"], said.get("published", ())),
-            hello=Hello(**said["hello"]),
-            end=End(**said["end"]),
-            manner=Manner(**said["manner"]),
+            hello=_read(said, "hello", Hello),
+            end=_read(said, "end", End),
+            manner=_read(said, "manner", Manner),
             disk_timeout_s=said["disk_timeout_s"],
             idle_s=said["idle_s"],
             connect_s=said.get("connect_s", CONNECT_S),  # a site of an older release does not say
@@ -127,13 +137,13 @@ class DigestJob:
 
     def line(self) -> bytes:
         """Return the job as one line."""
-        return json.dumps(asdict(self)).encode() + b"\n"
+        return json.dumps(sparse(self)).encode() + b"\n"
 
     @classmethod
     def of(cls, line: bytes) -> "DigestJob":
         """Read a line of `line`."""
         said = json.loads(line)
-        ref, subject = DiskRef(**said["ref"]), said.get("subject", {})
+        ref, subject = _read(said, "ref", DiskRef), said.get("subject", {})
         return cls(ref, said["chunk_size"], said["disk_timeout_s"], subject)
 
 
@@ -146,7 +156,7 @@ class LookJob:
 
     def line(self) -> bytes:
         """Return the job as one line."""
-        return json.dumps(asdict(self)).encode() + b"\n"
+        return json.dumps(sparse(self)).encode() + b"\n"
 
     @classmethod
     def of(cls, line: bytes) -> "LookJob":
@@ -183,7 +193,26 @@ def _plain(value: object) -> str:
     return "".join(letter for letter in str(value)[:600] if letter.isprintable())
 
 
+def known(said: Any, name: str, kind: type[Any]) -> Any:
+    """Return what is said of a ``kind``; raise Refused for a field that this release does not know."""
+    there: list[Any] = list(said) if isinstance(said, dict) else []  # pyright: ignore[reportUnknownArgumentType]
+    strange = sorted({_plain(each) for each in there} - {each.name for each in fields(kind)})
+    if strange:
+        raise errors.Refused(
+            "transfer.job.newer",
+            f"The site asks for {name}.{strange[0]}, which this release does not know.",
+            remedy="Update this end: it is older than its site.",
+        )
+    return said  # pyright: ignore[reportUnknownVariableType]
+
+
+def _read(said: dict[str, Any], name: str, kind: type[T]) -> T:
+    return kind(**known(said[name], name, kind))
+
+
 def _ticket(said: dict[str, Any], published: Iterable[dict[str, Any]]) -> Ticket:
-    parts: dict[str, Any] = dict(said, published=tuple(DiskRef(**one) for one in published))
-    parts.update(way=Way(said["way"]), ref=DiskRef(**said["ref"]), place=Place(**said["place"]))
+    parts: dict[str, Any] = dict(known(said, "ticket", Ticket))
+    images = tuple(DiskRef(**known(one, "published", DiskRef)) for one in published)
+    parts.update(way=Way(said["way"]), ref=_read(said, "ref", DiskRef), place=_read(said, "place", Place))
+    parts.update(published=images)
     return Ticket(**parts)
