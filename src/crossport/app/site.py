@@ -27,6 +27,7 @@ from crossport.identity.site_keys import KeptKeys
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.embedded import SiteMaking
 from crossport.migration.fetch import FetchMeans, WebImages
+from crossport.migration.fetches import Fetches, FetchParts
 from crossport.migration.hook import Command, OperatorHooks, Webhook
 from crossport.migration.limits import Limits
 from crossport.migration.parts import RateProbe
@@ -162,12 +163,14 @@ async def open_site(
         )
     )
     keeper = Keeper(folder / "signer", lambda: Authority(site=settings.name, key=identity.authority_key))
+    web = _web(settings, hub, counted, clock)
+    fetches = _fetches(engine, web, registry, sealed, clock)
     async with engine:
         try:
             await own.tidy()
             local = LocalMaker(folder.parent / "clouds", lambda: secrets.token_urlsafe(32))
-            web = _web(settings, hub, counted, clock)
-            making = SiteMaking(registry, maker or local, control, web)
+            await web.prune()
+            making = SiteMaking(registry, maker or local, control, fetches)
             figures = NodeFigures(counted, hub.desks)
             keys = KeptKeys(keeper, lambda: engine.documents, clock, site=settings.name, node=settings.node)
             yield OpenSite(control, rates, engine, identity, hub, making, figures, keys)
@@ -196,6 +199,21 @@ def _web(settings: SiteSettings, hub: Hub, mover: Mover, clock: Clock) -> WebIma
         token=lambda: secrets.token_hex(16),
     )
     return WebImages(means, settings.fetch_size)
+
+
+def _fetches(
+    engine: Engine, web: WebImages, registry: CloudRegistry, sealed: SealedSecrets, clock: Clock
+) -> Fetches:
+    return Fetches(
+        FetchParts(
+            engine=engine,
+            web=web,
+            registry=registry,
+            secrets=sealed,
+            clock=clock,
+            token=lambda: secrets.token_hex(16),
+        )
+    )
 
 
 async def _post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> int:

@@ -9,8 +9,8 @@ from crossport.units import rate_text, seconds_text, size_text
 
 __all__ = ["Story", "copy_text", "phase_table"]
 
-COPY = "image_upload"
-"""The phase in which disks are copied."""
+COPY, FETCH = "image_upload", "image_download"
+"""The phase in which disks are copied, and the one in which an image is fetched."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Story:
     @property
     def copying(self) -> bool:
         """Whether the phase in which disks are copied has begun."""
-        return COPY in self.begun or COPY in self.ended
+        return COPY in self.begun or COPY in self.ended or FETCH in self.begun
 
     def copied(self) -> Progress | None:
         """Return the copies of all artifacts as one; None before the first byte."""

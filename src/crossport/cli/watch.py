@@ -25,6 +25,7 @@ DETACHED = 130
 DECISION_S = 2.0
 """How long the site may take to notice a decision."""
 STEP_PERCENT = 10
+BACK = "the source comes back"
 """How often the copy is told where lines cannot be written again."""
 
 EXITS = {
@@ -40,10 +41,10 @@ def exit_status(state: RunState) -> int:
     return EXITS.get(state, 0)
 
 
-def watch(session: Session, run: str, *, stream: bool = False) -> int:
+def watch(session: Session, run: str, *, stream: bool = False, back: str = BACK) -> int:
     """Show the run until it is final or waits for a person; return the exit status.
 
-    With ``stream`` every event is a line of JSON on standard output.
+    With ``stream`` every event is a line of JSON on standard output. ``back`` says what cancelling leaves.
     """
     story = Story()
     after = 0
@@ -56,7 +57,7 @@ def watch(session: Session, run: str, *, stream: bool = False) -> int:
                     show(event)
             break
         except KeyboardInterrupt:
-            if _detached(session, run):
+            if _detached(session, run, back):
                 return 0 if session.out.live else DETACHED
     if story.state in (RunState.WAITING, RunState.ATTENTION):
         session.out.say(how_to_go_on(run, story.state, session.send(calls.run(run)).labels))
@@ -105,10 +106,10 @@ def _decided(session: Session, run: str, event: Event) -> bool:
     return False
 
 
-def _detached(session: Session, run: str) -> bool:
+def _detached(session: Session, run: str, back: str) -> bool:
     """Ask what Ctrl-C meant. Return True to stop watching, False to watch the cancelling."""
     try:
-        answer = session.ask("\nDetach (the run goes on) or cancel it (the source comes back)? [d/c] ")
+        answer = session.ask(f"\nDetach (the run goes on) or cancel it ({back})? [d/c] ")
     except KeyboardInterrupt:
         answer = ""
     if answer.startswith("c"):

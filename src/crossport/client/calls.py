@@ -98,8 +98,6 @@ __all__ = [
 
 LIMIT = 200
 """Items that are asked for at once."""
-FETCH_S = 6 * 3600.0
-"""How long to wait for what fetches from elsewhere."""
 LONG_S = 900.0
 """How long to wait for what looks at every VM of a cloud, or boots one."""
 
@@ -160,10 +158,10 @@ def upload_image(cloud: str, name: str, image_format: str) -> Call[Image]:
     return Call("PUT", path("clouds", cloud, "images", name), Image, query=query, patience_s=LONG_S)
 
 
-def fetch_image(cloud: str, name: str, request: FetchRequest) -> Call[Image]:
-    """Take in as an image what a web server has."""
+def fetch_image(cloud: str, name: str, request: FetchRequest, key: str) -> Call[RunRecord]:
+    """Have a run take in as an image what a web server has."""
     where = path("clouds", cloud, "images", name)
-    return Call("POST", where, Image, request, patience_s=FETCH_S)
+    return Call("POST", where, RunRecord, request, key=key, patience_s=LONG_S)
 
 
 def delete_image(cloud: str, name: str) -> Call[None]:

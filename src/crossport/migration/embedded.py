@@ -3,13 +3,15 @@
 from collections.abc import AsyncIterator
 
 from crossport import errors
-from crossport.migration.fetch import Wanted, WebImages
+from crossport.migration.fetch import Wanted
+from crossport.migration.fetches import FETCH, Fetches
 from crossport.migration.local_site import able
 from crossport.migration.plans import MIGRATE
 from crossport.migration.registry import CloudRegistry
 from crossport.model.construct import Image
+from crossport.model.exchange import FetchRequest
 from crossport.model.request import CloudEntry, CloudRequest, CloudStatus
-from crossport.model.run import RunState
+from crossport.model.run import RunRecord, RunState
 from crossport.spi.control import Control
 from crossport.spi.making import CloudMaker, ImageStore
 
@@ -19,20 +21,23 @@ __all__ = ["SiteMaking", "need_unused"]
 async def need_unused(control: Control, tenant: str, name: str) -> None:
     """Raise Conflict ``cloud.in-use`` while a run of the tenant uses the cloud."""
     for state in (RunState.RUNNING, RunState.QUEUED, RunState.WAITING, RunState.ATTENTION):
-        for run in await control.runs(tenant, state=state, kind=MIGRATE, after="", limit=1000):
-            if name in (run.labels.get("source"), run.labels.get("target")):
+        for run in await control.runs(tenant, state=state, kind="", after="", limit=1000):
+            if run.kind in {MIGRATE, FETCH} and name in (run.labels.get("source"), run.labels.get("target")):
                 raise errors.Conflict(
                     "cloud.in-use",
                     f"Run {run.id} uses {name}.",
+                    field="cloud",
                     remedy="Wait until it is finished, or cancel it.",
                 )
 
 
 class SiteMaking:
-    """Implements `crossport.spi.making.Making`. ``control`` knows the runs, ``web`` fetches images."""
+    """Implements `crossport.spi.making.Making`. ``control`` knows the runs, ``fetches`` brings images in."""
 
-    def __init__(self, registry: CloudRegistry, maker: CloudMaker, control: Control, web: WebImages) -> None:
-        self._web = web
+    def __init__(
+        self, registry: CloudRegistry, maker: CloudMaker, control: Control, fetches: Fetches
+    ) -> None:
+        self._fetches = fetches
         self._registry = registry
         self._maker = maker
         self._control = control
@@ -83,10 +88,12 @@ class SiteMaking:
         """Take an image in."""
         return await (await self._store(tenant, cloud)).add_image(name, image_format, content)
 
-    async def fetch_image(self, tenant: str, cloud: str, name: str, image_format: str, url: str) -> Image:
-        """Take in what a web server has."""
-        wanted = Wanted(tenant=tenant, cloud=cloud, name=name, image_format=image_format, url=url)
-        return await self._web.fetch(wanted, await self._store(tenant, cloud))
+    async def fetch_image(
+        self, tenant: str, cloud: str, name: str, request: FetchRequest, key: str
+    ) -> RunRecord:
+        """Take in what a web server has, by a run."""
+        wanted = Wanted(tenant=tenant, cloud=cloud, name=name, image_format=request.format, url=request.url)
+        return await self._fetches.start(wanted, key)
 
     async def drop_image(self, tenant: str, cloud: str, name: str) -> None:
         """Delete an image."""

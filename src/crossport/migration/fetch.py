@@ -1,7 +1,7 @@
 """Fetch images from the web: by the mover, in ranges, into a file of the site, and from there into a cloud.
 
-What arrived is kept until the image is in the cloud: the same call made again goes on where the last one was
-cut off, as long as the web server still has the same version.
+What arrived is kept until the image is in the cloud: who asks for it again goes on where it was cut off, as
+long as the web server still has the same version. What nobody goes on with is removed after a while.
 """
 
 import asyncio
@@ -25,6 +25,9 @@ HERE = Place(cloud="", subnet="", address="127.0.0.1")
 """This machine: the site fetches, not a cloud."""
 TICKET_S = 6 * 3600.0
 ARTIFACT = "image"
+KEEP_S = 3 * 86400.0
+KEEP_SIZE = 64 << 30
+"""How long what arrived is kept for who goes on with it, and how much of it in all."""
 
 
 class Look(Protocol):
@@ -64,19 +67,20 @@ class Wanted:
 
 
 class WebImages:
-    """Images by URL, of at most ``most`` bytes each."""
+    """Images by URL, of at most ``most`` bytes each; of partial ones ``keep`` bytes are kept."""
 
-    def __init__(self, means: FetchMeans, most: int) -> None:
+    def __init__(self, means: FetchMeans, most: int, keep: int = KEEP_SIZE) -> None:
         self._means = means
+        self._keep = keep
         self._most = most
+        self._turns: dict[str, asyncio.Lock] = {}
 
-    async def fetch(self, wanted: Wanted, store: ImageStore) -> Image:
-        """Copy the object and give it to ``store``; return the image there.
+    async def look(self, wanted: Wanted, store: ImageStore) -> DiskRef:
+        """Find the object, to refuse at once what will never arrive.
 
-        Raise what looking, copying and taking in raise. The same call goes on with what arrived, but of an
-        image that the cloud refuses nothing is kept.
+        Raise what looking raises, Conflict for a name that is used, Refused for an object that is too large.
         """
-        if any(image.name == wanted.name for image in await store.images()):
+        if await _held(wanted, store) is not None:
             raise image_exists(wanted.name)
         found = await self._means.look.look(wanted.url, HERE)
         if not 0 < found.size <= self._most:
@@ -86,27 +90,63 @@ class WebImages:
                 field="url",
                 remedy="Let the operator raise the setting upload_size.",
             )
-        file = self._file(wanted, found)
-        await self._copied(wanted, found, file)
-        try:
-            image = await store.add_image(wanted.name, wanted.image_format, _pieces(file, found.size))
-        except errors.Refused:  # what is wrong with it will be wrong with it again
-            await self._forget(wanted, file)
-            raise
-        await self._forget(wanted, file)
-        return image
+        return found
 
-    async def _forget(self, wanted: Wanted, file: Path) -> None:
+    async def take(self, wanted: Wanted, store: ImageStore, report: Callable[[Progress], None]) -> Image:
+        """Copy the object and give it to ``store``; return the image there.
+
+        Raise what looking, copying and taking in raise. Made again it goes on with what arrived, and finds an
+        image that it had brought there before, until `forget`; one call after the other for the same thing.
+        Of an image that the cloud refuses nothing is kept.
+        """
+        await self.prune()
+        async with self._turns.setdefault(wanted.run, asyncio.Lock()):
+            there = await _held(wanted, store)
+            if there is not None and self._parts(wanted):
+                return there
+            found = await self.look(wanted, store)
+            file = self._file(wanted, found)
+            await self._copied(wanted, found, file, report)
+            try:
+                return await store.add_image(wanted.name, wanted.image_format, _pieces(file, found.size))
+            except errors.Refused:  # what is wrong with it will be wrong with it again
+                await self.forget(wanted)
+                raise
+
+    async def forget(self, wanted: Wanted) -> None:
+        """Remove what arrived. Not an error when there is nothing."""
         await self._means.mover.forget(wanted.run)
-        await asyncio.to_thread(file.unlink, missing_ok=True)
+        for path in self._parts(wanted):
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def prune(self) -> None:
+        """Remove what arrived of images that nobody fetched on with: the old, and what is too much in all."""
+        for run in await asyncio.to_thread(self._abandoned):
+            await self._means.mover.forget(run)
+
+    def _abandoned(self) -> set[str]:
+        """Remove files; return the names of their copies."""
+        busy = {run for run, turn in self._turns.items() if turn.locked()}
+        facts = [(path, path.stat()) for path in self._means.folder.glob("fetch-*")]
+        idle = [one for one in sorted(facts, key=lambda one: one[1].st_mtime) if _copy_of(one[0]) not in busy]
+        kept, oldest = sum(one.st_blocks * 512 for _, one in facts), self._means.clock.wall() - KEEP_S
+        gone = set[str]()
+        for path, one in idle:
+            if one.st_mtime < oldest or kept > self._keep:
+                path.unlink(missing_ok=True)
+                kept -= one.st_blocks * 512
+                gone.add(_copy_of(path))
+        return gone
+
+    def _parts(self, wanted: Wanted) -> list[Path]:
+        return list(self._means.folder.glob(f"{wanted.run}-*"))
 
     def _file(self, wanted: Wanted, found: DiskRef) -> Path:
         """Return the file for this version of the object; one with a part of another version is removed."""
         folder = self._means.folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         version = hashlib.sha256(f"{found.identity} {found.size}".encode()).hexdigest()[:16]
-        mine = list(folder.glob(f"{wanted.run}-*"))
-        for path in mine:
+        for path in self._parts(wanted):
             if path.name.split("-")[2] == version:
                 return path
             path.unlink()
@@ -114,10 +154,12 @@ class WebImages:
         path.touch(mode=0o600)
         return path
 
-    async def _copied(self, wanted: Wanted, found: DiskRef, file: Path) -> Moved:
+    async def _copied(
+        self, wanted: Wanted, found: DiskRef, file: Path, report: Callable[[Progress], None]
+    ) -> Moved:
         target = DiskRef(kind="file", locator=str(file), size=found.size, identity=file.name)
         read, write = self._ticket(wanted, found, Way.READ), self._ticket(wanted, target, Way.WRITE)
-        return await self._means.mover.move(read, write, _unheard)
+        return await self._means.mover.move(read, write, report)
 
     def _ticket(self, wanted: Wanted, ref: DiskRef, way: Way) -> Ticket:
         return Ticket(
@@ -135,8 +177,13 @@ class WebImages:
         )
 
 
-def _unheard(progress: Progress) -> None:
-    del progress  # whoever asked waits for the end
+async def _held(wanted: Wanted, store: ImageStore) -> Image | None:
+    return next((image for image in await store.images() if image.name == wanted.name), None)
+
+
+def _copy_of(path: Path) -> str:
+    """Return the name of the copy to which a file belongs: `Wanted.run`."""
+    return path.name.rsplit("-", 2)[0]
 
 
 async def _pieces(file: Path, size: int) -> AsyncIterator[bytes]:

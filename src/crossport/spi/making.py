@@ -6,7 +6,9 @@ from typing import Protocol, runtime_checkable
 
 from crossport import errors
 from crossport.model.construct import Image
+from crossport.model.exchange import FetchRequest
 from crossport.model.request import CloudEntry, CloudRequest, CloudStatus
+from crossport.model.run import RunRecord
 from crossport.model.vm import VM
 
 __all__ = [
@@ -139,11 +141,13 @@ class Making(Protocol):
         """Take an image in. See `ImageStore.add_image`."""
         ...
 
-    async def fetch_image(self, tenant: str, cloud: str, name: str, image_format: str, url: str) -> Image:
-        """Take in as an image what a web server has, as far as the operator lets the site fetch.
+    async def fetch_image(
+        self, tenant: str, cloud: str, name: str, request: FetchRequest, key: str
+    ) -> RunRecord:
+        """Take in as an image what a web server has, as far as the operator lets the site fetch: by a run.
 
-        Raise Refused (``egress.denied``) when it must not, and what ``ImageStore.add_image`` raises. Behind
-        Unavailable the same call goes on with what had arrived.
+        Return the run that does so already, if there is one; ``key`` makes the call repeatable. Raise Refused
+        (``egress.denied``) when it must not, Conflict when the name is used.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import json
 import ssl
 import time
 from collections.abc import Generator
@@ -11,7 +12,7 @@ import pytest
 from cryptography import x509
 from tests.lab.serve.test_life import Machine
 from tests.unit.transfer.test_http_disk import certificate
-from tests.unit.transfer.web import web
+from tests.unit.transfer.web import Web, web
 
 from crossport import errors
 from crossport.client import Client, calls, over_socket
@@ -41,6 +42,30 @@ def machine(tmp_path: Path) -> Generator[Machine]:
         asyncio.run(destroy(tmp_path / "home" / "clouds" / "default" / "lab"))
 
 
+def cancel_and_go_on(machine: Machine, served: Web) -> None:
+    """Begin a fetch that lasts, leave it, join it by the same command, cancel it, and fetch after all."""
+    fetch = ("image", "fetch", served.url, "--cloud", "lab", "--name", "slow", "--format", "raw")
+    served.delay_s = 2.0
+    run, again = (json.loads(machine.run(*fetch, "--detach", "--json")[1]) for _ in range(2))
+    assert run["id"] == again["id"]
+    status, _, told = machine.run("image", "fetch", served.url + "2", *fetch[3:])
+    assert (status, "image.fetching" in told) == (2, True), told
+    assert machine.run("run", "cancel", run["id"])[0] == 0
+    assert machine.run("run", "watch", run["id"])[0] == errors.Cancelled.exit_code
+    served.delay_s = 0.0
+    assert machine.run(*fetch)[0] == 0
+    assert machine.run("image", "delete", "lab", "slow")[0] == 0
+
+
+def upload_from_standard_input(machine: Machine) -> None:
+    upload = ("image", "upload", "-", "--cloud", "lab", "--name", "piped")
+    status, _, told = machine.run(*upload, given="x" * MIB)
+    assert (status, "image.stdin.unsaid" in told) == (2, True), told
+    status, made, told = machine.run(*upload, "--format", "raw", given="x" * MIB)
+    assert (status, "1 MiB" in made) == (0, True), told
+    assert machine.run("image", "delete", "lab", "piped")[0] == 0
+
+
 def test_a_cloud_is_made_filled_used_and_destroyed(machine: Machine, tmp_path: Path):
     shown = certificate(tmp_path, x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
     disk = tmp_path / "small.raw"
@@ -54,6 +79,7 @@ def test_a_cloud_is_made_filled_used_and_destroyed(machine: Machine, tmp_path: P
 
     assert machine.run("image", "upload", str(disk), "--cloud", "lab", "--name", "tiny")[0] == 0
     assert machine.run("image", "list", "lab")[1].split()[-4:] == ["tiny", "raw", "1", "MiB"]
+    upload_from_standard_input(machine)
     with Client(
         over_socket(machine.control / "socket"), read_token(machine.control / "token"), time.sleep
     ) as client:
@@ -66,7 +92,9 @@ def test_a_cloud_is_made_filled_used_and_destroyed(machine: Machine, tmp_path: P
     server.load_cert_chain(*shown)
     with web(disk.read_bytes(), server) as served:
         fetch = ("image", "fetch", served.url, "--cloud", "lab", "--name", "fetched", "--format", "raw")
-        assert machine.run(*fetch)[0] == 0
+        status, told, _ = machine.run(*fetch)
+        assert (status, "Image fetched" in told) == (0, True), told
+        cancel_and_go_on(machine, served)
         served.etag = None
         status, _, told = machine.run(*fetch[:-4], "--name", "other", "--format", "raw")
         assert (status, "transfer.http.unversioned" in told) == (7, True), told

@@ -47,11 +47,12 @@ class Machine:
         self.started.append(process)
         return process
 
-    def run(self, *words: str, **more: str) -> tuple[int, str, str]:
-        """Run a command; return its exit status and what it wrote."""
+    def run(self, *words: str, given: str | None = None, **more: str) -> tuple[int, str, str]:
+        """Run a command, which reads ``given``; return its exit status and what it wrote."""
         done = subprocess.run(
             [*PROGRAM, *words],
             env=self.environment(**more),
+            input=given,
             capture_output=True,
             text=True,
             timeout=60,

@@ -15,8 +15,9 @@ from tests.unit.transfer.web import Web, web
 
 from crossport import errors
 from crossport.migration.fetch import FetchMeans, Wanted, WebImages
-from crossport.model.artifact import DiskRef
+from crossport.model.artifact import DiskRef, Progress
 from crossport.model.construct import Image
+from crossport.spi.making import ImageStore
 from crossport.testing.conformance.block import noise
 from crossport.transfer.confined import LocalHost
 from crossport.transfer.egress import Egress
@@ -50,6 +51,7 @@ class Site:
 
     def __init__(self, folder: Path, served: Web, trust: Path) -> None:
         self.resolved = list[str]()
+        self.told = list[Progress]()
         self.folder = folder / "fetched"
         self.journals = folder / "journals"
         rules = (f"https://{NAME}:{served.port}", "127.0.0.1/32")
@@ -76,6 +78,13 @@ class Site:
         return ["127.0.0.1"] if host == NAME else ["169.254.169.254"]
 
 
+async def fetched(site: Site, one: Wanted, store: ImageStore) -> Image:
+    """Fetch as a run does."""
+    image = await site.images.take(one, store, site.told.append)
+    await site.images.forget(one)
+    return image
+
+
 def wanted(served: Web, host: str = NAME) -> Wanted:
     url = f"https://{host}:{served.port}/disk.raw"
     return Wanted(tenant="acme", cloud="lab", name="debian", image_format="raw", url=url)
@@ -98,14 +107,15 @@ async def test_an_image_arrives_over_https_by_a_name_that_only_the_site_can_reso
     tmp_path: Path, served: Web, trust: Path
 ) -> None:
     site, store = Site(tmp_path, served, trust), Store()
-    image = await site.images.fetch(wanted(served), store)
+    image = await fetched(site, wanted(served), store)
     assert (image.name, image.size) == ("debian", len(CONTENT))
     assert store.held["debian"] == CONTENT
+    assert (site.told[-1].size, site.told[-1].done) == (len(CONTENT), len(CONTENT))
     assert set(site.resolved) == {NAME}
     assert list(site.folder.iterdir()) == []
     assert [path for path in site.journals.rglob("*") if path.is_file()] == []
     with pytest.raises(errors.Conflict, match=r"image\.exists"):
-        await site.images.fetch(wanted(served), store)
+        await fetched(site, wanted(served), store)
 
 
 async def test_what_had_arrived_is_not_fetched_again_after_a_break(
@@ -114,11 +124,11 @@ async def test_what_had_arrived_is_not_fetched_again_after_a_break(
     store = Store()
     served.breaks_after = 4 * MIB
     with pytest.raises(errors.Unavailable, match=r"transfer\.http\.away"):
-        await Site(tmp_path, served, trust).images.fetch(wanted(served), store)
+        await fetched(Site(tmp_path, served, trust), wanted(served), store)
     assert store.held == {}
     served.breaks_after, before = None, served.given
     assert before > 2 * MIB
-    await Site(tmp_path, served, trust).images.fetch(wanted(served), store)
+    await fetched(Site(tmp_path, served, trust), wanted(served), store)
     assert store.held["debian"] == CONTENT
     assert served.given - before < len(CONTENT) - 2 * MIB
 
@@ -132,7 +142,7 @@ async def test_nothing_is_kept_of_an_image_that_the_cloud_refuses(
 
     site = Site(tmp_path, served, trust)
     with pytest.raises(errors.Refused, match=r"image\.backing"):
-        await site.images.fetch(wanted(served), Wary())
+        await fetched(site, wanted(served), Wary())
     assert list(site.folder.iterdir()) == []
     assert [path for path in site.journals.rglob("*") if path.is_file()] == []
 
@@ -143,9 +153,9 @@ async def test_another_version_of_the_object_is_fetched_from_its_beginning(
     store, site = Store(), Site(tmp_path, served, trust)
     served.becomes = (4 * MIB, '"v2"', CONTENT[::-1])
     with pytest.raises(errors.Broken, match=r"transfer\.source\.changed") as changed:
-        await site.images.fetch(wanted(served), store)
+        await fetched(site, wanted(served), store)
     assert changed.value.remedy
-    await site.images.fetch(wanted(served), store)
+    await fetched(site, wanted(served), store)
     assert store.held["debian"] == CONTENT[::-1]
 
 
@@ -163,7 +173,7 @@ async def test_a_redirect_to_where_nobody_may_go_is_not_followed(
     site = Site(tmp_path, served, trust)
     served.answers, served.location = [302], location
     with pytest.raises(errors.Refused) as refused:
-        await site.images.fetch(wanted(served), Store())
+        await fetched(site, wanted(served), Store())
     assert refused.value.code == code
     assert len(served.asked) == 1
 
@@ -173,7 +183,7 @@ async def test_a_host_that_is_not_listed_is_not_even_resolved(
 ) -> None:
     site = Site(tmp_path, served, trust)
     with pytest.raises(errors.Refused, match=r"egress\.denied") as refused:
-        await site.images.fetch(wanted(served, "elsewhere.test"), Store())
+        await fetched(site, wanted(served, "elsewhere.test"), Store())
     assert "setting egress" in refused.value.remedy
     assert (site.resolved, served.asked) == ([], [])
 
@@ -183,7 +193,7 @@ async def test_an_unknown_authority_is_refused(tmp_path: Path, served: Web) -> N
     stranger.mkdir()
     site = Site(tmp_path, served, certificate(stranger, x509.DNSName(NAME))[0])
     with pytest.raises(errors.Refused, match=r"transfer\.http\.certificate"):
-        await site.images.fetch(wanted(served), Store())
+        await fetched(site, wanted(served), Store())
 
 
 async def test_a_worker_without_a_guard_fetches_nothing(lab: Lab, served: Web) -> None:
@@ -205,7 +215,7 @@ async def test_of_what_comes_in_order_only_no_byte_lies_in_the_clear(
             await asyncio.sleep(0.01)
 
     watching = asyncio.create_task(watch())
-    await site.images.fetch(wanted(served), store)
+    await fetched(site, wanted(served), store)
     watching.cancel()
     assert store.held["debian"] == CONTENT
     seen = max(found, key=len)

@@ -2,17 +2,18 @@
 
 from typing import Annotated, Literal
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request, Response
 
 from crossport.api import example
 from crossport.api.body import body, content
-from crossport.api.parameter import After, CloudName, Limit, Page, Who, page
+from crossport.api.parameter import After, CloudName, Key, Limit, Page, Who, page
 from crossport.api.route import Route
 from crossport.model.access import Right
 from crossport.model.construct import Image
 from crossport.model.exchange import Destruction, FetchRequest
 from crossport.model.name import NAME
 from crossport.model.request import CloudRequest, CloudStatus
+from crossport.model.run import RunRecord
 from crossport.spi.making import Making
 
 __all__ = ["MakingRoutes"]
@@ -84,11 +85,12 @@ class MakingRoutes:
                 "image.fetch",
                 administer,
                 self.fetch,
-                image,
-                201,
+                example.shown(example.RUN),
+                202,
                 FetchRequest,
                 example.shown(wanted),
                 raises=(*fails, 503),
+                names={"run": "$response.body#/id"},
             ),
             Route(
                 "DELETE",
@@ -140,13 +142,17 @@ class MakingRoutes:
         cloud: CloudName,
         image: ImageName,
         request: Annotated[FetchRequest, Depends(body(FetchRequest))],
-    ) -> Image:
-        """Take in as an image what a web server has, when it is found harmless.
+        key: Key,
+        response: Response,
+    ) -> RunRecord:
+        """Have a run take in as an image what a web server has, when it is found harmless.
 
-        The operator lists in the setting ``egress`` what may be fetched. Made again after it was cut off, the
-        call goes on with what had arrived.
+        The operator lists in the setting ``egress`` what may be fetched. Called again for the same thing it
+        returns the run that fetches it; after one that was cut off, a new run goes on with what had arrived.
         """
-        return await self._making.fetch_image(who.tenant, cloud, image, request.format, request.url)
+        run = await self._making.fetch_image(who.tenant, cloud, image, request, key)
+        response.headers["Location"] = f"/v1/runs/{run.id}"
+        return run
 
     async def delete(self, who: Who, cloud: CloudName, image: ImageName) -> None:
         """Delete an image. VMs made from it have copies."""

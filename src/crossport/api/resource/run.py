@@ -127,7 +127,7 @@ class Runs:
         *,
         state: Annotated[RunState | None, Query(description="Only runs in this state.")] = None,
         kind: Annotated[
-            str, Query(max_length=64, description="Only runs of this kind: migrate, test, plan.")
+            str, Query(max_length=64, description="Only runs of this kind: migrate, test, plan, fetch.")
         ] = "",
         vm: Annotated[
             str, Query(max_length=255, description="Only runs of the VM that was named so to them.")

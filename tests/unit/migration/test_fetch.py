@@ -1,0 +1,155 @@
+"""Fetched images: what arrived is kept for whoever goes on, not for ever; one fetch of a thing at a time."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+from tests.unit.migration.world import TestClock
+
+from crossport import errors
+from crossport.migration.fetch import KEEP_S, KEEP_SIZE, FetchMeans, Wanted, WebImages
+from crossport.model.artifact import Copied, Counters, Digest, DiskRef, Moved, Place, Progress, Ticket
+from crossport.model.construct import Image
+
+CONTENT = b"an image" * 1000
+
+
+class Web:
+    """A web server whose object is copied at once, unless it is ``away`` after half of it."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.copies = self.running = self.most_running = 0
+        self.forgotten: list[str] = []
+
+    async def look(self, url: str, place: Place) -> DiskRef:
+        del place
+        return DiskRef(kind="http", locator=url, size=len(CONTENT), identity="v1")
+
+    async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
+        self.copies += 1
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        await asyncio.sleep(0)
+        self.running -= 1
+        path = Path(write.ref.locator)
+        path.write_bytes(CONTENT[: len(CONTENT) // 2])
+        if self.away:
+            raise errors.Unavailable("transfer.http.away", "It is away.")
+        path.write_bytes(CONTENT)
+        report(Progress(artifact=read.artifact, size=len(CONTENT), done=len(CONTENT)))
+        return Moved(
+            artifact="image", size=len(CONTENT), chunk_size=1, root="", counters=Counters(), seconds=1
+        )
+
+    async def digest(
+        self, ref: DiskRef, place: Place, chunk_size: int, copied: Copied | None = None
+    ) -> Digest:
+        raise AssertionError(f"{ref} at {place} is read by {chunk_size}: {copied}")
+
+    async def forget(self, run: str) -> None:
+        self.forgotten.append(run)
+
+
+class Store:
+    """A cloud's images, in memory."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    async def images(self) -> tuple[Image, ...]:
+        return tuple(Image(id=name, name=name, format="raw", size=len(self.held[name])) for name in self.held)
+
+    async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
+        self.held[name] = b"".join([piece async for piece in content])
+        return Image(id=name, name=name, format=image_format, size=len(self.held[name]))
+
+    async def drop_image(self, name: str) -> None:
+        self.held.pop(name, None)
+
+
+class Site:
+    def __init__(self, folder: Path, keep: int = KEEP_SIZE) -> None:
+        self.web, self.clock, self.store, numbers = Web(), TestClock(), Store(), count()
+        self.folder = folder
+        means = FetchMeans(
+            folder=folder, look=self.web, mover=self.web, clock=self.clock, token=lambda: f"{next(numbers)}"
+        )
+        self.images = WebImages(means, 1 << 40, keep)
+
+    async def take(self, name: str) -> Image:
+        return await self.images.take(wanted(name), self.store, list[Progress]().append)
+
+    def age(self, path: Path, seconds: float) -> None:
+        then = self.clock.wall() - seconds
+        os.utime(path, (then, then))
+
+    def parts(self) -> list[Path]:
+        return sorted(self.folder.iterdir())
+
+
+def wanted(name: str) -> Wanted:
+    return Wanted(tenant="acme", cloud="lab", name=name, image_format="raw", url="https://images.test/disk")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "fetched")
+
+
+async def test_what_nobody_goes_on_with_is_removed_after_days(site: Site):
+    site.web.away = True
+    for name in ("old", "new"):
+        with pytest.raises(errors.Unavailable):
+            await site.take(name)
+    [old] = site.folder.glob(f"{wanted('old').run}-*")
+    [new] = site.folder.glob(f"{wanted('new').run}-*")
+    site.age(old, KEEP_S + 60)
+    site.age(new, KEEP_S - 60)
+    await site.images.prune()
+    assert site.parts() == [new]
+    assert site.web.forgotten == [wanted("old").run]
+
+
+async def test_no_more_than_so_much_is_kept_and_the_oldest_goes_first(tmp_path: Path):
+    site = Site(tmp_path / "fetched", keep=10_000)
+    site.web.away = True
+    for number, name in enumerate(("first", "second", "third")):
+        with pytest.raises(errors.Unavailable):
+            await site.take(name)
+        for path in site.folder.glob(f"{wanted(name).run}-*"):
+            site.age(path, 1000 - number)
+    await site.images.prune()
+    left = {path.name.rsplit("-", 2)[0] for path in site.parts()}
+    assert left == {wanted("second").run, wanted("third").run}
+
+
+async def test_two_who_fetch_the_same_do_it_one_after_the_other_and_once(site: Site):
+    first, second = await asyncio.gather(site.take("debian"), site.take("debian"))
+    assert first == second
+    assert (site.web.copies, site.web.most_running) == (1, 1)
+    await site.images.forget(wanted("debian"))
+    with pytest.raises(errors.Conflict, match=r"image\.exists"):
+        await site.take("debian")
+
+
+async def test_two_who_fetch_the_same_url_as_two_images_share_no_file(site: Site):
+    await asyncio.gather(site.take("one"), site.take("two"))
+    assert site.store.held == {"one": CONTENT, "two": CONTENT}
+    assert len(site.parts()) == 2
+
+
+async def test_what_is_being_fetched_is_not_taken_for_abandoned(site: Site):
+    class Slow(Store):
+        async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
+            [path] = site.parts()
+            site.age(path, 2 * KEEP_S)
+            await site.images.prune()
+            return await super().add_image(name, image_format, content)
+
+    site.store = Slow()
+    await site.take("debian")
+    assert site.store.held == {"debian": CONTENT}
