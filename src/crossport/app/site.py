@@ -145,8 +145,7 @@ async def open_site(
     hub = Hub(office, clock, own, boot=secrets.token_hex(8))
     names = NameKeys(master.derived("transfer names"))
     rates = Limits(lambda: engine.documents, clock, settings.node)
-    dialling = Dialling()
-    copies = Settings(egress=settings.egress)
+    dialling, copies = Dialling(), Settings(egress=settings.egress)
     counted = CountedMover(mover or SimpleMover(hub, clock, copies, rates, dialling, names))
     control = SiteControl(
         MeansOfControl(
@@ -168,11 +167,10 @@ async def open_site(
     async with engine:
         try:
             await own.tidy()
-            local = LocalMaker(folder.parent / "clouds", lambda: secrets.token_urlsafe(32))
             await web.prune()
-            making = SiteMaking(registry, maker or local, control, fetches)
-            figures = NodeFigures(counted, hub.desks)
+            making = SiteMaking(registry, maker or _local(folder), control, fetches)
             keys = KeptKeys(keeper, lambda: engine.documents, clock, site=settings.name, node=settings.node)
+            figures = NodeFigures(counted, hub.desks)
             yield OpenSite(control, rates, engine, identity, hub, making, figures, keys)
         finally:
             await keeper.close()
@@ -199,6 +197,10 @@ def _web(settings: SiteSettings, hub: Hub, mover: Mover, clock: Clock) -> WebIma
         token=lambda: secrets.token_hex(16),
     )
     return WebImages(means, settings.fetch_size)
+
+
+def _local(folder: Path) -> LocalMaker:
+    return LocalMaker(folder.parent / "clouds", lambda: secrets.token_urlsafe(32))
 
 
 def _fetches(
