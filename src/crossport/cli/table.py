@@ -36,7 +36,10 @@ COMMANDS = (
     _command("vm", "vm:app", "List, make, start and stop VMs.", LOOK),
     _command("assess", "assess:assess", "Judge every VM of a cloud: go, fix or refuse.", LOOK),
     _command(
-        "image", "image_seal:app", "Inspect, convert and certify images, and bring them into clouds.", LOOK
+        "image",
+        "image_encryption:app",
+        "Inspect, convert and certify images, and bring them into clouds.",
+        LOOK,
     ),
     _command("demo", "demo:command", "Migrate a real VM between two clouds on this machine.", LOOK),
     _command("doctor", "doctor:doctor", "Check whether this machine has what Crossport needs.", OPERATE),
