@@ -134,11 +134,18 @@ class Following:
             await self._read_back(f"{name}-back")
 
     async def _read_back(self, step: str) -> None:
-        """Read what arrived as it lies at the target, so that little is left for when the guest is off."""
-        leg, attempts, moved = self._leg, count(), self.passes[-1]
+        """Read what arrived as it lies at the target, so that little is left for when the guest is off.
+
+        Of volumes that cannot be told from one another nothing is remembered: they are read in the end.
+        """
+        leg, attempts = self._leg, count()
+        known = tuple(pair.target for pair in self._pairs if pair.target.ref.identity)
+        names = {one.name for one in known}
+        moved = tuple(one for one in self.passes[-1] if one.artifact in names)
+        if not moved:
+            return
 
         async def read_back(act: Act) -> bool:
-            known = tuple(pair.target for pair in self._pairs)
             targets = known if next(attempts) == 0 else await self._rooms.again()
             await (await leg.target()).read_back(act, leg.request.target, targets, moved)
             return True

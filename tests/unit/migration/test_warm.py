@@ -3,6 +3,7 @@
 The guest writes whenever a copy has just ended, at places that the seed of the test chooses.
 """
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +16,11 @@ from tests.unit.migration.test_cold import expect_rolled_back
 from tests.unit.migration.world import World, act, disk_bytes, new_world
 
 from crossport import errors
-from crossport.model.artifact import Consistency, Ticket
-from crossport.model.run import PHASES, Cutover, LedgerState, Mode, RunState, Verify, WarmRules
+from crossport.model.artifact import Artifact, Consistency, Copied, Digest, DiskRef, Place, Ticket
+from crossport.model.health import Health, HealthChecks
+from crossport.model.run import PHASES, Act, Cutover, LedgerState, Mode, RunState, Verify, WarmRules
 from crossport.model.vm import VM, PowerState
+from crossport.spi.cloud import RoomFor
 
 
 class Writer:
@@ -148,6 +151,71 @@ async def test_what_is_not_compared_is_told_as_stream_only(world: World):
     assert [sync.what for sync in report.syncs] == ["first", "delta", "last"]
     (vm,) = await world.target_vms()
     assert disk_bytes(world.beta, vm) == disk_bytes(world.alpha, await world.source_vm())
+
+
+async def test_the_copy_is_read_back_after_each_sync_and_compared_while_it_starts(world: World):
+    report = await world.migrate(mode=Mode.WARM)
+    assert report.verified == "at rest"
+    calls = world.context.calls
+    order = [
+        calls.index(step) for step in ("sync-0-back", "sync-1-back", "cutover-open", "verify", "compare")
+    ]
+    assert order == sorted(order)
+    assert abs(calls.index("check") - calls.index("compare")) == 1
+    assert calls.index("compare") < calls.index("commit-source")
+
+
+async def test_volumes_that_cannot_be_told_apart_are_read_in_the_end_alone(world: World):
+    prepare = world.beta.prepare_import
+
+    async def nameless(act: Act, rooms: tuple[RoomFor, ...]) -> tuple[Artifact, ...]:
+        made = await prepare(act, rooms)
+        return tuple(replace(one, ref=replace(one.ref, identity="")) for one in made)
+
+    inside: Any = world.beta
+    inside.prepare_import = nameless
+    report = await world.migrate(mode=Mode.WARM)
+    assert (report.outcome, report.verified) == (RunState.DONE, "at rest")
+    assert not [step for step in world.context.calls if step.endswith("-back")]
+
+
+async def test_an_ill_guest_does_not_wait_for_the_comparison(tmp_path: Path):
+    world = await new_world(tmp_path, guest_health="bad-elsewhere")
+    read, never = world.mover.digest, asyncio.Event()
+
+    async def endless(ref: DiskRef, place: Place, chunk_size: int, copied: Copied | None = None) -> Digest:
+        if copied is None:
+            await never.wait()
+        return await read(ref, place, chunk_size, copied)
+
+    inside: Any = world.mover
+    inside.digest = endless
+    report = await world.migrate(mode=Mode.WARM)
+    await expect_rolled_back(world, report, "check.failed")
+    assert "comparison" not in [sync.what for sync in report.syncs]
+
+
+async def test_a_copy_that_differs_does_not_wait_for_its_guest(tmp_path: Path):
+    world = await new_world(tmp_path)
+    read = world.mover.digest
+
+    async def other(ref: DiskRef, place: Place, chunk_size: int, copied: Copied | None = None) -> Digest:
+        found = await read(ref, place, chunk_size, copied)
+        return found if copied else replace(found, root="0" * 64)
+
+    checked = world.site.check
+
+    async def silent(cloud: str, vm_id: str, checks: HealthChecks) -> Health:
+        if cloud == "beta":
+            await asyncio.Event().wait()
+        return await checked(cloud, vm_id, checks)
+
+    inside: Any = world.mover
+    inside.digest = other
+    inside = world.site
+    inside.check = silent
+    report = await world.migrate(mode=Mode.WARM)
+    await expect_rolled_back(world, report, "warm.copy.differs")
 
 
 async def test_a_test_leaves_the_source_alone_and_starts_an_isolated_copy(world: World):
