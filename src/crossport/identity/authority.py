@@ -30,7 +30,7 @@ __all__ = ["Certified", "Leaf", "SiteIdentity"]
 
 MAX_LIFETIME_S = 24 * 3600
 MAX_CERTIFIED_S = 31 * MAX_LIFETIME_S
-_AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
+AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
 _CLOCK_SKEW = datetime.timedelta(minutes=5)
 _FILE = "authority.pem"
 _MAX_HOST = 253
@@ -260,8 +260,8 @@ def _made(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         # A clock that ran ahead when the site was made must not lock it out once it is set right.
-        .not_valid_before(now - _AUTHORITY_LIFETIME)
-        .not_valid_after(now + _AUTHORITY_LIFETIME)
+        .not_valid_before(now - AUTHORITY_LIFETIME)
+        .not_valid_after(now + AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(key_cert_sign=True), critical=True)
         .add_extension(x509.NameConstraints(permitted, None), critical=True)
