@@ -30,11 +30,14 @@ class Opener(Protocol):
 
 
 class FileOpener:
-    """Opens plain files and block devices."""
+    """Opens plain files and block devices. What is read may be ``unchanging``, as the source of a copy is."""
+
+    def __init__(self, *, unchanging: bool = False) -> None:
+        self._unchanging = unchanging
 
     def open_reader(self, ref: DiskRef) -> BlockReader:
         """Open for reading."""
-        return FileDisk(ref, writable=False)
+        return FileDisk(ref, writable=False, unchanging=self._unchanging)
 
     def open_writer(self, ref: DiskRef) -> BlockWriter:
         """Open for writing."""

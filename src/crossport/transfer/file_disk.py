@@ -27,10 +27,12 @@ _BLKZEROOUT = 0x127F  # linux/fs.h
 class FileDisk:
     """An open file: a BlockReader and, opened for writing, a BlockWriter.
 
-    Written to, a regular file that is shorter than ``ref.size`` is made that long; it must exist.
+    Written to, a regular file that is shorter than ``ref.size`` is made that long; it must exist. One
+    that is ``unchanging`` is only read, and nobody may write to it meanwhile: what was read before and after
+    would not belong together.
     """
 
-    def __init__(self, ref: DiskRef, *, writable: bool) -> None:
+    def __init__(self, ref: DiskRef, *, writable: bool, unchanging: bool = False) -> None:
         """Open it; raise Unavailable when it cannot be opened, Invalid when it is no disk."""
         flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         path, self._changed = file_of(ref.locator)
@@ -44,7 +46,10 @@ class FileDisk:
             ) from error
         self._closed = False
         self._seeking = threading.Lock()
-        self._device = stat.S_ISBLK(os.fstat(self._descriptor).st_mode)
+        facts = os.fstat(self._descriptor)
+        self._device = stat.S_ISBLK(facts.st_mode)
+        # What a device holds has no time of its own.
+        self._written = (facts.st_mtime_ns, facts.st_size) if unchanging and not self._device else None
         try:
             self.size = _size(self._descriptor, ref, writable=writable)
             self.reads_as_zero = writable and all(extent.zero for extent in self.extents(0, self.size))
@@ -67,9 +72,10 @@ class FileDisk:
             if hole > data:
                 yield Extent(data, hole - data)
             start = hole
+        self._check_unchanged()
 
     def read_into(self, start: int, buffer: memoryview) -> None:
-        """Fill ``buffer`` from ``start``."""
+        """Fill ``buffer`` from ``start``; raise Broken once an unchanging file was written to."""
         self._check(start, len(buffer))
         while buffer:
             try:
@@ -83,6 +89,7 @@ class FileDisk:
                     remedy="Begin a new run: the disk changed its size.",
                 )
             start, buffer = start + size, buffer[size:]
+        self._check_unchanged()
 
     def write(self, start: int, data: bytes | memoryview) -> None:
         """Write all of ``data``."""
@@ -140,6 +147,17 @@ class FileDisk:
             if error.errno == errno.ENXIO:  # nothing but a hole up to the end
                 return self.size
             raise
+
+    def _check_unchanged(self) -> None:
+        if self._written is None:
+            return
+        facts = os.fstat(self._descriptor)
+        if (facts.st_mtime_ns, facts.st_size) != self._written:
+            raise errors.Broken(
+                "transfer.source.changed",
+                "Somebody wrote to the file while it was read: its parts do not belong together.",
+                remedy="Make sure that nothing writes to the source, then copy it again.",
+            )
 
     def _check(self, start: int, size: int) -> None:
         check_range(start, size, self.size, closed=self._closed)

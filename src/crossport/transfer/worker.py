@@ -315,7 +315,7 @@ class _WebOpener:
 
 def _openers(timeout_s: float, here: _Surroundings, journal_size: int = 0) -> dict[str, disk.Opener]:
     return {
-        "file": disk.FileOpener(),
+        "file": disk.FileOpener(unchanging=True),
         "nbd": disk.NbdOpener(timeout_s),
         "http": _WebOpener(timeout_s, here, journal_size),
         noise.NOISE: noise.NoiseOpener(os.urandom, time.monotonic),
