@@ -20,8 +20,9 @@ class Package:
     purl: str
 
 
-def packages_in(text: bytes) -> tuple[Package, ...]:
-    """Return the packages, nested ones too; raise Refused for what is no CycloneDX, or has too many."""
+def packages_in(text: bytes, limit: int = MAX_PACKAGES) -> tuple[Package, ...]:
+    """Return the packages, nested ones too; raise Refused for what is no CycloneDX or has more than
+    ``limit``."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -32,8 +33,8 @@ def packages_in(text: bytes) -> tuple[Package, ...]:
     waiting = [cast("dict[str, Any]", document)]
     while waiting:
         components: Any = waiting.pop().get("components", [])
-        if not isinstance(components, list) or len(found) + len(cast("list[Any]", components)) > MAX_PACKAGES:
-            raise refused("seal.sbom.invalid", why=f"its components are no list of at most {MAX_PACKAGES}")
+        if not isinstance(components, list) or len(found) + len(cast("list[Any]", components)) > limit:
+            raise refused("seal.sbom.invalid", why=f"its components are no list of at most {limit}")
         for component in cast("list[Any]", components):
             found.append(_package(component))
             waiting.append(component)

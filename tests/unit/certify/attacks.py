@@ -156,6 +156,16 @@ ATTACKS: dict[str, Attack] = {
     "disk-twice": Attack(
         "The manifest names one disk twice.", "seal.manifest.repeated", plants.disk_twice_in_manifest
     ),
+    "names-by-case": Attack(
+        "The manifest names two files that differ in case only.",
+        "seal.manifest.repeated",
+        plants.names_by_case,
+    ),
+    "disk-undigested": Attack(
+        "The manifest names a disk's file without its digest.",
+        "seal.manifest.incomplete",
+        plants.undigested,
+    ),
     "no-descriptor": Attack(
         "The manifest has no descriptor.", "seal.manifest.incomplete", plants.no_descriptor
     ),
@@ -217,6 +227,11 @@ ATTACKS: dict[str, Attack] = {
         "policy.check.missing",
         plants.on_partner(required_checks=("malware.scan",)),
     ),
+    "check-not-done": Attack(
+        "A required check was left undone, and the seal says so.",
+        "policy.check.failed",
+        plants.check_not_done,
+    ),
     "check-failed": Attack(
         "A required check failed, and the image was sealed nevertheless.",
         "policy.check.failed",
@@ -239,6 +254,11 @@ ATTACKS: dict[str, Attack] = {
     ),
     "no-sbom": Attack(
         "The SBOM that the policy asks for is left out.", "policy.sbom.missing", plants.without_sbom
+    ),
+    "descriptor-other": Attack(
+        "The sealed descriptor is another one than the package's.",
+        "seal.file.missing",
+        plants.other_descriptor,
     ),
     "disk-missing": Attack(
         "The file of a disk is left out.", "seal.file.missing", plants.without("web-disk2.raw")
@@ -293,6 +313,16 @@ ATTACKS: dict[str, Attack] = {
         "The partner seals a descriptor that attaches the disks in another order.",
         "seal.descriptor.disagrees",
         lambda world: world.describe("disk2", "disk1"),
+    ),
+    "vm-renamed": Attack(
+        "The partner seals one VM's name over the descriptor of another.",
+        "seal.descriptor.disagrees",
+        lambda world: world.remake(vm="db"),
+    ),
+    "disk-resized": Attack(
+        "The partner seals a descriptor that makes a disk larger.",
+        "seal.descriptor.disagrees",
+        lambda world: world.describe("disk1", "disk2", disk2=1 << 30),
     ),
     "disk-hidden": Attack(
         "The partner seals a descriptor with a disk less.",

@@ -246,6 +246,31 @@ def failed_check(world: World) -> None:
     world.remake(checks=(check,))
 
 
+def check_not_done(world: World) -> None:
+    world.remake(checks=(Check(name="image.inspection", outcome=Outcome.NOT_DONE),))
+
+
+def names_by_case(world: World) -> None:
+    def change(statement: dict[str, Any]) -> None:
+        disks = statement["predicate"]["manifest"]["disks"]
+        disks[1]["file"] = disks[0]["file"].upper()
+
+    on_statement(change)(world)
+
+
+def undigested(world: World) -> None:
+    def change(statement: dict[str, Any]) -> None:
+        statement["predicate"]["manifest"]["disks"][0]["sha256"] = None
+
+    on_statement(change)(world)
+
+
+def other_descriptor(world: World) -> None:
+    first, *rest = world.seal.manifest.parts
+    world.files["other.txt"] = world.files[NAMES.descriptor]
+    world.remake(parts=(replace(first, name="other.txt"), *rest))
+
+
 def accepted_before(world: World) -> None:
     world.seen = Seen(spent=(Spent(nonce=world.seal.nonce, valid_until=world.seal.valid_until),))
 

@@ -3,16 +3,20 @@
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.certify.world import CHUNK, DISKS, HOUR, World, leaves_of
+from tests.unit.certify.world import CHUNK, DISKS, HOUR, SBOM, World, b64, key, leaves_of
 
 from crossport import errors, merkle
 from crossport.certify.disk import Arriving, InOrder
+from crossport.certify.key import public_key
 from crossport.certify.replay import Seen
+from crossport.certify.sbom import packages_in
 from crossport.model.certified import Seal
 from crossport.model.codec import decoded, encoded
-from crossport.model.import_policy import ForbiddenPackage
+from crossport.model.import_policy import ForbiddenPackage, Partner
 
 WORLD = World()
 VERIFIED = WORLD.verify()
@@ -94,3 +98,31 @@ def test_a_seal_that_no_importer_would_understand_is_not_made():
 
 def test_a_seal_survives_its_json():
     assert decoded(encoded(WORLD.seal), Seal) == WORLD.seal
+
+
+def test_the_stricter_age_of_policy_and_partner_counts():
+    world = World()
+    world.policy = replace(
+        world.policy, max_age_hours=0.5, partners=(Partner(site="alpha", max_age_hours=100.0),)
+    )
+    with pytest.raises(errors.Refused) as old:
+        world.verify()
+    assert old.value.code == "policy.age.exceeded"
+
+
+def test_an_sbom_has_a_bound():
+    assert len(packages_in(SBOM, limit=3)) == 3
+    with pytest.raises(errors.Refused) as many:
+        packages_in(SBOM, limit=2)
+    assert many.value.code == "seal.sbom.invalid"
+
+
+def test_a_key_in_another_encoding_is_not_that_key():
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    point = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    compressed = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200") + point
+    assert load_der_public_key(compressed) == public
+    known = key(WORLD.signer, public_key=b64(compressed))
+    assert public_key(known) is None
+    whole = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert public_key(replace(known, public_key=b64(whole))) == public
