@@ -97,6 +97,22 @@ def test_any_bit_of_the_file_counts(office: Office, place: float, bit: int):
     assert office.code.startswith("seal.")
 
 
+def test_a_disk_in_another_form_is_sealed_as_a_stream(office: Office):
+    plain = office.folder / "web.ova"
+    stream = plain.read_bytes()
+    try:
+        text = images.ovf().replace(b"vmdk.html#streamOptimized", b"vmdk.html#sparse")
+        plain.write_bytes(images.ova(text=text, disk=images.vmdk()))
+        office.seal("sparse.ova")
+        assert not office.code, office.desk.stderr.getvalue()
+        one, two = (json.loads(office.verify(name, "--json")) for name in ("one.ova", "sparse.ova"))
+    finally:
+        plain.write_bytes(stream)
+    first, second = (found["seal"]["manifest"]["disks"][0] for found in (one, two))
+    assert first["root"] == second["root"]
+    assert second["format"] == "vmdk-stream"
+
+
 def test_a_changed_file_of_a_directory_is_named(office: Office):
     disk = office.folder / "several-disk1.vmdk"
     sound = disk.read_bytes()

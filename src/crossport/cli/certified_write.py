@@ -16,12 +16,13 @@ from crossport.certify.seal import sealed
 from crossport.cli.certified_read import guest_chunks
 from crossport.convert.appliance import Appliance, ApplianceDisk
 from crossport.convert.findings import refuse
-from crossport.convert.formats import OnProgress, Source, convert, identity, require_unchanged
+from crossport.convert.formats import OnProgress, Source, convert, identity, inspected, require_unchanged
 from crossport.convert.inspection import Format
 from crossport.convert.ovf_words import STREAM_OPTIMIZED
 from crossport.convert.ovf_write import descriptor
 from crossport.convert.package import Package, read_package
 from crossport.convert.placing import placed
+from crossport.convert.reader import FileReader, opened
 from crossport.hypervisor.qemu_img import QemuImg
 from crossport.model.certified import MAX_PART, Check, Manifest, Outcome, Part, PartKind, Seal, SealedDisk
 from crossport.spi.signer import Signer
@@ -57,11 +58,11 @@ def certify(
     """
     _require_new(target)
     names = PackageNames(f"{target.stem}.ovf")
-    with ExitStack() as opened:
+    with ExitStack() as held:
         before = identity(source)
-        package = read_package(source, told, opened)
+        package = read_package(source, told, held)
         refuse(package.findings, source.name, accept)
-        name = opened.enter_context(
+        name = held.enter_context(
             tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.absolute().parent)
         )
         work = _Work(Path(name), target.stem, told, accept)
@@ -165,29 +166,43 @@ class _Work:
     def _disk(self, name: str, source: Source) -> tuple[SealedDisk, int]:
         path = self.path / f"{self.stem}-{name}.vmdk"
         tree = merkle.Tree()
-        for chunk in guest_chunks(source, merkle.CHUNK, self.told, self.accept):
-            if isinstance(chunk, int):
-                tree.add_zeros(chunk)
-            else:
-                tree.add(merkle.leaf(chunk))
-        done = asyncio.run(
-            convert(
-                source, path, Format.VMDK_STREAM, tool=QemuImg(), accept=self.accept, on_progress=self.told
-            )
-        )
+        with opened(source.path) as reader:
+            before = identity(reader.descriptor)
+            for chunk in guest_chunks(source, merkle.CHUNK, self.told, self.accept):
+                if isinstance(chunk, int):
+                    tree.add_zeros(chunk)
+                else:
+                    tree.add(merkle.leaf(chunk))
+            size = self._written(source, reader, path)
+            require_unchanged(reader.descriptor, before, str(source))
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        length = path.stat().st_size
         disk = SealedDisk(
             id=name,
-            size=done.size,
+            size=size,
             chunk_size=merkle.CHUNK,
             root=tree.root().hex(),
             file=path.name,
             format=Format.VMDK_STREAM.value,
-            file_size=done.file_size,
+            file_size=length,
             sha256=digest,
         )
-        return disk, done.file_size
+        return disk, length
+
+    def _written(self, source: Source, reader: FileReader, path: Path) -> int:
+        """Write the disk as streamOptimized VMDK: as it lies where it is one already. Return its size."""
+        found = inspected(source)
+        if found.format is not Format.VMDK_STREAM:
+            making = convert(
+                source, path, Format.VMDK_STREAM, tool=QemuImg(), accept=self.accept, on_progress=self.told
+            )
+            return asyncio.run(making).size
+        start, size = source.window or (0, reader.size)
+        with path.open("xb") as out:
+            for at in range(start, start + size, MIB):
+                out.write(reader.read_at(at, min(MIB, start + size - at)))
+        return found.virtual_size
 
 
 def _vm(appliance: Appliance, target: Path) -> str:
@@ -220,11 +235,11 @@ def _content(path: Path) -> bytes:
 
 
 def _archive(files: Sequence[Path], archive: Path) -> None:
-    with archive.open("xb") as out, ExitStack() as opened:
+    with archive.open("xb") as out, ExitStack() as held:
         for path in files:
             size = path.stat().st_size
             out.write(header(path.name, size))
-            file = opened.enter_context(path.open("rb"))
+            file = held.enter_context(path.open("rb"))
             while piece := file.read(MIB):
                 out.write(piece)
             out.write(padding(size))
