@@ -11,7 +11,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,11 @@ LEAVING_S = 0.5
 """How long nobody can find the socket before an idle server leaves: what came before is still answered."""
 
 
-async def serve(settings: Settings, clock: Clock, *, embedded: bool) -> None:
-    """Serve until SIGTERM or SIGINT, or, embedded, until idle. Raise Conflict ``state.owned``."""
+async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, or, embedded, until idle. Raise Conflict ``state.owned``.
+
+    ``told`` is called when requests are answered.
+    """
     served_names(settings)
     state = StateDir(settings.home)
     state.prepare()
@@ -69,7 +72,7 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool) -> None:
             registry=registry,
         )
         node = _Node(settings, state, application, site, clock)
-        await node.run(idle_s=settings.idle_s if embedded else None)
+        await node.run(told, idle_s=settings.idle_s if embedded else None)
 
 
 class _Node:
@@ -86,8 +89,8 @@ class _Node:
         self._log: Any = structlog.get_logger("crossport.serve")
         self._servers: list[_Server] = []
 
-    async def run(self, idle_s: float | None) -> None:
-        """Listen, and leave when told or idle."""
+    async def run(self, told: Callable[[], None], idle_s: float | None) -> None:
+        """Listen, call ``told``, and leave when told or idle."""
         with contextlib.ExitStack() as held:
             listeners = self._open(held)
             certificate = listeners[-1][1]
@@ -103,6 +106,7 @@ class _Node:
                 self._log.info(
                     "ready", pid=os.getpid(), socket=str(self._state.socket), listen=self._settings.listen
                 )
+                told()
                 await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
                 for server in self._servers:
                     server.should_exit = True

@@ -23,7 +23,7 @@ def serve_with(environment: Mapping[str, str], options: ServeOptions) -> None:
     log.configure(settings.log_level)
     if options.embedded:
         os.chdir("/")
-    asyncio.run(serve(_with(settings, options), SystemClock(), embedded=options.embedded))
+    asyncio.run(serve(_with(settings, options), SystemClock(), embedded=options.embedded, told=options.told))
 
 
 def _with(settings: Settings, options: ServeOptions) -> Settings:

@@ -48,8 +48,12 @@ def serve(
       crossport serve --listen 192.0.2.7:8443 --database-url-file /etc/crossport/database
     """
     home = session.place.home
-    if not embedded:
-        session.out.warn(f"Serving {home}; the first token is in {home / 'control' / 'token'}. Ctrl-C stops.")
+
+    def told() -> None:
+        if not embedded:
+            token = home / "control" / "token"
+            session.out.warn(f"Serving {home}; the first token is in {token}. Ctrl-C stops.")
+
     session.machine.serve(
         ServeOptions(
             home=home,
@@ -58,5 +62,6 @@ def serve(
             hosts=host,
             database_url_file=database_url_file,
             idle_s=idle,
+            told=told,
         )
     )

@@ -28,7 +28,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """How to serve. ``idle_s`` None and empty texts are what the settings say."""
+    """How to serve. ``idle_s`` None and empty texts are what the settings say.
+
+    ``told`` is called once requests are answered.
+    """
 
     home: Path
     embedded: bool = False
@@ -36,6 +39,7 @@ class ServeOptions:
     hosts: tuple[str, ...] = ()
     database_url_file: str = ""
     idle_s: float | None = None
+    told: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,7 @@ def test_a_second_owner_is_told_who_owns_the_directory(machine: Machine):
     assert status == 2
     assert f"in use by process {machine.owner()}" in told
     assert "Code: state.owned" in told
+    assert "Serving" not in told
 
 
 def test_a_dead_server_leaves_nothing_in_the_way(machine: Machine):

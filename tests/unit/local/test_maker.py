@@ -1,11 +1,14 @@
 """Making embedded clouds for a site: what can be wrong is refused by field, and others' clouds stay."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from crossport import errors
 from crossport.clouds.local.maker import LocalMaker
+from crossport.clouds.local.spec import Layout
+from crossport.clouds.local.state import State
 from crossport.model.construct import KeyPair, Network, Quota
 from crossport.model.request import CloudRequest
 from crossport.testing.conformance.making import CloudMakerConformance
@@ -46,3 +49,19 @@ class TestLocalMaker(CloudMakerConformance):
     @pytest.fixture
     def maker(self, folder: Path) -> LocalMaker:
         return LocalMaker(folder, lambda: "0123456789abcdef0123")
+
+
+async def test_the_users_of_a_cloud_are_written_down(tmp_path: Path):
+    maker = LocalMaker(tmp_path / "clouds", lambda: "0123456789abcdef0123")
+    for name in ("one", "two"):  # the tokens are the same, and so are the ids
+        await maker.make("acme", CloudRequest(name=name))
+    book: dict[str, list[str]] = json.loads((tmp_path / "clouds" / ".uid-ranges").read_text())
+    assert [lies[-1] for lies in book.values()] == [
+        str(tmp_path / f"clouds/acme/{name}") for name in ("one", "two")
+    ]
+    first, second = map(int, book)
+    for name, number in (("one", first), ("two", second)):
+        state = State(Layout(tmp_path / "clouds" / "acme" / name).state)
+        assert state.fact("uid-range") == str(number)
+        state.close()
+    assert second == first + 1

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 from crossport import errors
+from crossport.clouds.local import uid_range
 from crossport.clouds.local.fabric import Fabric
 from crossport.clouds.local.spec import CloudSpec, Layout
 from crossport.clouds.local.state import Guest, OpenImport, State, Volume
@@ -21,10 +22,6 @@ from crossport.model.run import Act
 
 __all__ = ["Installation", "identity", "plain_file", "runtime_directory"]
 
-# Below 2^31, above what packages and systemd allocate: 60 000 users for each of 2 000 clouds.
-_FIRST_UID = 1_900_000_000
-_UIDS = 60_000
-_CLOUDS = 2_000
 # The longest name below the runtime directory ("x-" and ten digits, "/nbd") leaves this much of 107 bytes.
 _LONGEST_RUNTIME = 85
 
@@ -107,10 +104,11 @@ class Installation:
         """Return a user that nothing else in this cloud has now; without root there is only one."""
         if not self.as_root:
             return os.getuid()
-        base = _FIRST_UID + int(self.cloud_id, 16) % _CLOUDS * _UIDS
+        known = self.state.fact("uid-range")  # a cloud of an older release has the usual one
+        base = uid_range.first_uid(int(known) if known else uid_range.usual(self.cloud_id))
         used = {one.uid for kind in (Guest, Volume, OpenImport) for one in self.state.every(kind)}
         used.add(int(self.state.fact("images-uid") or 0))
-        while (uid := base + self.state.count_up("uid") % _UIDS) in used:
+        while (uid := base + self.state.count_up("uid") % uid_range.COUNT) in used:
             continue
         return uid
 

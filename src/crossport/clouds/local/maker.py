@@ -10,6 +10,7 @@ from crossport.clouds.local.driver import LocalCloud
 from crossport.clouds.local.making import create, destroy
 from crossport.clouds.local.offer import checked_key, need_fit
 from crossport.clouds.local.spec import CloudSpec, Layout
+from crossport.clouds.local.uid_range import RangeBook
 from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET
 from crossport.model.request import CloudEntry, CloudRequest
 from crossport.spi.making import own_place, place_in, vms_left
@@ -31,12 +32,13 @@ class LocalMaker:
     def __init__(self, folder: Path, token: Callable[[], str]) -> None:
         self._folder = folder
         self._token = token
+        self._ranges = RangeBook(folder / ".uid-ranges")
 
     async def make(self, tenant: str, request: CloudRequest) -> CloudEntry:
         """Make the cloud; its service starts with the first call."""
         spec = _spec(request)
         root = place_in(self._folder, tenant) / spec.name
-        await asyncio.to_thread(create, root, spec, Secret(self._token()))
+        await asyncio.to_thread(create, root, spec, Secret(self._token()), self._ranges)
         return CloudEntry(name=spec.name, driver=DRIVER, settings={"path": str(root)})
 
     async def unmake(self, tenant: str, entry: CloudEntry, *, confirmed: bool) -> tuple[str, ...]:

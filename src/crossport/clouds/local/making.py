@@ -20,6 +20,7 @@ from crossport.clouds.local.network import reserved_networks, usual_kind
 from crossport.clouds.local.ownership import end_owner, locked, open_installation
 from crossport.clouds.local.spec import CloudSpec, Layout
 from crossport.clouds.local.state import Guest, State, Volume
+from crossport.clouds.local.uid_range import RangeBook
 from crossport.hypervisor import daemon
 from crossport.model import codec
 from crossport.spi.secret import Secret
@@ -30,11 +31,12 @@ _END_S = 30.0
 _POLL_S = 0.1
 
 
-def create(root: Path, spec: CloudSpec, token: Secret) -> None:
+def create(root: Path, spec: CloudSpec, token: Secret, ranges: RangeBook | None = None) -> None:
     """Make a cloud in ``root``, which must not exist, and write its token to the 0600 file ``token`` there.
 
     ``token`` must be random, of 16 characters at least: the cloud's identity is derived from it. Nothing is
-    started. Raise Conflict ``cloud.exists``, Invalid for a spec that cannot be.
+    started. With ``ranges`` its guests' users are those of no other cloud in that book. Raise Conflict
+    ``cloud.exists``, Invalid for a spec that cannot be.
     """
     spec.check()
     if len(token.reveal()) < 16:
@@ -57,6 +59,8 @@ def create(root: Path, spec: CloudSpec, token: Secret) -> None:
         with state.together():
             state.remember("spec", codec.encoded(_whole(spec, root, cloud_id)))
             state.remember("id", cloud_id)
+            if ranges is not None and not root.exists():  # otherwise it will not be moved there
+                state.remember("uid-range", str(ranges.take(cloud_id, draft.root, root)))
             state.remember("token", hashlib.sha256(token.reveal().encode()).hexdigest())
         state.close()
         reserve.keep(draft)

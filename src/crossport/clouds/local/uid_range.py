@@ -1,0 +1,64 @@
+"""Which users of this machine are a cloud's: a range for each, which no other cloud of the same site has."""
+
+import fcntl
+import json
+import os
+from collections.abc import Container
+from pathlib import Path
+
+from crossport import errors
+
+__all__ = ["COUNT", "RangeBook", "first_uid", "usual"]
+
+# Below 2^31, above what packages and systemd allocate: 60 000 users for each of 2 000 clouds.
+_FIRST = 1_900_000_000
+COUNT = 60_000
+_RANGES = 2_000
+
+
+def usual(cloud_id: str) -> int:
+    """Return the range that a cloud has unless another has it already."""
+    return int(cloud_id, 16) % _RANGES
+
+
+def first_uid(number: int) -> int:
+    """Return the first user of a range, which has ``COUNT``."""
+    return _FIRST + number * COUNT
+
+
+class RangeBook:
+    """The ranges that are taken, in a file: by number, the directories of the cloud that has it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def take(self, cloud_id: str, *places: Path) -> int:
+        """Give the cloud that lies in one of the ``places`` a range of its own. Durable on return.
+
+        It is the cloud's as long as one of them exists. Raise Blocked when all ranges are taken.
+        """
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            kept: dict[str, list[str]] = json.loads(file.read() or "{}")
+            taken = {number: lies for number, lies in kept.items() if any(Path(one).exists() for one in lies)}
+            number = _free(usual(cloud_id), taken)
+            file.seek(0)
+            file.truncate()
+            json.dump(taken | {str(number): [str(place) for place in places]}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        return number
+
+
+def _free(wanted: int, taken: Container[str]) -> int:
+    for step in range(_RANGES):
+        number = (wanted + step) % _RANGES
+        if str(number) not in taken:
+            return number
+    raise errors.Blocked(
+        "cloud.users.none",
+        f"All {_RANGES} ranges of users are taken by other clouds of this machine.",
+        remedy="Destroy clouds that nobody needs: crossport cloud destroy.",
+    )
