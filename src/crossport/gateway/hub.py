@@ -62,8 +62,7 @@ class Hub:
             async with self._local.started(way, ref, place, journal, stock, published) as worker:
                 yield worker
             return
-        if journal is not None:
-            await self.office.keeping.keeps(desk.gateway, journal[0])
+        journal = await self.office.keeping.journal(desk.gateway, way, journal)
         pipe = await desk.open(way, ref, place, journal, stock, published)
         try:
             await pipe.begun()

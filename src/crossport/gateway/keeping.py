@@ -2,7 +2,8 @@
 
 An entry is written before a worker is started with a journal, and goes when the gateway said that it forgot
 it. So a gateway that was away when a run ended is told when it comes back; what it keeps without an entry is
-of no run of this site.
+of no run of this site. Once two of them had a journal of one run, neither need say what the disks hold now:
+what is read back is then read whole.
 """
 
 from collections.abc import AsyncGenerator, Callable, Collection
@@ -11,11 +12,14 @@ from dataclasses import dataclass, replace
 from crossport import errors
 from crossport.model.record import record
 from crossport.spi.document import Document, Documents
+from crossport.transfer.host import Journal, Way
 from crossport.transfer.journals import shelf
 
 __all__ = ["Keeping", "Unwanted"]
 
 _KIND = "gateway-journal"
+_SEVERAL = ""
+"""In the place of a gateway: several had a journal of the run, whichever of them are left."""
 
 
 @record()
@@ -39,14 +43,30 @@ class Keeping:
     def __init__(self, documents: Callable[[], Documents]) -> None:
         self._documents = documents
 
+    async def journal(self, gateway: str, way: Way, journal: Journal | None) -> Journal | None:
+        """Return the journal that a worker at ``gateway`` may go on with, and note that it is there.
+
+        None for one that reads back, when another gateway may have written since.
+        """
+        if journal is None or (way == "digest" and not await self._alone(gateway, journal[0])):
+            return None
+        await self.keeps(gateway, journal[0])
+        return journal
+
     async def keeps(self, gateway: str, run: str) -> None:
         """Note that a journal of ``run`` is about to be at ``gateway``."""
+        if not await self._alone(gateway, run):
+            await self._documents().put(_KIND, _key(_SEVERAL, run), _Kept(run=run, gateway=_SEVERAL))
         await self._documents().put(_KIND, _key(gateway, run), _Kept(run=run, gateway=gateway))
 
     async def forget(self, run: str) -> None:
         """Note that no gateway shall keep anything of ``run``."""
         async for kept in self._all(f"{run}/"):
-            if kept.value.run == run and not kept.value.forget:
+            if kept.value.run != run or kept.value.forget:
+                continue
+            if kept.value.gateway == _SEVERAL:
+                await self._documents().delete(_KIND, kept.key)
+            else:
                 await self._documents().put(_KIND, kept.key, replace(kept.value, forget=True))
 
     async def forgot(self, gateway: str, run: str) -> None:
@@ -75,6 +95,10 @@ class Keeping:
         async for kept in self._all():
             if kept.value.gateway == gateway:
                 await self._documents().delete(_KIND, kept.key)
+
+    async def _alone(self, gateway: str, run: str) -> bool:
+        found = [kept.value async for kept in self._all(f"{run}/")]
+        return all(one.gateway == gateway for one in found if one.run == run)
 
     async def _all(self, prefix: str = "") -> AsyncGenerator[Document[_Kept]]:
         after = ""

@@ -33,8 +33,7 @@ class OwnHost:
         published: tuple[DiskRef, ...] = (),
     ) -> AsyncGenerator[Worker]:
         """Start a worker as the Protocol says."""
-        if journal is not None:
-            await self._keeping.keeps(self._name, journal[0])
+        journal = await self._keeping.journal(self._name, way, journal)
         async with self._host.started(way, ref, place, journal, stock, published) as worker:
             yield worker
 

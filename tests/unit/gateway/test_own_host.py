@@ -61,3 +61,22 @@ async def test_what_no_run_knows_goes_when_a_node_begins(nodes: Nodes):
     (nodes.directory / "first" / shelf("of another life")).mkdir()
     await nodes.node("first").tidy()
     assert nodes.kept("first") == {shelf("run-1")}
+
+
+async def test_what_two_had_a_journal_of_is_read_back_whole_whoever_is_left(nodes: Nodes):
+    keeping, named = Keeping(lambda: nodes.documents), ("run-1", "disk-0")
+    for way in ("receive", "digest"):
+        assert await keeping.journal("first", way, named) == named
+    assert await keeping.journal("second", "digest", named) is None
+    assert await keeping.journal("first", "digest", named) == named
+    assert await keeping.journal("second", "receive", named) == named
+    for name in ("first", "second"):
+        assert await keeping.journal(name, "digest", named) is None
+        assert await keeping.journal(name, "digest", ("run-2", "disk-0")) == ("run-2", "disk-0")
+        await keeping.forget("run-2")
+        await keeping.forgot(name, "run-2")
+    await keeping.left("second")
+    assert await keeping.journal("first", "digest", named) is None
+    await keeping.forget("run-1")
+    await keeping.forgot("first", "run-1")
+    assert await nodes.documents.list("gateway-journal", object) == ()
