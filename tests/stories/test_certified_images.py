@@ -8,6 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.cli.desk import Desk
 
+from crossport.identity import role_document as roles
+from crossport.identity.key_signer import KeySigner
+from crossport.model.keyring import Algorithm, Key, KeyRole
+from crossport.model.role import RoleDocument
 from crossport.testing import images
 
 POLICY = """
@@ -182,3 +186,70 @@ def test_a_key_is_trusted_once_and_only_from_what_key_show_prints(office: Office
     assert office.code == "trust.key.known"
     office.type("image", "trust", office / "keyring.json", office / "policy.toml", "--site", "alpha")
     assert office.code == "trust.key.unreadable"
+
+
+class Roles:
+    """The role document of alpha, whose seal key is the office's."""
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        self.root = KeySigner.made(Algorithm.ED25519)
+        signer = KeySigner.opened(office.folder / "seal.key")
+        now = office.desk.wall()
+        key = Key(
+            public_key=roles.public(signer),
+            algorithm=signer.algorithm,
+            site="alpha",
+            role=KeyRole.SEAL,
+            valid_from=now - 60,
+            valid_until=now + 9e6,
+        )
+        self.document = RoleDocument(
+            site="alpha", version=1, root=roles.public(self.root), issued=now, expires=now + 9e5, keys=(key,)
+        )
+
+    def bring(self, *options: str, root: KeySigner | None = None) -> str:
+        """Bring the document to beta."""
+        (self.office.folder / "alpha.roles").write_bytes(roles.signed(self.document, root or self.root))
+        files = (self.office / "followed.json", self.office / "alpha.roles")
+        return self.office.type("image", "trust", *files, "--site", "alpha", *options)
+
+    def verify(self) -> None:
+        """Verify an image by the keys that beta has of alpha."""
+        by = ("--keyring", self.office / "followed.json", "--policy", self.office / "policy.toml")
+        self.office.type("image", "verify", self.office / "one.ova", *by)
+
+
+def test_a_site_is_followed_by_its_role_documents_and_never_back(office: Office):
+    alpha = Roles(office)
+    alpha.bring()
+    assert office.code == "trust.root.unstated"
+    alpha.bring("--root", "0" * 64)
+    assert office.code == "trust.root.other"
+    assert alpha.document.keys[0].id() in alpha.bring("--root", alpha.root.key_id)
+    alpha.verify()
+    assert not office.code, office.desk.stderr.getvalue()
+    first = alpha.document
+    alpha.document = roles.revoked(first, first.keys[0].id(), office.desk.wall())
+    alpha.bring(root=KeySigner.made(Algorithm.ED25519))
+    assert office.code == "roles.signature.wrong"
+    alpha.bring()
+    alpha.verify()
+    assert office.code == "seal.key.revoked"
+    alpha.document = first
+    alpha.bring()
+    assert office.code == "roles.document.rolled_back"
+    office.type("image", "trust", office / "followed.json", office / "alpha.json", "--site", "alpha")
+    assert office.code == "trust.key.known"
+    KeySigner.made(Algorithm.ED25519).keep(office.folder / "more.key")
+    (office.folder / "more.json").write_text(office.type("key", "show", office / "more.key", "--json"))
+    office.type("image", "trust", office / "followed.json", office / "more.json", "--site", "alpha")
+    assert office.code == "trust.site.followed"
+
+
+def test_a_key_is_not_believed_longer_than_its_role_document(office: Office):
+    alpha = Roles(office)
+    (office.folder / "followed.json").unlink(missing_ok=True)
+    alpha.bring("--root", alpha.root.key_id)
+    (key,) = json.loads((office.folder / "followed.json").read_text())["keys"]
+    assert key["valid_until"] == alpha.document.expires

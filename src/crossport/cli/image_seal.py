@@ -26,11 +26,11 @@ from crossport.cli.parameter import Many, pairs
 from crossport.cli.session import Here, Session
 from crossport.cli.text import Table, fields
 from crossport.cli.trust_file import accept as accept_in
-from crossport.cli.trust_file import keyring_in, policy_in, seen_in, write_keyring
+from crossport.cli.trust_file import add_key, follow, keyring_in, policy_in, seen_in
 from crossport.identity.signers import open_signer
 from crossport.model.certified import Check, Manifest, Outcome, PartKind, Seal
 from crossport.model.codec import from_plain, plain
-from crossport.model.keyring import Key, Keyring, KeyRole
+from crossport.model.keyring import Key, KeyRole
 from crossport.spi.signer import Signer
 from crossport.units import size_text
 
@@ -196,54 +196,71 @@ def show(package: Path, /, *, session: Here) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trust:
+    """For what a key is trusted."""
+
+    site: Annotated[str, Parameter(help="Whose key it is.")]
+    role: Annotated[KeyRole, Parameter(help="What a single key may sign.")] = KeyRole.SEAL
+    days: Annotated[float, Parameter(help="For how long a single key, from now.")] = 365.0
+    root: Annotated[str, Parameter(help="The id of the site's root, the first time.", show_default=False)] = (
+        ""
+    )
+
+
 @app.command
 def trust(
-    keyring: Path,
-    public: Path,
-    /,
-    *,
-    site: Annotated[str, Parameter(help="Whose key it is.")],
-    role: Annotated[KeyRole, Parameter(help="What it may sign.")] = KeyRole.SEAL,
-    days: Annotated[float, Parameter(help="For how long, from now.")] = 365.0,
-    session: Here,
+    keyring: Path, public: Path, /, *, what: Annotated[_Trust, Parameter(name="*")], session: Here
 ) -> None:
-    """Add a key to a keyring: from now on, what it signs for this site and role is believed.
+    """Trust a site's key, or its role document with all its keys: what they sign is believed.
 
-    The owner of the key sends what `crossport key show KEY --json` prints. Compare its id with the
-    owner over another way before you trust it.
+    The owner of a single key sends what `crossport key show KEY --json` prints, a site its role document.
+    Compare the id of the key, or of the site's root, with its owner over another way. From a role document
+    on, the site's keys are those of the newest one alone: bring each new one.
 
     For example:
 
       crossport image trust keyring.json alpha-key.json --site alpha
+
+      crossport image trust keyring.json alpha.roles --site alpha --root 805b424f...
 
     Parameters
     ----------
     keyring
         The file of the keyring; a new one is made.
     public
-        The public key, as printed by `crossport key show --json`.
+        The public key, as printed by `crossport key show --json`, or the role document.
     """
-    ring = keyring_in(keyring) if keyring.exists() else Keyring()
     now = session.machine.wall()
-    key = _public(public, site=site, role=role, valid_from=now, valid_until=now + days * _DAY_S)
-    if ring.key(key.id()) is not None:
-        raise errors.Conflict(
-            "trust.key.known",
-            f"The keyring has the key {key.id()} already.",
-            field="public",
-            remedy="Remove it from the file first, if other terms shall hold for it.",
-        )
-    write_keyring(keyring, Keyring(keys=(*ring.keys, key)))
-    session.out.result(
-        key,
-        fields(
-            "",
-            ("trusted", key.id()),
-            ("site", key.site),
-            ("role", key.role),
-            ("until", moment(key.valid_until)),
-        ),
+    content = _read(public)
+    if b'"payloadType"' in content:
+        document = follow(keyring, content, what.site, what.root, now)
+        session.out.result(document, _keys(document.keys, f"Keys of {document.site}"))
+        return
+    until = now + what.days * _DAY_S
+    key = _public(content, public, site=what.site, role=what.role, valid_from=now, valid_until=until)
+    add_key(keyring, key)
+    session.out.result(key, _keys((key,), f"Keys of {key.site}"))
+
+
+def _keys(keys: tuple[Key, ...], title: str) -> Table:
+    rows = tuple(
+        (key.id(), key.role.value, moment(key.valid_until), moment(key.revoked) if key.revoked else "")
+        for key in keys
     )
+    return Table(("KEY", "ROLE", "UNTIL", "REVOKED"), rows, title)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise errors.NotFound(
+            "trust.file.missing",
+            f"{path} cannot be read: {error.strerror}.",
+            field="public",
+            remedy="Name the file that the site has sent.",
+        ) from error
 
 
 def _nonce(session: Session) -> str:
@@ -282,14 +299,14 @@ def _certificate(path: Path | None, signer: Signer) -> bytes | None:
     return found
 
 
-def _public(path: Path, **terms: Any) -> Key:
+def _public(content: bytes, path: Path, **terms: Any) -> Key:
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(content)
         return from_plain({"public_key": told["public_key"], "algorithm": told["algorithm"], **terms}, Key)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, errors.Invalid) as error:
         raise errors.Invalid(
             "trust.key.unreadable",
-            f"{path} is no public key as `crossport key show --json` prints it.",
+            f"{path} is neither a public key as `crossport key show --json` prints it, nor a role document.",
             field="public",
             remedy="Ask the key's owner for the output of: crossport key show KEY --json",
         ) from error

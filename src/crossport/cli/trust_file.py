@@ -2,30 +2,122 @@
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field
 
 from crossport import errors
 from crossport.certify.replay import Seen
 from crossport.identity import private_file
+from crossport.identity import role_document as roles
 from crossport.model.codec import decoded, encoded, from_plain
 from crossport.model.import_policy import POLICY_VERSION, ImportPolicy
-from crossport.model.keyring import Keyring
+from crossport.model.keyring import Key, Keyring, key_id
+from crossport.model.record import record
+from crossport.model.role import RoleDocument
 
-__all__ = ["accept", "keyring_in", "policy_in", "seen_in", "write_keyring"]
+__all__ = ["accept", "add_key", "follow", "keyring_in", "policy_in", "seen_in"]
 
 T = TypeVar("T")
 MAX_FILE = 16 << 20
 
 
+@record()
+class _Followed:
+    """A site whose role document is followed: its root's id, and the newest document that was believed."""
+
+    site: str
+    root: str
+    version: int
+    sha256: str
+
+
+@record()
+class _TrustFile:
+    """The keyring's file: keys, and where those of a site come from that is followed."""
+
+    format: Annotated[int, Field(ge=1, le=1)] = 1
+    keys: tuple[Key, ...] = ()
+    followed: tuple[_Followed, ...] = ()
+
+
 def keyring_in(path: Path) -> Keyring:
     """Return the keyring in a JSON file; raise NotFound, or Invalid with file and field."""
-    return _read(path, lambda text: decoded(text, Keyring))
+    return Keyring(keys=_read(path, lambda text: decoded(text, _TrustFile)).keys)
 
 
-def write_keyring(path: Path, keyring: Keyring) -> None:
-    """Replace the keyring. Its keys are public, but it decides whom to trust: only you may write it."""
-    private_file.write(path, encoded(keyring).encode() + b"\n")
+def add_key(path: Path, key: Key) -> None:
+    """Add a key to the keyring, or begin one. Raise Conflict for a known key, or one of a followed site."""
+    with private_file.locked(path.absolute().parent):
+        held = _trusted(path)
+        if any(each.id() == key.id() for each in held.keys):
+            raise errors.Conflict(
+                "trust.key.known",
+                f"The keyring has the key {key.id()} already.",
+                field="public",
+                remedy="Remove it from the file first, if other terms shall hold for it.",
+            )
+        if any(each.site == key.site for each in held.followed):
+            raise errors.Conflict(
+                "trust.site.followed",
+                f"The keys of {key.site} are those of its role document.",
+                field="public",
+                remedy="Ask the site to list the key in its role document.",
+            )
+        _write(path, replace(held, keys=(*held.keys, key)))
+
+
+def follow(path: Path, envelope: bytes, site: str, root: str, now: float) -> RoleDocument:
+    """Let the keys of ``site`` be those of its role document, and of newer ones alone from now on.
+
+    ``root`` is the id of the key that signs the documents; needed the first time. Raise Refused for another
+    root, none, and for what `crossport.identity.role_document.believed` refuses.
+    """
+    with private_file.locked(path.absolute().parent):
+        held = _trusted(path)
+        known = next((each for each in held.followed if each.site == site), None)
+        signer = roles.root_of(envelope)
+        _require_root(key_id(signer), known.root if known else "", root)
+        seen = roles.Seen(version=known.version, sha256=known.sha256) if known else None
+        document = roles.believed(envelope, site, signer, now, seen)
+        # When the document ends nothing in it counts any more.
+        listed = [replace(key, valid_until=min(key.valid_until, document.expires)) for key in document.keys]
+        entry = _Followed(
+            site=site, root=key_id(signer), version=document.version, sha256=roles.digest(envelope)
+        )
+        others = tuple(each for each in held.keys if each.site != site)
+        followed = tuple(each for each in held.followed if each.site != site)
+        _write(path, replace(held, keys=(*others, *listed), followed=(*followed, entry)))
+    return document
+
+
+def _require_root(found: str, known: str, stated: str) -> None:
+    wanted = known or stated
+    if not wanted:
+        raise errors.Refused(
+            "trust.root.unstated",
+            f"The document says that it is signed by the root {found}.",
+            field="--root",
+            remedy=f"Compare this id with the site over another way, then: --root {found}",
+        )
+    if found != wanted or (stated and stated != wanted):
+        raise errors.Refused(
+            "trust.root.other",
+            f"The document is signed by the root {found}, not by {wanted}.",
+            field="--root",
+            remedy="Do not use this document; ask the site, over another way, what its root is.",
+        )
+
+
+def _trusted(path: Path) -> _TrustFile:
+    return _read(path, lambda text: decoded(text, _TrustFile)) if path.exists() else _TrustFile()
+
+
+def _write(path: Path, trusted: _TrustFile) -> None:
+    """Replace the file. Its keys are public, but it decides whom to trust: only you may write it."""
+    private_file.write(path, encoded(trusted).encode() + b"\n")
 
 
 def policy_in(path: Path) -> ImportPolicy:
