@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from link import Ends
@@ -39,30 +40,41 @@ def _copied(name: str, source: Path, target: Path, ends: Ends) -> dict[str, floa
 class Peaks(threading.Thread):
     """Looks at every process that this one started, and remembers the most memory that each ever had.
 
-    ``at_once`` is the most that all had at the same moment.
+    ``at_once`` is the most that all had at the same moment. With ``group``, a control group, only what is in
+    that is looked at: to look at all of the machine takes a part of the processor that is measured.
     """
 
-    def __init__(self, look_s: float = 0.1) -> None:
+    def __init__(self, look_s: float = 0.1, group: Path | None = None) -> None:
         super().__init__(daemon=True)
         self.at_once = 0
+        self._group = group
         self._look_s = look_s
         self._peaks = dict[str, int]()
 
     def run(self) -> None:
-        own = f"{os.getpid()}"
         while True:
-            group = Path(f"/proc/{own}/cgroup").read_text()
             size = 0
-            for path in Path("/proc").glob("[0-9]*"):
+            for path in self._others():
                 with contextlib.suppress(OSError):
-                    if path.name != own and (path / "cgroup").read_text() == group:
-                        size += self._look(path)
+                    size += self._look(path)
             self.at_once = max(self.at_once, size)
             time.sleep(self._look_s)
 
     def size(self) -> int:
         """Return the sum over all processes, of both ends."""
         return sum(list(self._peaks.values()))
+
+    def _others(self) -> Iterator[Path]:
+        own = f"{os.getpid()}"
+        if self._group is not None:
+            pids = (self._group / "cgroup.procs").read_text().split()
+            yield from (Path("/proc", pid) for pid in pids if pid != own)
+            return
+        group = Path(f"/proc/{own}/cgroup").read_text()
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if path.name != own and (path / "cgroup").read_text() == group:
+                    yield path
 
     def _look(self, path: Path) -> int:
         lines = (line.split() for line in (path / "status").read_text().splitlines())
@@ -77,7 +89,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stopped)
     name, source, target, *namespaces = sys.argv[1:]
     with CpuMeter.begun() as cpu:
-        peaks, before = Peaks(), cpu.seconds()
+        peaks, before = Peaks(group=cpu.group), cpu.seconds()
         peaks.start()
         took = _copied(name, Path(source), Path(target), Ends(*namespaces))
         after = cpu.seconds()

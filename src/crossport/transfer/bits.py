@@ -43,6 +43,12 @@ class Bits:
         """Say whether ``count`` bits from ``first`` are set."""
         return next(self.runs(first, count), (first, 0, True)) == (first, count, True) or not count
 
+    def none_set(self, first: int, count: int) -> bool:
+        """Say whether none of ``count`` bits from ``first`` is set."""
+        if count == 1:  # by far the most common, and asked for each chunk
+            return not self[first]
+        return next(self.runs(first, count), (first, 0, False)) == (first, count, False) or not count
+
     def runs(self, first: int, count: int) -> Iterator[tuple[int, int, bool]]:
         """Cover the range with runs (first, count, value) of equal bits, as long as can be."""
         stop = first + count

@@ -8,6 +8,7 @@ and its leaf wiped, and that is flushed: at no moment does the file claim what t
 """
 
 import fcntl
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -66,6 +67,8 @@ class LeafStore:
 
     def leaves(self, first: int, count: int) -> list[bytes | None]:
         """Return the leaves of a range, None for chunks that are not held."""
+        if self.done.none_set(first, count):
+            return [None] * count
         raw = os.pread(self._descriptor, count * LEAF, self._place(first))
         found: list[bytes | None] = []
         for number in range(count):
@@ -81,18 +84,21 @@ class LeafStore:
 
     def commit(self, held: Iterable[tuple[Run, bytes]]) -> None:
         """Record chunks that are durable now: runs of zeros, and single chunks with their leaf."""
-        touched: list[Run] = []
+        touched, leaves = list[Run](), dict[int, bytes]()
         for run, leaf in held:
             touched.append(run)
             self.zero.fill(run.first, run.count, value=run.zero)
             self.done.fill(run.first, run.count)
             self.proven.fill(run.first, run.count, value=False)
             if not run.zero:
-                os.pwrite(self._descriptor, leaf, self._place(run.first))
+                leaves[run.first] = leaf
+        self._write_leaves(leaves)
         self._write_bits(touched)
 
     def release(self, first: int, count: int) -> None:
         """Forget a range durably, because it is about to be written anew; free where nothing is held."""
+        if self.done.none_set(first, count):
+            return
         held = [(start, size) for start, size, there in self.done.runs(first, count) if there]
         for start, size in held:
             self.done.fill(start, size, value=False)
@@ -138,6 +144,14 @@ class LeafStore:
     def _leaf_of_zeros(self, index: int) -> bytes:
         size = self.cut.length(index)
         return self._zero_leaf if size == self.cut.chunk_size else merkle.zero_leaf(size)
+
+    def _write_leaves(self, leaves: dict[int, bytes]) -> None:
+        """Write leaves, those of neighbours at once."""
+        for _, group in itertools.groupby(
+            enumerate(sorted(leaves)), lambda numbered: numbered[1] - numbered[0]
+        ):
+            indexes = [index for _, index in group]
+            os.pwrite(self._descriptor, b"".join(leaves[index] for index in indexes), self._place(indexes[0]))
 
     def _write_bits(self, touched: list[Run]) -> None:
         for first, stop in _merged(touched):

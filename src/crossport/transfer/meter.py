@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +19,31 @@ _NEWER = ("offered", "shared")
 """Told apart from the others, so that a site or a worker of the release before is not confused."""
 
 
+class _Wait:
+    """A wait of one thread. No generator: there are some for each chunk, and this costs half as much."""
+
+    __slots__ = ("_began", "_cause", "_ended", "_waiting")
+
+    def __init__(
+        self,
+        cause: Cause,
+        waiting: dict[int, tuple[Cause, float]],
+        ended: Callable[[Cause, float], None],
+    ) -> None:
+        self._cause: Cause = cause
+        self._waiting = waiting
+        self._ended = ended
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+        self._waiting[threading.get_ident()] = (self._cause, self._began)
+
+    def __exit__(self, *_: object) -> None:
+        del self._waiting[threading.get_ident()]
+        self._ended(self._cause, time.monotonic() - self._began)
+
+
 class Meter:
     """The counters of one end, and how many bytes of the disk are dealt with (``done``)."""
 
@@ -30,17 +54,13 @@ class Meter:
         self._waiting: dict[int, tuple[Cause, float]] = {}
         self._waited: dict[Cause, float] = {}
 
-    @contextmanager
-    def waits(self, cause: Cause) -> Generator[None]:
-        """Note what this thread waits for."""
-        began = time.monotonic()
-        self._waiting[threading.get_ident()] = (cause, began)
-        try:
-            yield
-        finally:
-            del self._waiting[threading.get_ident()]
-            with self._lock:
-                self._waited[cause] = self._waited.get(cause, 0.0) + time.monotonic() - began
+    def waits(self, cause: Cause) -> "_Wait":
+        """Return a context for what this thread waits for: it is noted while that lasts."""
+        return _Wait(cause, self._waiting, self._ended)
+
+    def _ended(self, cause: Cause, seconds: float) -> None:
+        with self._lock:
+            self._waited[cause] = self._waited.get(cause, 0.0) + seconds
 
     def move(self, cause: Cause, seconds: float, to: Cause | None = None) -> None:
         """Take some of what was noted as a wait for ``cause`` from it: it was for another, or for nothing."""
