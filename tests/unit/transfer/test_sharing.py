@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.transfer.copying import KEY, Copy
+from tests.unit.transfer.copying import KEY, Copy, Wire
 
 from crossport import errors, merkle
 from crossport.testing.conformance.block import noise
@@ -53,6 +53,7 @@ def known_stock(stock: Access) -> tuple[Stock, bytes]:
 
 def copy_of(content: bytes, stock: Access | None) -> Copy:
     copy = Copy(content)
+    copy.wire = Wire(idle_s=30.0)  # a machine that stands still must not break it: then all is offered twice
     copy.sends, copy.expects = (replace(said, chunk_size=CHUNK) for said in (copy.sends, copy.expects))
     copy.stock = stock
     return copy
