@@ -20,7 +20,7 @@ from crossport.engine import Engine, EngineSettings
 from crossport.gateway.hub import Hub
 from crossport.gateway.office import Means, Office
 from crossport.gateway.own_host import OwnHost
-from crossport.identity import SealedFiles, SealedSecrets, SiteIdentity
+from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
 from crossport.identity.signing.desk import Authority
 from crossport.identity.signing.keeper import Keeper
 from crossport.identity.site_keys import KeptKeys
@@ -161,7 +161,7 @@ async def open_site(
             images_most=settings.images_most,
         )
     )
-    keeper = Keeper(folder / "signer", lambda: Authority(site=settings.name, key=identity.authority_key))
+    keeper = _keeper(settings, identity, master)
     web = _web(settings, hub, counted, clock)
     fetches = _fetches(engine, web, registry, sealed, clock)
     async with engine:
@@ -175,6 +175,15 @@ async def open_site(
         finally:
             await keeper.close()
             await registry.close()
+
+
+def _keeper(settings: SiteSettings, identity: SiteIdentity, master: MasterKeys) -> Keeper:
+    """Return what starts and asks this node's signer."""
+    approvals = master.derived("approvals").hex()
+    return Keeper(
+        settings.state_dir / "signer",
+        lambda: Authority(site=settings.name, key=identity.authority_key, approvals=approvals),
+    )
 
 
 def _engine(settings: SiteSettings, clock: Clock) -> Engine:

@@ -39,7 +39,7 @@ class Clock(SystemClock):
 
 def authority(folder: Path) -> Authority:
     identity = SiteIdentity.open(folder / "identity", "north", clock=SystemClock())
-    return Authority(site="north", key=identity.authority_key)
+    return Authority(site="north", key=identity.authority_key, approvals="5e" * 32)
 
 
 @pytest.fixture

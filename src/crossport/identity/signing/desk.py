@@ -1,16 +1,29 @@
 """The signer's judgement: what it is asked, whether that may be, and the answer."""
 
 import base64
+import binascii
+import hashlib
+from dataclasses import field
 
 from crossport import errors
 from crossport.identity import role_document as roles
-from crossport.identity.signing.question import VERSION, Answer, AskKeys, AskRevoke, AskRotate, Question
+from crossport.identity.signing.question import (
+    VERSION,
+    Answer,
+    AskKeys,
+    AskRevoke,
+    AskRotate,
+    AskSeal,
+    Question,
+)
+from crossport.identity.signing.seal_judge import Standards, encoded_for_signing, judge
 from crossport.identity.signing.vault import Done, Vault
 from crossport.model import codec
 from crossport.model.failure import Failure
 from crossport.model.keyring import Key, KeyRole
 from crossport.model.record import record
 from crossport.model.role import RoleDocument
+from crossport.model.sealing import SealSignature
 from crossport.spi.clock import Clock
 from crossport.spi.signer import Signer
 
@@ -23,10 +36,11 @@ MAX_KEYS = 150
 
 @record()
 class Authority:
-    """The site's name, and the key of its certificate authority as documents list it."""
+    """The site's name, the key of its certificate authority, and the secret (hex) of approvals."""
 
     site: str
     key: Key
+    approvals: str = field(repr=False)
 
 
 class Desk:
@@ -52,6 +66,8 @@ class Desk:
                 "signer.version.newer", "This is a question of a newer Crossport.", remedy=errors.SAME_RELEASE
             )
         document = self._current()
+        if isinstance(asked.ask, AskSeal):
+            return self._sealed(asked.ask, document)
         if not isinstance(asked.ask, AskKeys):
             document = self._changed(asked.ask, document)
         return self._vault.document() or self._kept(document)
@@ -69,6 +85,27 @@ class Desk:
             changed = self._revoked(ask.request.key, document)
         self._kept(changed)
         return changed
+
+    def _sealed(self, ask: AskSeal, document: RoleDocument) -> bytes:
+        now, approval = self._clock.wall(), ask.approval
+        payload = _decoded(ask.payload)
+        ours = self._authority
+        standards = Standards(ours.site, ours.key.der(), bytes.fromhex(ours.approvals), now)
+        judge(approval, ask.claim, payload, standards)
+        key = roles.signing_key(document, KeyRole.SEAL, now)
+        if key is None:
+            raise RuntimeError("the current document has a key for each role")
+        if not self._vault.spend(approval.nonce, now, approval.expires):
+            raise errors.Refused(
+                "signer.approval.used",
+                "The signer does not sign this. The approval was used before.",
+                remedy="Have the run approved anew, with another nonce.",
+            )
+        signer = self._vault.signer(key.id())
+        what = f"seal of run {approval.run} for {approval.importer}"
+        self._vault.note(Done(at=now, what=what, key=key.id(), of=hashlib.sha256(payload).hexdigest()))
+        signature = base64.b64encode(signer.sign(encoded_for_signing(payload))).decode()
+        return codec.encoded(SealSignature(key=key.id(), signature=signature)).encode()
 
     def _rotated(self, ask: AskRotate, document: RoleDocument) -> RoleDocument:
         role, now = ask.request.role, self._clock.wall()
@@ -146,6 +183,15 @@ class Desk:
             valid_from=since,
             valid_until=since + roles.KEY_LIFETIME_S,
         )
+
+
+def _decoded(payload: str) -> bytes:
+    try:
+        return base64.b64decode(payload, validate=True)
+    except binascii.Error as error:
+        raise errors.Invalid(
+            "signer.frame.malformed", "The statement is no base64.", remedy=errors.SAME_RELEASE
+        ) from error
 
 
 def _fixed(role: KeyRole) -> errors.Invalid:

@@ -12,8 +12,9 @@ from crossport.model import codec
 from crossport.model.failure import Failure
 from crossport.model.record import record
 from crossport.model.role import RevokeRequest, RotateRequest
+from crossport.model.sealing import Approval, SignedClaim
 
-__all__ = ["Answer", "AskKeys", "AskRevoke", "AskRotate", "HEAD", "Question", "framed", "size_in"]
+__all__ = ["Answer", "AskKeys", "AskRevoke", "AskRotate", "AskSeal", "HEAD", "Question", "framed", "size_in"]
 
 VERSION = 1
 HEAD = 4
@@ -46,11 +47,21 @@ class AskRevoke:
 
 
 @record()
+class AskSeal:
+    """Sign a seal's statement (base64), which `crossport.identity.signing.seal_judge` judges."""
+
+    do: Literal["seal"] = "seal"
+    approval: Approval
+    claim: SignedClaim
+    payload: str
+
+
+@record()
 class Question:
     """One question to the signer."""
 
     version: int = VERSION
-    ask: Annotated[AskKeys | AskRotate | AskRevoke, Field(discriminator="do")]
+    ask: Annotated[AskKeys | AskRotate | AskRevoke | AskSeal, Field(discriminator="do")]
 
 
 @record()

@@ -69,6 +69,20 @@ class Vault:
         """Keep the envelope of a new role document."""
         private_file.write(self._document, document)
 
+    def spend(self, nonce: str, now: float, expires: float) -> bool:
+        """Note that ``nonce`` is used up, until ``expires``; return False when it was before."""
+        path = self._directory / "nonces"
+        lines = (private_file.read(path) or b"").decode().splitlines()
+        live = [line for line in lines if float(line.partition(" ")[0]) > now]
+        if any(line.partition(" ")[2] == nonce for line in live):
+            return False
+        private_file.write(path, "\n".join([*live, f"{expires} {nonce}"]).encode())
+        return True
+
+    def signer(self, id_: str) -> KeySigner:
+        """Return the signer with this id; raise NotFound ``signer.key.absent``."""
+        return KeySigner.opened(self._directory / f"{id_}.key")
+
     def note(self, done: Done) -> None:
         """Add a line to the log."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
