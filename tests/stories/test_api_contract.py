@@ -30,7 +30,6 @@ SAID_BY_NO_SCHEMA = {
     "POST /v1/limits": "that a limit bounds something, and which time zones the machine knows",
     "POST /v1/clouds": "which settings a driver needs",
     "POST /v1/clouds/{cloud}/vms": "what the cloud offers",
-    "POST /v1/clouds/{cloud}/images/{image}": "what a URL is that can be fetched",
     "POST /v1/migrations": "which orders of a warm migration fit together",
     "POST /v1/dry-runs": "which orders of a warm migration fit together",
     "POST /v1/plans": "what a plan's days are, and which VMs come after which",

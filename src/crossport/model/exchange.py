@@ -6,6 +6,7 @@ from pydantic import Field
 
 from crossport.model.record import record
 from crossport.model.request import ResolveAs
+from crossport.model.url import WebUrl
 
 __all__ = [
     "AssessmentRequest",
@@ -60,7 +61,7 @@ class Destruction:
 class FetchRequest:
     """What a site shall fetch from the web as an image; ``format`` is never guessed."""
 
-    url: Annotated[str, Field(max_length=4096)]
+    url: WebUrl
     format: Literal["raw", "qcow2"] = "raw"
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from crossport.model.url import WEB_URL
+
 __all__ = ["NAME", "Moment", "Name", "reason", "seconds_of"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -37,4 +39,6 @@ def reason(detail: Mapping[str, Any]) -> str:
         return "This is no name: use letters, digits, dots, dashes and underscores, a letter or digit first."
     if detail.get("ctx", {}).get("pattern") == _MOMENT:
         return _NO_MOMENT
+    if detail.get("ctx", {}).get("pattern") == WEB_URL:
+        return "This is no URL that can be fetched: write https://host/path, without user name and password."
     return f"{detail['msg']}."

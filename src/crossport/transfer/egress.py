@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from crossport import errors
+from crossport.model.url import LONGEST_URL, WEB_URL
 
 __all__ = ["Egress", "Endpoint", "Guard"]
 
@@ -20,7 +21,7 @@ _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|[0-9a-f:.]+")
-_URL = re.compile(r"[!-~]{1,4096}")
+_URL = re.compile(WEB_URL)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
@@ -131,18 +132,11 @@ class Egress:
 
 
 def _taken_apart(url: str) -> tuple[str, str, int, str]:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise _malformed(url) from error
-    host = (parts.hostname or "").rstrip(".")
-    if not _URL.fullmatch(url) or parts.scheme not in _PORTS or not host or "@" in parts.netloc:
+    if len(url) > LONGEST_URL or not _URL.fullmatch(url):
         raise _malformed(url)
-    if not _HOST.fullmatch(host) or host.startswith("*") or port == 0:
-        raise _malformed(url)
+    parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return parts.scheme, host, port or _PORTS[parts.scheme], target
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _PORTS[parts.scheme], target
 
 
 def _public(address: _Address) -> bool:
