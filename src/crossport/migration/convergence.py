@@ -6,6 +6,9 @@ the last one, with the guest off, takes about ``quickest + (seconds - quickest) 
 ``gap`` is the time between the moments of the last two copies. That plus what shutting down, comparing and
 starting take is the outage of a cutover now.
 
+What a copy left out, because it changes all the time, is owed to the last one. That takes as long
+as it took the last copy that had as much to read.
+
 Copies that follow one another at once get shorter as long as less changes than is copied in the same time.
 When they do not get shorter any more, and the outage is still too long, nothing helps but a person.
 """
@@ -88,13 +91,20 @@ def _rest_s(syncs: Sequence[Sync]) -> float:
     quickest = min(sync.seconds for sync in syncs[1:])
     gap_s = last.started - syncs[-2].started
     share = min(1.0, last.seconds / gap_s) if gap_s > 0 else 1.0
-    return quickest + (last.seconds - quickest) * share
+    return quickest + (last.seconds - quickest) * share + _owed_s(syncs)
+
+
+def _owed_s(syncs: Sequence[Sync]) -> float:
+    """Return how long that takes which the last copy left out, as the last one that copied as much took."""
+    owed = syncs[-1].owed
+    alike = next((sync for sync in reversed(syncs) if sync.read and sync.read >= owed), syncs[0])
+    return owed * alike.seconds / alike.read if alike.read else 0.0
 
 
 def changes_bps(syncs: Sequence[Sync]) -> float:
     """Return how fast the guest changes its disks, in bits per second, as the last copies found it."""
     gap_s = syncs[-1].started - syncs[-2].started
-    return syncs[-1].read * 8 / gap_s if gap_s > 0 else 0.0
+    return (syncs[-1].read + syncs[-1].owed) * 8 / gap_s if gap_s > 0 else 0.0
 
 
 def copies_bps(syncs: Sequence[Sync]) -> float:

@@ -5,13 +5,13 @@ attempt.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from crossport.migration.leg import How, Leg
 from crossport.migration.step import Room, Timed
 from crossport.migration.teller import telling
-from crossport.model.artifact import Artifact, Moved, Progress, Way
+from crossport.model.artifact import Artifact, Heat, Moved, Progress, Way
 from crossport.model.run import Act
 from crossport.spi.cloud import RoomFor
 
@@ -22,10 +22,15 @@ Open = Callable[[], Awaitable[tuple[Artifact, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An artifact of the source, and the volume it goes to."""
+    """An artifact of the source, and the volume it goes to.
+
+    ``heat`` is what the copy before told of it; where this one ``defers`` it may leave out what is hot.
+    """
 
     source: Artifact
     target: Artifact
+    heat: tuple[Heat, ...] = ()
+    defers: bool = False
 
 
 class Rooms:
@@ -69,6 +74,7 @@ class Copying:
         async def copy(act: Act) -> Moved:
             now = pair if next(attempts) == 0 else await self._opened_again(pair)
             read = await (await leg.source()).ticket(act, request.source, now.source, Way.READ)
+            read = replace(read, heat=pair.heat, defers=pair.defers)
             write = await (await leg.target()).ticket(act, request.target, now.target, Way.WRITE)
             async with telling(leg.context, parts.clock) as report:
                 moved = await parts.mover.move(read, write, report)
@@ -78,7 +84,8 @@ class Copying:
         return await leg.timed(step, copy, Moved, how)
 
     async def _opened_again(self, pair: Pair) -> Pair:
-        return Pair(_of(await self._sources(), pair.source), _of(await self._targets(), pair.target))
+        source, target = await self._sources(), await self._targets()
+        return replace(pair, source=_of(source, pair.source), target=_of(target, pair.target))
 
 
 def _of(artifacts: tuple[Artifact, ...], wanted: Artifact) -> Artifact:

@@ -2,10 +2,11 @@
 
 Each copy is one sync: the moment of the guest's disks is opened with a mark, and the next sync asks what
 changed since. When no sync follows at once the run waits for a person, which holds nobody up. A cloud that
-cannot tell changes is read whole each time.
+cannot tell changes is read whole each time. One that can leaves what changes all the time to the last copy.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import count
 
 from crossport import errors
@@ -15,7 +16,7 @@ from crossport.migration.leg import PATIENT, How, Leg
 from crossport.migration.same_vm import check_same_vm, snapshot_findings
 from crossport.migration.step import Exported, Proposed, Room, Timed, between
 from crossport.migration.target_vm import rooms_for
-from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Role
+from crossport.model.artifact import Artifact, Export, ExportPoint, Heat, Marks, Moved, Role
 from crossport.model.finding import Finding, Severity
 from crossport.model.run import Act, Event, EventKind, Sync, Verify
 from crossport.spi.run import Retry
@@ -26,6 +27,8 @@ __all__ = ["CUTOVER", "STUCK", "Following", "own_disks"]
 
 CUTOVER = "cutover"
 """The topic by which a person says go, at any time, with the same word."""
+DELTA = "delta"
+"""A copy of what changed, which another one follows."""
 STUCK = "warm.convergence"
 LASTING = Retry(attempts=40, longest_pause_s=60.0)
 """A sync that fails harms nobody, and what was copied is kept: half an hour of a broken link passes."""
@@ -46,6 +49,7 @@ class Following:
         self._proposed = proposed
         self._rooms: Rooms
         self._pairs: tuple[Pair, ...] = ()
+        self._heat: dict[str, tuple[Heat, ...]] = {}
         self.syncs: tuple[Sync, ...] = ()
         self.passes: list[tuple[Moved, ...]] = []
         self.findings: tuple[Finding, ...] = ()
@@ -89,13 +93,19 @@ class Following:
 
         copying = Copying(self._leg, sources, self._rooms.again)
         copies = [
-            await copying.copy(f"{name}-{disk.name}", Pair(disk, pair.target), how)
+            await copying.copy(f"{name}-{disk.name}", self._pair(disk, pair.target, what), how)
             for disk, pair in zip(own_disks(export), self._pairs, strict=True)
         ]
         moved = tuple(one.value for one in copies)
-        self.passes.append(moved)
+        self._heat = {one.artifact: one.heat for one in moved}
+        self.passes.append(tuple(replace(one, heat=()) for one in moved))
         self.syncs = (*self.syncs, _sync(what, moved, opened, copies[-1]))
         return copies[-1]
+
+    def _pair(self, disk: Artifact, target: Artifact, what: str) -> Pair:
+        """Return what is copied, and where to: something may be left out where another copy follows."""
+        defers = what == DELTA and self._proposed.tracks
+        return Pair(disk, target, self._heat.get(disk.name, ()), defers=defers)
 
     def marks(self, number: int, *, last: bool = False) -> Marks | None:
         """Return the marks of sync ``number``; the ``last`` one sets none."""
@@ -129,7 +139,7 @@ class Following:
             self.first = opened
             await self._leg.hooks("image_creation", after=True, vm=self._proposed.vm)
             await self._make_room(opened.value.export)
-        await self.copied(name, "delta" if number else "first", opening, opened)
+        await self.copied(name, DELTA if number else "first", opening, opened)
         if self._leg.request.warm.verify is not Verify.STREAM:
             await self._read_back(f"{name}-back")
 
@@ -184,6 +194,8 @@ class Following:
     async def _tell(self, number: int, look: Outlook) -> None:
         sync = self.syncs[-1]
         text = f"Sync {number}: {size_text(sync.read)} in {seconds_text(sync.seconds)}."
+        if sync.owed:
+            text += f" {size_text(sync.owed)} change all the time, and are left to the cutover."
         if look.outage_s is not None:
             text += f" A cutover now would take about {seconds_text(look.outage_s)}."
         if look.next is Next.WAIT:
@@ -233,5 +245,6 @@ def _sync(what: str, moved: tuple[Moved, ...], first: Timed[Exported], last: Tim
         seconds=between(first.began, last.ended),
         read=sum(one.counters.read for one in moved),
         sent=sum(one.counters.sent for one in moved),
+        owed=sum(part.size for one in moved for part in one.heat if part.owed),
         consistency=first.value.export.consistency,
     )

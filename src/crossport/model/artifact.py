@@ -16,6 +16,7 @@ __all__ = [
     "Export",
     "ExportPoint",
     "Extent",
+    "Heat",
     "Marks",
     "Moved",
     "Place",
@@ -47,6 +48,19 @@ class Extent:
     size: int
     zero: bool = False
     changed: bool = True
+
+
+@record(kw_only=False)
+class Heat:
+    """How often ``size`` bytes from ``start`` changed lately: ``degree`` is 1 or more.
+
+    ``owed``: what is there now was left out by the copy that told this, and has still to be copied.
+    """
+
+    start: int
+    size: int
+    degree: int
+    owed: bool = False
 
 
 @record()
@@ -157,6 +171,9 @@ class Ticket:
 
     A higher epoch of the same run and artifact ends a lower one. ``byte_budget`` bounds what may cross. Who
     writes may read the images that its cloud has ``published`` to this tenant: what they have is not sent.
+
+    Who reads is told the ``heat`` that the copy before of the same disk told: what is owed in it counts as
+    changed. Where it ``defers``, it may leave out what is hot, and owe it.
     """
 
     id: str
@@ -171,6 +188,8 @@ class Ticket:
     expires: float
     nonce: str
     published: tuple[DiskRef, ...] = ()
+    heat: tuple[Heat, ...] = ()
+    defers: bool = False
 
 
 @record()
@@ -250,7 +269,11 @@ class Digest:
 
 @record()
 class Moved:
-    """One artifact arrived and was verified: ``root`` is the hex SHA-256 Merkle root over its chunks."""
+    """One artifact arrived and was verified: ``root`` is the hex SHA-256 Merkle root over its chunks.
+
+    ``heat`` tells which parts change all the time. What is owed in it is at the target as an earlier copy
+    found it, and so it is in ``root``.
+    """
 
     artifact: str
     size: int
@@ -258,3 +281,4 @@ class Moved:
     root: str
     counters: Counters
     seconds: float
+    heat: tuple[Heat, ...] = ()

@@ -188,8 +188,9 @@ class Sync:
     """One copy of what changed, while the guest ran or, the ``last`` ones, when it was off.
 
     ``started`` is Unix seconds. ``read`` bytes of the disks were read, which is what may have changed, and
-    ``sent`` bytes crossed the wire. ``what`` is ``first``, ``delta``, ``last`` (the guest is off) or
-    ``comparison``. ``consistency`` is that of the moment which was copied.
+    ``sent`` bytes crossed the wire. ``owed`` bytes change all the time, and were left to the last copy.
+    ``what`` is ``first``, ``delta``, ``last`` (the guest is off) or ``comparison``. ``consistency`` is that
+    of the moment which was copied.
     """
 
     what: str
@@ -198,6 +199,7 @@ class Sync:
     read: int
     sent: int
     consistency: Consistency = Consistency.CRASH
+    owed: int = 0
 
 
 @record()

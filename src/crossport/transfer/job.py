@@ -8,12 +8,11 @@ those are told that say something (`crossport.model.record.sparse`).
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from crossport import errors
-from crossport.model.artifact import Copied, DiskRef, Place, Ticket, Way
+from crossport.model.artifact import Copied, DiskRef, Heat, Place, Ticket, Way
 from crossport.model.record import sparse
 from crossport.transfer.frame import Hello
 from crossport.transfer.manner import Manner
@@ -102,8 +101,13 @@ class Job:
         said = sparse(self)
         said["hello"]["least"] = self.hello.least  # where nothing is said each release means its own
         # Beside the ticket, where a worker of the release before leaves it alone and copies all the same.
-        said["ticket"].pop("published", None)
+        for advice in ("published", "heat", "defers"):
+            said["ticket"].pop(advice, None)
         said["published"] = [sparse(one) for one in self.ticket.published]
+        said["defers"] = self.ticket.defers
+        # What is owed must not be left alone.
+        owes = any(one.owed for one in self.ticket.heat)
+        (said["ticket"] if owes else said)["heat"] = [asdict(one) for one in self.ticket.heat]
         return json.dumps(said).encode() + b"\n"
 
     @classmethod
@@ -111,7 +115,7 @@ class Job:
         """Read a line of `line`."""
         said = json.loads(line)
         return cls(
-            ticket=_ticket(said["ticket"], said.get("published", ())),
+            ticket=_ticket(said),
             hello=_read(said, "hello", Hello),
             end=_read(said, "end", End),
             manner=_read(said, "manner", Manner),
@@ -210,9 +214,12 @@ def _read(said: dict[str, Any], name: str, kind: type[T]) -> T:
     return kind(**known(said[name], name, kind))
 
 
-def _ticket(said: dict[str, Any], published: Iterable[dict[str, Any]]) -> Ticket:
+def _ticket(job: dict[str, Any]) -> Ticket:
+    said = job["ticket"]
     parts: dict[str, Any] = dict(known(said, "ticket", Ticket))
-    images = tuple(DiskRef(**known(one, "published", DiskRef)) for one in published)
+    images = tuple(DiskRef(**known(one, "published", DiskRef)) for one in job.get("published", ()))
+    spans = parts.get("heat") or job.get("heat", ())
+    heat = tuple(Heat(**known(one, "heat", Heat)) for one in spans)
     parts.update(way=Way(said["way"]), ref=_read(said, "ref", DiskRef), place=_read(said, "place", Place))
-    parts.update(published=images)
+    parts.update(published=images, heat=heat, defers=job.get("defers", False))
     return Ticket(**parts)

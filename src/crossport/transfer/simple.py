@@ -8,6 +8,7 @@ journal where the receiver runs, so that a copy that was killed goes on.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from crossport import errors, merkle
@@ -16,6 +17,7 @@ from crossport.spi.clock import Clock
 from crossport.spi.limit import RateLimits
 from crossport.transfer import pace
 from crossport.transfer.dialling import Dialling
+from crossport.transfer.heat import heat_of
 from crossport.transfer.host import WorkerHost
 from crossport.transfer.job import DigestJob, subject_of
 from crossport.transfer.meter import counters_of, number
@@ -156,4 +158,5 @@ class SimpleMover:
                 "The two ends disagree about what was copied.",
                 remedy="Resume the run: it is copied again. If it lasts, test the memory of both machines.",
             )
-        return tally.moved(self._settings.chunk_size, root(received))
+        heat = heat_of(sent, read.ref.size, defers=read.defers)
+        return replace(tally.moved(self._settings.chunk_size, root(received)), heat=heat)

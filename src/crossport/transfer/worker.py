@@ -130,7 +130,7 @@ def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
 
     job = Job.of(line)
     meter = _began(job, Way.READ, here.voice)
-    reader = disk.open_reader(_openers(job.disk_timeout_s, here), job.ticket.ref)
+    reader, heat = _source(job, here)
     link = _link(job, meter, here)
     began = time.monotonic()
     try:
@@ -140,7 +140,19 @@ def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
         link.close()
         reader.close()
     took_us = round((time.monotonic() - began) * 1e6)
-    return {"root": root.hex(), "took_us": took_us, **meter.told()}
+    return {"root": root.hex(), "took_us": took_us, "heat": heat, **meter.told()}
+
+
+def _source(job: Job, here: _Surroundings) -> "tuple[BlockReader, list[tuple[int, int, int, bool]]]":
+    """Return the disk as it is to be sent, and what is told of its heat."""
+    told = job.ticket
+    reader = disk.open_reader(_openers(job.disk_timeout_s, here), told.ref)
+    if not told.defers and not told.heat:
+        return reader, []
+    from crossport.transfer.heat import HotLast  # noqa: PLC0415
+
+    hot = HotLast(reader, told.heat, job.hello.size, unit=job.hello.chunk_size, defers=told.defers)
+    return hot, hot.told()
 
 
 def _receive(line: bytes, here: _Surroundings) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """When a warm migration goes over, as tables: what follows from the copies made so far."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,24 @@ def test_after_a_pause_the_last_copy_has_less_to_do_than_the_one_before():
     look = outlook(copies, WarmRules(max_outage_s=60.0), 30.0, ordered=False, forced=False)
     assert look.outage_s == pytest.approx(30 + 2 + 60 * 62 / 300)
     assert look.next is Next.CUT_OVER
+
+
+def test_what_is_owed_counts_as_part_of_the_outage():
+    """The copy before took 60 s for 60 MiB; the last one left out 20 MiB of them."""
+    copies = syncs(1000, 60, 10)
+    copies[-1] = replace(copies[-1], owed=20 * MIB)
+    look = outlook(copies, WarmRules(max_outage_s=55.0), 30.0, ordered=False, forced=False)
+    assert look.outage_s == pytest.approx(30 + 10 + 20)
+    assert look.next is Next.COPY
+    assert changes_bps(copies) == pytest.approx(30 * MIB * 8 / 60)
+
+
+def test_what_is_owed_is_judged_by_a_copy_that_had_as_much_to_read():
+    copies = syncs(1000, 60, 10)
+    copies[0] = replace(copies[0], read=5000 * MIB)
+    copies[-1] = replace(copies[-1], owed=100 * MIB)
+    look = outlook(copies, WarmRules(), 30.0, ordered=False, forced=False)
+    assert look.outage_s == pytest.approx(30 + 10 + 100 * 1000 / 5000)
 
 
 @pytest.mark.parametrize("rules", [WarmRules(cutover=Cutover.MANUAL), WarmRules(cutover_at=9e9)])

@@ -50,10 +50,10 @@ def request(world: World, **changes: Any) -> MigrationRequest:
 
 
 async def finished(
-    world: World, wanted: MigrationRequest, step: str, point: KillPoint
+    world: World, wanted: MigrationRequest, step: str, point: KillPoint, guest: Writer | None = None
 ) -> tuple[MigrationReport, DirectRun]:
     """Migrate, die once, and let the successor finish; never may both VMs run."""
-    first, writer = world.context, Writer(world)
+    first, writer = world.context, guest or Writer(world)
     world.mover.after = writer.write
     first.kill(step, point)
     with pytest.raises(Killed):

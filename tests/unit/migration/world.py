@@ -13,7 +13,7 @@ from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.migration.parts import Parts
 from crossport.migration.passage import Passage
 from crossport.migration.warm import migration_of
-from crossport.model.artifact import Counters, DiskRef, Moved, Progress, Ticket
+from crossport.model.artifact import Counters, DiskRef, Heat, Moved, Progress, Ticket
 from crossport.model.construct import Constructs
 from crossport.model.health import HealthChecks, Probe, ProbeKind
 from crossport.model.mapping import MappingRules
@@ -27,6 +27,7 @@ from crossport.testing.file_disk import FileDisks, OpenFileDisk
 from crossport.testing.mover import CHUNK, MemoryMover
 from crossport.testing.run import DirectRun
 from crossport.testing.world import ALPHA, BETA, web_vm
+from crossport.transfer.heat import HotLast
 
 BLOCK = 4096
 HTTP = HealthChecks(probes=(Probe(kind=ProbeKind.HTTP, port=80),), successes=2, timeout_s=3.0)
@@ -170,7 +171,7 @@ class RememberingMover(FaultyMover):
             moved = await super().move(read, write, report)
             self._whole.add(key)
             return moved
-        counters = self._gone_on(read.ref, write.ref)
+        heat, counters = self._gone_on(read, write.ref)
         if self.after:
             await self.after(write)
         root = (await self.digest(write.ref, write.place, CHUNK)).root
@@ -181,12 +182,14 @@ class RememberingMover(FaultyMover):
             root=root,
             counters=counters,
             seconds=0.0,
+            heat=heat,
         )
 
-    def _gone_on(self, source: DiskRef, target: DiskRef) -> Counters:
-        disks, counters = FileDisks(), Counters()
-        reader, writer = disks.open_reader(source), disks.open_writer(target)
-        for extent in reader.extents(0, source.size):
+    def _gone_on(self, read: Ticket, target: DiskRef) -> tuple[tuple[Heat, ...], Counters]:
+        disks, counters, size = FileDisks(), Counters(), read.ref.size
+        inner, writer = disks.open_reader(read.ref), disks.open_writer(target)
+        reader = HotLast(inner, read.heat, size, unit=BLOCK, defers=read.defers)
+        for extent in reader.extents(0, size):
             for start in range(extent.start, extent.start + extent.size, BLOCK):
                 size = min(BLOCK, extent.start + extent.size - start)
                 counters += (
@@ -194,7 +197,7 @@ class RememberingMover(FaultyMover):
                 )
         reader.close()
         writer.close()
-        return counters
+        return reader.heat, counters
 
     def _block(self, reader: BlockReader, writer: OpenFileDisk, start: int, size: int) -> Counters:
         new, old = bytearray(size), bytearray(size)

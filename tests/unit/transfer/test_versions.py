@@ -12,7 +12,7 @@ from tests.unit.transfer.copying import CHUNK, KEY, Copy, hello, root_of
 from tests.unit.transfer.test_session import ALONE, Once, sent_to
 
 from crossport import errors
-from crossport.model.artifact import DiskRef, Place, Ticket, Way
+from crossport.model.artifact import DiskRef, Heat, Place, Ticket, Way
 from crossport.testing.conformance.block import noise
 from crossport.testing.memory_disk import MemoryDisks
 from crossport.transfer import frame
@@ -92,3 +92,18 @@ def test_each_tenant_and_each_site_has_a_key_of_its_own_that_stays() -> None:
     here, there = NameKeys(bytes(32)), NameKeys(bytes(31) + b"1")
     assert here.key("acme") == NameKeys(bytes(32)).key("acme")
     assert len({here.key("acme"), here.key("acme2"), there.key("acme")}) == 3
+
+
+def test_a_worker_of_the_release_before_ignores_heat_but_refuses_what_is_owed() -> None:
+    ref, place = DiskRef(kind="nbd", locator="unix:/x", size=1), Place(cloud="a", subnet="b", address="")
+    ticket = Ticket(
+        id="t", tenant="acme", run="r", epoch=1, artifact="d", way=Way.READ, ref=ref, place=place,
+        byte_budget=1, expires=1.0, nonce="n",
+    )  # fmt: skip
+    job = Job(ticket, hello(1), End("", "", 1), Manner(), 1.0, 1.0)
+    known = set(json.loads(job.line())["ticket"])
+    warm = replace(job, ticket=replace(ticket, heat=(Heat(0, 1, 2),), defers=True))
+    owing = replace(job, ticket=replace(ticket, heat=(Heat(0, 1, 2, owed=True),), defers=True))
+    assert set(json.loads(warm.line())["ticket"]) == known
+    assert set(json.loads(owing.line())["ticket"]) == known | {"heat"}
+    assert [Job.of(one.line()) for one in (warm, owing)] == [warm, owing]
