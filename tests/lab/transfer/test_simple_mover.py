@@ -16,7 +16,8 @@ import pytest
 from tests.lab.transfer.transfer_lab import Lab, Process, workers_of
 
 from crossport import errors
-from crossport.model.artifact import DiskRef, Moved, Progress, Ticket
+from crossport.model.artifact import DiskRef, Heat, Moved, Progress, Ticket
+from crossport.model.locator import file_locator
 from crossport.testing.conformance.block import noise
 
 MIB = 1 << 20
@@ -73,6 +74,25 @@ async def test_no_secret_is_in_an_argument_or_the_environment(lab: Lab) -> None:
         for worker in workers:
             for text in (worker.name, worker.environment):
                 assert not any(word in text for word in ("nonce-of", "PRIVATE", "BEGIN", "ticket-"))
+
+
+async def test_what_changes_all_the_time_is_left_to_the_last_copy(lab: Lab) -> None:
+    """Two workers each time, which remember nothing: what is owed goes by way of the run."""
+    chunk, heat, told = 256 << 10, tuple[Heat, ...](), list[Moved]()
+    source, target = lab.file(size=10 * chunk), replace(lab.file(size=10 * chunk), identity="volume-1")
+    for number in range(5):
+        content = noise(chunk) + noise(chunk, f"hot-{number}") + noise(8 * chunk)
+        Path(source.locator).write_bytes(content)
+        changed = (
+            replace(source, locator=file_locator(source.locator, ((chunk, chunk),))) if number else source
+        )
+        read, write = (replace(one, nonce=f"{one.way}-{number}") for one in lab.tickets(changed, target))
+        read = replace(read, heat=heat, defers=0 < number < 4)
+        told.append(await lab.mover.move(read, write, ignore))
+        heat = told[-1].heat
+    assert [one.counters.written // chunk for one in told] == [10, 1, 0, 0, 1]
+    assert [[part.owed for part in one.heat] for one in told] == [[], [False], [True], [True], []]
+    assert Path(target.locator).read_bytes() == Path(source.locator).read_bytes()
 
 
 async def test_memory_stays_bounded(lab: Lab) -> None:
