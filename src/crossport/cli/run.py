@@ -9,6 +9,7 @@ from crossport.cli.limit import bound_text
 from crossport.cli.parameter import rate
 from crossport.cli.report import report_tables
 from crossport.cli.session import Here
+from crossport.cli.story import MIGRATIONS
 from crossport.cli.text import Table, fields
 from crossport.cli.watch import exit_status, how_to_go_on, watch
 from crossport.client import calls
@@ -57,12 +58,14 @@ def show(run: RunName, /, *, session: Here) -> None:
       crossport run show run-0001
     """
     record = session.send(calls.run(run))
-    if record.state in (RunState.ATTENTION, RunState.WAITING):
+    undecided = record.state in (RunState.ATTENTION, RunState.WAITING)
+    if undecided and record.kind == MIGRATIONS:
         evidence = session.send(calls.evidence(run))
         session.out.result(evidence, *_evidence(evidence))
-        session.out.say(how_to_go_on(run, record.state, record.labels))
     else:
         session.out.result(record, _one(record))
+    if undecided:
+        session.out.say(how_to_go_on(run, record.state, record.labels, record.kind))
 
 
 @app.command(name="watch")

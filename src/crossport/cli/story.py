@@ -7,16 +7,22 @@ from crossport.model.artifact import Progress
 from crossport.model.run import PHASES, Event, EventKind, Phase, RunState
 from crossport.units import rate_text, seconds_text, size_text
 
-__all__ = ["Story", "copy_text", "phase_table"]
+__all__ = ["FETCHES", "MIGRATIONS", "Story", "copy_text", "phase_table", "phases_of"]
 
 COPY, FETCH = "image_upload", "image_download"
 """The phase in which disks are copied, and the one in which an image is fetched."""
+MIGRATIONS, FETCHES = "migrate", "fetch"
+"""Kinds of runs: those that have two ends, and those that bring an image from a web server."""
 
 
 @dataclass(slots=True)
 class Story:
-    """A run as its events told it so far. ``ended`` are finished phases, ``begun`` those that go on."""
+    """A run as its events told it so far. ``ended`` are finished phases, ``begun`` those that go on.
 
+    ``phases`` are those that it has, in order.
+    """
+
+    phases: tuple[str, ...] = PHASES
     state: RunState = RunState.QUEUED
     text: str = ""
     begun: dict[str, Phase] = field(default_factory=dict[str, Phase])
@@ -42,8 +48,9 @@ class Story:
 
     @property
     def copying(self) -> bool:
-        """Whether the phase in which disks are copied has begun."""
-        return COPY in self.begun or COPY in self.ended or FETCH in self.begun
+        """Whether the phase in which disks are copied, or the image, has begun."""
+        fetched = self.phases == (FETCH,) and FETCH in self.ended
+        return COPY in self.begun or COPY in self.ended or FETCH in self.begun or fetched
 
     def copied(self) -> Progress | None:
         """Return the copies of all artifacts as one; None before the first byte."""
@@ -62,10 +69,15 @@ class Story:
         return replace(whole, rate_bps=rate, seconds_left=max(left) if left else None, waits_for=waits_for)
 
 
+def phases_of(kind: str) -> tuple[str, ...]:
+    """Return the phases that runs of ``kind`` have."""
+    return (FETCH,) if kind == FETCHES else PHASES
+
+
 def phase_table(story: Story, now: float) -> Table:
-    """Return the eight phases as they stand at ``now`` (Unix seconds)."""
+    """Return the run's phases as they stand at ``now`` (Unix seconds)."""
     rows: list[tuple[str, str, str]] = []
-    for name in PHASES:
+    for name in story.phases:
         if name in story.ended:
             phase = story.ended[name]
             merged = f"in {phase.merged_into}" if phase.merged_into else seconds_text(phase.seconds)

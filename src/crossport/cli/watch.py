@@ -12,7 +12,7 @@ from typing import Any
 from crossport import errors
 from crossport.cli.output import rich_table
 from crossport.cli.session import Session
-from crossport.cli.story import Story, copy_text, phase_table
+from crossport.cli.story import FETCHES, Story, copy_text, phase_table, phases_of
 from crossport.cli.text import harmless
 from crossport.client import calls
 from crossport.model.run import Event, EventKind, Mode, RunState
@@ -46,7 +46,7 @@ def watch(session: Session, run: str, *, stream: bool = False, back: str = BACK)
 
     With ``stream`` every event is a line of JSON on standard output. ``back`` says what cancelling leaves.
     """
-    story = Story()
+    story = Story(phases=phases_of(session.send(calls.run(run)).kind))
     after = 0
     while True:
         try:
@@ -60,11 +60,12 @@ def watch(session: Session, run: str, *, stream: bool = False, back: str = BACK)
             if _detached(session, run, back):
                 return 0 if session.out.live else DETACHED
     if story.state in (RunState.WAITING, RunState.ATTENTION):
-        session.out.say(how_to_go_on(run, story.state, session.send(calls.run(run)).labels))
+        record = session.send(calls.run(run))
+        session.out.say(how_to_go_on(run, story.state, record.labels, record.kind))
     return exit_status(story.state)
 
 
-def how_to_go_on(run: str, state: RunState, labels: Mapping[str, str] = NO_LABELS) -> str:
+def how_to_go_on(run: str, state: RunState, labels: Mapping[str, str] = NO_LABELS, kind: str = "") -> str:
     """Return what a person can do with a run in ``state``."""
     match state:
         case RunState.WAITING if labels.get("mode") == Mode.WARM:
@@ -77,6 +78,11 @@ def how_to_go_on(run: str, state: RunState, labels: Mapping[str, str] = NO_LABEL
             return (
                 f"Run {run} waits for your decision: `crossport run commit {run}`"
                 f" or `crossport run rollback {run}`."
+            )
+        case RunState.ATTENTION if kind == FETCHES:
+            return (
+                f"Run {run} needs attention: `crossport run resume {run}` goes on with what arrived,"
+                f" `crossport run cancel {run}` gives it up."
             )
         case RunState.ATTENTION:
             return f"Run {run} needs attention: see `crossport run show {run}`, then resume or resolve it."

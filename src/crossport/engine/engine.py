@@ -95,6 +95,13 @@ class Engine:
         """
         self._kinds[kind] = replace(self._kinds[kind], forget=forget)
 
+    def let_go(self, kind: str, forget: Callable[[RunRecord], Awaitable[bool]]) -> None:
+        """Let a run of ``kind`` that needs attention be cancelled; ``forget`` is called after that.
+
+        It is for kinds that leave nothing to decide about. Before ``open`` only.
+        """
+        self._kinds[kind] = replace(self._kinds[kind], let_go=forget)
+
     async def open(self) -> Self:
         """Take the state directory, bring the tables up to date, continue what was interrupted.
 
@@ -214,12 +221,25 @@ class Engine:
     async def cancel(self, run_id: str) -> RunRecord:
         """Ask the run to stop; a queued run is cancelled at once. May be called twice.
 
+        One that needs attention is let go, where its kind says so (`let_go`).
+
         Raise NotFound ``run.unknown``, Conflict ``run.ended``, Conflict ``run.protected`` past the commit
         or while rolling back.
         """
+        known = await self.runs.fetch(run_id)
+        kind = self._kinds.get(known.kind)
+        if known.state is RunState.ATTENTION and kind and kind.let_go:
+            return await self._let_go(known, kind.let_go)
         row = await self._database.run(lambda it: _cancelled(it, run_id, self._clock.wall()))
         self._executor.cancel(run_id)
         self._bells.ring(run_id)
+        return run_rows.record_of(row)
+
+    async def _let_go(self, known: RunRecord, forget: Callable[[RunRecord], Awaitable[bool]]) -> RunRecord:
+        end = (RunState.CANCELLED, "Cancelled.", self._clock.wall())
+        row = await self._database.run(lambda it: _concluded(it, known.id, "", end))
+        self._bells.ring(known.id)
+        await forget(known)
         return run_rows.record_of(row)
 
     async def decide(self, run_id: str, topic: str, answer: str, *, early: bool = False) -> None:

@@ -53,6 +53,7 @@ class Kind:
 
     ``partition`` names the partition of a request, for instance its target cloud. ``forget`` is called
     before an ended run is forgotten: it returns False to keep it, or forgets what the kind knows of it.
+    ``let_go`` is called after a run that needed attention was cancelled; without it none can be.
     """
 
     name: str
@@ -62,3 +63,4 @@ class Kind:
     limits: Limits = NO_LIMITS
     partition: Callable[[Any], str] | None = None
     forget: Callable[[RunRecord], Awaitable[bool]] | None = None
+    let_go: Callable[[RunRecord], Awaitable[bool]] | None = None

@@ -96,27 +96,34 @@ class WebImages:
         """Copy the object and give it to ``store``; return the image there.
 
         Raise what looking, copying and taking in raise. Made again it goes on with what arrived, and finds an
-        image that it had brought there before, until `forget`; one call after the other for the same thing.
-        Of an image that the cloud refuses nothing is kept.
+        image that it had brought there before, until `forget`, but takes no other for it; one call after the
+        other for the same thing. Of an image that the cloud refuses nothing is kept.
         """
         await self.prune()
         async with self._turns.setdefault(wanted.run, asyncio.Lock()):
-            there = await _held(wanted, store)
-            if there is not None and self._parts(wanted):
+            there, given = await _held(wanted, store), self._given(wanted)
+            if there is not None and given.exists():
                 return there
+            given.unlink(missing_ok=True)
             found = await self.look(wanted, store)
             file = self._file(wanted, found)
             await self._copied(wanted, found, file, report)
+            given.touch(mode=0o600)
             try:
                 return await store.add_image(wanted.name, wanted.image_format, _pieces(file, found.size))
+            except errors.Unavailable:
+                raise  # nobody knows yet whether the cloud has it
             except errors.Refused:  # what is wrong with it will be wrong with it again
-                await self.forget(wanted)
+                await self.forget(wanted.run)
+                raise
+            except errors.Error:
+                given.unlink()
                 raise
 
-    async def forget(self, wanted: Wanted) -> None:
-        """Remove what arrived. Not an error when there is nothing."""
-        await self._means.mover.forget(wanted.run)
-        for path in self._parts(wanted):
+    async def forget(self, copy: str) -> None:
+        """Remove what arrived under that name (`Wanted.run`). Not an error when there is nothing."""
+        await self._means.mover.forget(copy)
+        for path in self._parts(copy):
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def prune(self) -> None:
@@ -138,15 +145,19 @@ class WebImages:
                 gone.add(_copy_of(path))
         return gone
 
-    def _parts(self, wanted: Wanted) -> list[Path]:
-        return list(self._means.folder.glob(f"{wanted.run}-*"))
+    def _parts(self, copy: str) -> list[Path]:
+        return list(self._means.folder.glob(f"{copy}-*"))
+
+    def _given(self, wanted: Wanted) -> Path:
+        """Return the mark that lies beside what arrived from when the cloud is given it."""
+        return self._means.folder / f"{wanted.run}-given-0"
 
     def _file(self, wanted: Wanted, found: DiskRef) -> Path:
-        """Return the file for this version of the object; one with a part of another version is removed."""
+        """Return the file for this version of the object; what is of another version is removed."""
         folder = self._means.folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         version = hashlib.sha256(f"{found.identity} {found.size}".encode()).hexdigest()[:16]
-        for path in self._parts(wanted):
+        for path in self._parts(wanted.run):
             if path.name.split("-")[2] == version:
                 return path
             path.unlink()

@@ -14,7 +14,7 @@ from crossport.engine.settings import Limits
 from crossport.migration.fetch import Wanted, WebImages
 from crossport.migration.local_site import able
 from crossport.migration.registry import CloudRegistry
-from crossport.migration.step import moment
+from crossport.migration.step import Timed, moment
 from crossport.migration.teller import telling
 from crossport.model.construct import Image
 from crossport.model.record import record
@@ -24,7 +24,7 @@ from crossport.spi.making import ImageStore
 from crossport.spi.run import Retry, RunContext
 from crossport.spi.secret import Secret, Secrets
 
-__all__ = ["FETCH", "FetchParts", "Fetches"]
+__all__ = ["FETCH", "FetchOrder", "FetchParts", "Fetches"]
 
 FETCH = "fetch"
 PHASE = "image_download"
@@ -72,13 +72,14 @@ class Fetches:
         self._parts = parts
         parts.engine.register(
             FETCH,
-            self._run,
+            self.run,
             request=FetchOrder,
             report=FetchReport,
             limits=AT_ONCE,
             partition=lambda order: order.cloud,
         )
         parts.engine.keep(FETCH, self._forgotten)
+        parts.engine.let_go(FETCH, self._forgotten)
 
     async def start(self, wanted: Wanted, key: str) -> RunRecord:
         """Look at the object, then start a run; return the one that fetches it already, if there is one.
@@ -129,7 +130,8 @@ class Fetches:
                 )
         return None
 
-    async def _run(self, context: RunContext, order: FetchOrder) -> FetchReport:
+    async def run(self, context: RunContext, order: FetchOrder) -> FetchReport:
+        """Execute one run of the kind fetch. The engine calls this."""
         try:
             image = await context.step(
                 "fetch",
@@ -152,11 +154,15 @@ class Fetches:
     async def _fetched(self, context: RunContext, order: FetchOrder) -> Image:
         parts = self._parts
         wanted = await self._wanted(order)
-        began = moment(parts.clock, context.epoch)
-        phase = Phase(name=PHASE, started=began.wall, seconds=0.0)
-        await context.emit(Event(kind=EventKind.PHASE_STARTED, phase=phase))
-        async with telling(context, parts.clock) as report:
-            return await parts.web.take(wanted, await self._store(order.tenant, order.cloud), report)
+        clock = parts.clock
+        began = moment(clock, context.epoch)
+        begun = Phase(name=PHASE, started=began.wall, seconds=0.0)
+        await context.emit(Event(kind=EventKind.PHASE_STARTED, text=PHASE, phase=begun))
+        async with telling(context, clock) as report:
+            image = await parts.web.take(wanted, await self._store(order.tenant, order.cloud), report)
+        done = Timed(value=image, began=began, ended=moment(clock, context.epoch))
+        await context.emit(Event(kind=EventKind.PHASE_FINISHED, text=PHASE, phase=done.phase(PHASE)))
+        return image
 
     async def _store(self, tenant: str, cloud: str) -> ImageStore:
         return able(await self._parts.registry.cloud(tenant, cloud), ImageStore)
@@ -172,7 +178,7 @@ class Fetches:
 
         async def tidy() -> bool:
             if not keep:
-                await self._parts.web.forget(await self._wanted(order))
+                await self._parts.web.forget(order.copy)
             await self._parts.secrets.forget(order.url)
             return True
 

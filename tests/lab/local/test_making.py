@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from tests.lab.serve.terminal import Terminal
 from tests.lab.serve.test_life import Machine
 from tests.unit.transfer.test_http_disk import certificate
 from tests.unit.transfer.web import Web, web
@@ -45,12 +46,19 @@ def machine(tmp_path: Path) -> Generator[Machine]:
 def cancel_and_go_on(machine: Machine, served: Web) -> None:
     """Begin a fetch that lasts, leave it, join it by the same command, cancel it, and fetch after all."""
     fetch = ("image", "fetch", served.url, "--cloud", "lab", "--name", "slow", "--format", "raw")
-    served.delay_s = 2.0
+    served.delay_s = 3.0
     run, again = (json.loads(machine.run(*fetch, "--detach", "--json")[1]) for _ in range(2))
     assert run["id"] == again["id"]
     status, _, told = machine.run("image", "fetch", served.url + "2", *fetch[3:])
     assert (status, "image.fetching" in told) == (2, True), told
-    assert machine.run("run", "cancel", run["id"])[0] == 0
+    terminal = Terminal(machine, "run", "watch", run["id"])
+    shown = terminal.until("running")
+    assert ("image_download" in shown, "network_setup" in shown) == (True, False), shown
+    terminal.type("\x03")
+    terminal.until("[d/c]")
+    terminal.type("c\n")
+    terminal.until("cancelled")
+    assert terminal.end() == errors.Cancelled.exit_code
     assert machine.run("run", "watch", run["id"])[0] == errors.Cancelled.exit_code
     served.delay_s = 0.0
     assert machine.run(*fetch)[0] == 0
@@ -77,7 +85,9 @@ def test_a_cloud_is_made_filled_used_and_destroyed(machine: Machine, tmp_path: P
     status, _, told = machine.run("cloud", "create", "lab")
     assert (status, "There is already a cloud lab" in told) == (2, True), told
 
-    assert machine.run("image", "upload", str(disk), "--cloud", "lab", "--name", "tiny")[0] == 0
+    terminal = Terminal(machine, "image", "upload", str(disk), "--cloud", "lab", "--name", "tiny")
+    terminal.until("upload: 1 MiB of 1 MiB (100 %)")
+    assert terminal.end() == 0
     assert machine.run("image", "list", "lab")[1].split()[-4:] == ["tiny", "raw", "1", "MiB"]
     upload_from_standard_input(machine)
     with Client(

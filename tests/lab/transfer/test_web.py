@@ -81,7 +81,7 @@ class Site:
 async def fetched(site: Site, one: Wanted, store: ImageStore) -> Image:
     """Fetch as a run does."""
     image = await site.images.take(one, store, site.told.append)
-    await site.images.forget(one)
+    await site.images.forget(one.run)
     return image
 
 

@@ -13,6 +13,7 @@ from tests.unit.cli.desk import Desk, Served
 
 from crossport import errors
 from crossport.cli.doctor import Patient, examined
+from crossport.migration.fetches import FETCH, FetchOrder
 from crossport.units import GIB, MIB
 
 
@@ -142,6 +143,19 @@ def test_attention_is_resolved(desk: Desk, served: Served):
     resolving = desk.json("run", "resolve", run, "--as", "target")["id"]
     assert resolving.startswith(f"{run}-target-")
     assert resolving in [one["id"] for one in desk.json("run", "list", "--kind", "resolve")]
+
+
+def test_a_fetch_that_needs_attention_is_shown_and_given_up(desk: Desk, served: Served):
+    # Its URL can neither be read nor forgotten.
+    order = FetchOrder(tenant="default", cloud="alpha", name="x", format="raw", url="u" * 300, copy="fetch-x")
+    engine = served.site.opened.engine
+    run = served.do(engine.submit(FETCH, order, tenant="default", subject="x")).id
+    served.do(engine.wait(run, 20))
+    shown = desk.type("run", "show", run)
+    assert ("attention" in shown, desk.code, desk.stderr.getvalue()) == (True, 0, "")
+    assert f"`crossport run cancel {run}` gives it up" in shown
+    assert "gives it up" in desk.type("run", "watch", run)
+    assert desk.json("run", "cancel", run)["state"] == "cancelled"
 
 
 def test_a_source_is_retired_only_when_confirmed(desk: Desk, served: Served):

@@ -9,7 +9,7 @@ from crossport import errors
 from crossport.api.example import REPORT
 from crossport.cli.output import Output, rich_table
 from crossport.cli.report import report_tables, report_text
-from crossport.cli.story import Story, copy_text, phase_table
+from crossport.cli.story import Story, copy_text, phase_table, phases_of
 from crossport.cli.text import Table, aligned, harmless
 from crossport.model.artifact import Counters, Moved, Progress
 from crossport.model.finding import Finding, Severity
@@ -102,6 +102,17 @@ def test_a_phase_that_begins_anew_is_running_again():
     story.take(Event(kind=EventKind.STATE, state=RunState.RUNNING))
     (row,) = [row for row in phase_table(story, 12.0).rows if row[0] == "image_upload"]
     assert row == ("image_upload", "running", "2.0 s")
+
+
+def test_a_fetch_has_one_phase_and_its_copy_is_told_to_the_end():
+    story = Story(phases=phases_of("fetch"))
+    assert phase_table(story, 12.0).rows == (("image_download", "", ""),)
+    phase = Phase(name="image_download", started=10.0, seconds=1.0)
+    for kind in (EventKind.PHASE_STARTED, EventKind.PHASE_FINISHED):
+        story.take(Event(kind=kind, phase=phase))
+        assert story.copying
+    assert phase_table(story, 12.0).rows == (("image_download", "done", "1.0 s"),)
+    assert phases_of("migrate") == PHASES
 
 
 def test_columns_are_aligned_and_figures_stand_right():

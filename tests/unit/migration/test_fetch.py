@@ -13,6 +13,7 @@ from crossport import errors
 from crossport.migration.fetch import KEEP_S, KEEP_SIZE, FetchMeans, Wanted, WebImages
 from crossport.model.artifact import Copied, Counters, Digest, DiskRef, Moved, Place, Progress, Ticket
 from crossport.model.construct import Image
+from crossport.spi.making import image_exists
 
 CONTENT = b"an image" * 1000
 
@@ -131,7 +132,7 @@ async def test_two_who_fetch_the_same_do_it_one_after_the_other_and_once(site: S
     first, second = await asyncio.gather(site.take("debian"), site.take("debian"))
     assert first == second
     assert (site.web.copies, site.web.most_running) == (1, 1)
-    await site.images.forget(wanted("debian"))
+    await site.images.forget(wanted("debian").run)
     with pytest.raises(errors.Conflict, match=r"image\.exists"):
         await site.take("debian")
 
@@ -139,13 +140,13 @@ async def test_two_who_fetch_the_same_do_it_one_after_the_other_and_once(site: S
 async def test_two_who_fetch_the_same_url_as_two_images_share_no_file(site: Site):
     await asyncio.gather(site.take("one"), site.take("two"))
     assert site.store.held == {"one": CONTENT, "two": CONTENT}
-    assert len(site.parts()) == 2
+    assert len([path for path in site.parts() if "given" not in path.name]) == 2
 
 
 async def test_what_is_being_fetched_is_not_taken_for_abandoned(site: Site):
     class Slow(Store):
         async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
-            [path] = site.parts()
+            [path] = [part for part in site.parts() if "given" not in part.name]
             site.age(path, 2 * KEEP_S)
             await site.images.prune()
             return await super().add_image(name, image_format, content)
@@ -153,3 +154,38 @@ async def test_what_is_being_fetched_is_not_taken_for_abandoned(site: Site):
     site.store = Slow()
     await site.take("debian")
     assert site.store.held == {"debian": CONTENT}
+
+
+async def test_an_image_of_somebody_else_is_not_taken_for_the_one_that_was_on_its_way(site: Site):
+    site.web.away = True
+    with pytest.raises(errors.Unavailable):
+        await site.take("debian")
+    site.store.held["debian"], site.web.away = b"another", False
+    with pytest.raises(errors.Conflict, match=r"image\.exists"):
+        await site.take("debian")
+    assert site.store.held == {"debian": b"another"}
+
+
+async def test_whoever_lost_the_name_on_the_way_does_not_take_the_winner_for_its_own(site: Site):
+    class Raced(Store):
+        async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
+            self.held[name] = b"another"
+            raise image_exists(name)
+
+    site.store = Raced()
+    for _ in range(2):
+        with pytest.raises(errors.Conflict, match=r"image\.exists"):
+            await site.take("debian")
+
+
+async def test_an_image_that_arrived_though_the_cloud_did_not_say_so_is_found(site: Site):
+    class Silent(Store):
+        async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
+            await super().add_image(name, image_format, content)
+            raise errors.Unavailable("cloud.away", "It is away.")
+
+    site.store = Silent()
+    with pytest.raises(errors.Unavailable, match=r"cloud\.away"):
+        await site.take("debian")
+    assert (await site.take("debian")).size == len(CONTENT)
+    assert site.web.copies == 1
