@@ -65,6 +65,7 @@ class Incoming:
         )
         self._sharing = sharing
         self._asked_to_offer = sharing is not None and sharing.is_wanted
+        self._asked_for_all = False
         self._offers = None if sharing is None else sharing.offers(names, self._cut, self)
 
     def run(self) -> None:
@@ -83,9 +84,9 @@ class Incoming:
             self._tell(frame.counted(Kind.DURABLE, settled))
 
     def share(self) -> None:
-        """Ask the sender to offer chunks from now on, once."""
-        if not self._asked_to_offer:
-            self._asked_to_offer = True
+        """Ask the sender to offer all chunks from now on, once."""
+        if not self._asked_for_all:
+            self._asked_to_offer = self._asked_for_all = True
             self._tell(frame.bare(Kind.SHARE))
 
     def look_again(self, now: float) -> bool:

@@ -16,9 +16,10 @@ from crossport.transfer.chunk import Cut
 from crossport.transfer.frame import Data, End, Failed, Frame, Kind, Verdict
 from crossport.transfer.meter import Meter
 from crossport.transfer.names import NAME, SEAL, Names, Seal
-from crossport.transfer.offering import Offering, picked
+from crossport.transfer.offering import Offering
 from crossport.transfer.pack import Packer
 from crossport.transfer.plan import READ_AT_ONCE, Deed, Plan, Task
+from crossport.transfer.prospect import Prospect
 from crossport.transfer.states import SENDER, SenderState, heard
 
 _OFFERED = 48 << 20
@@ -70,6 +71,7 @@ class Work:
     throttle: Throttle | None
     key: bytes = field(default=b"", repr=False)
     spoil: Callable[[Data], Data] | None = None
+    prospect: Prospect = field(default_factory=Prospect)
 
 
 @dataclass(slots=True)
@@ -95,7 +97,7 @@ class Lane:
         self._size_under_way = 0
         self._durable = 0
         self._ahead = Ahead(1)
-        self._offering = Offering(0)
+        self._offering = Offering(0, work.prospect)
         self._strands = False
         self._root = b""
         self._zeros = self._sames = (0, 0)
@@ -123,7 +125,7 @@ class Lane:
         self._names = Names(welcome.key or self._work.key)
         self._strands = welcome.version >= frame.STRANDS
         self._ahead = Ahead(frame.ASKS_REMEMBERED[welcome.version] // 2 or 1)
-        self._offering = Offering(_OFFERED // welcome.connections)
+        self._offering = Offering(_OFFERED // welcome.connections, self._work.prospect)
         self._offering.is_on = welcome.share
         return welcome
 
@@ -205,6 +207,7 @@ class Lane:
 
     def _send_chunks(self, first: int, count: int, held: bytes) -> None:
         """Send what is neither zero nor named in ``held``."""
+        offers = self._offering.takes(count)
         for number, (index, content) in enumerate(self._read(first, count)):
             if content is None:
                 self._same(index, 0)
@@ -218,9 +221,10 @@ class Lane:
                 self._same(index, 1)
                 continue
             self._same(index, 0)
-            if self._offering.is_on:
+            if offers:
                 self._add_offer(index, name, content)
                 continue
+            self._offering.passes(len(content))
             size = self._send_data(index, content, name)
             if again:
                 self._work.meter.add(resent=size)
@@ -275,9 +279,8 @@ class Lane:
 
     def _picked(self, index: int, bits: bytes) -> None:
         """Send the blocks of a chunk that are wanted; without any the receiver has filled it."""
-        content = self._offering.content(index)
-        blocks = picked(content, bits) if bits else b""
-        name, _ = self._offering.take(index) or (b"", b"")
+        blocks = self._offering.picked(index, bits)
+        name, content = self._offering.take(index) or (b"", b"")
         if not blocks:
             self._settle(Kind.SAME, index, 1)
         else:
@@ -358,7 +361,7 @@ class Lane:
 
     def _begin_to_offer(self, came: Frame) -> None:
         del came
-        self._offering.is_on = True
+        self._offering.begin()
 
     def _take_root(self, came: Frame) -> None:
         self._root = bytes(came.body)

@@ -5,19 +5,24 @@ from collections.abc import Iterator
 from crossport.transfer.frame import Verdict, malformed
 from crossport.transfer.names import BLOCK, block_count
 from crossport.transfer.plan import COMPARED_AT_ONCE
+from crossport.transfer.prospect import IN_VAIN, Prospect
 
-__all__ = ["Offering", "picked"]
+__all__ = ["Offering"]
 
 _OPEN_MOST = 512
 """Fewer than a receiver allows."""
 
 
 class Offering:
-    """Chunks by their numbers. At most ``room`` bytes of content wait in memory."""
+    """Chunks by their numbers. At most ``room`` bytes of content wait in memory.
 
-    def __init__(self, room: int) -> None:
+    ``prospect`` hears what is found, and says what is offered at all.
+    """
+
+    def __init__(self, room: int, prospect: Prospect) -> None:
         self.is_on = False
         self._room = room
+        self._prospect = prospect
         self._size = 0
         self._first = 0
         self._names = bytearray()
@@ -37,7 +42,17 @@ class Offering:
     @property
     def is_full(self) -> bool:
         """Whether answers must come before more is offered."""
-        return self._size > self._room or len(self._open) >= _OPEN_MOST
+        most = IN_VAIN if self._prospect.is_open else _OPEN_MOST
+        return self._size > self._room or len(self._open) >= most
+
+    def takes(self, count: int) -> bool:
+        """Say whether the next ``count`` chunks are to be offered."""
+        return self.is_on and self._prospect.takes(count)
+
+    def begin(self) -> None:
+        """Offer everything from now on: another copy may wait for what is offered here."""
+        self.is_on = True
+        self._prospect.insist()
 
     def add(self, index: int, name: bytes, content: memoryview) -> tuple[int, bytes] | None:
         """Take a chunk into what is offered next; return what is to be offered now because it is apart."""
@@ -70,7 +85,16 @@ class Offering:
                 raise malformed(f"WANT says {value} to chunk {index}, which was not offered")
             if late and value in {Verdict.BLOCKS, Verdict.LATER}:
                 raise malformed(f"WANT says {value} once more to chunk {index}")
+            if value != Verdict.BLOCKS and not (late and value == Verdict.WHOLE):
+                self._prospect.answered(0.0 if value == Verdict.WHOLE else 1.0)
             yield index, Verdict(value)
+
+    def picked(self, index: int, bits: bytes) -> bytes:
+        """Return the blocks of a chunk that the receiver picks, and take note of how many it found."""
+        content = self.content(index)
+        blocks = _picked(content, bits) if bits else b""
+        self._prospect.answered(1 - len(blocks) / len(content))
+        return blocks
 
     def content(self, index: int) -> bytes:
         """Return the content of a chunk that waits to be picked from; raise Broken when there is none."""
@@ -92,13 +116,18 @@ class Offering:
         """Take note of how much of a chunk is sent."""
         self._sent += size
 
+    def passes(self, size: int) -> None:
+        """Take note of a chunk that is sent without an offer."""
+        self._answered += size
+        self._sent += size
+
     def wait(self, index: int) -> None:
         """Let go of the content of a chunk that another copy may bring."""
         self.take(index)
         self._late.add(index)
 
 
-def picked(content: bytes, bits: bytes) -> bytes:
+def _picked(content: bytes, bits: bytes) -> bytes:
     """Return the blocks of a chunk whose bits are set; raise Broken when these are not bits of its blocks."""
     count = block_count(len(content))
     number = int.from_bytes(bits, "little")

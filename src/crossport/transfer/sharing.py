@@ -25,7 +25,7 @@ class Sharer(Protocol):
     """A connection, as far as sharing concerns it."""
 
     def share(self) -> None:
-        """Ask the sender to offer chunks from now on."""
+        """Ask the sender to offer all chunks from now on."""
         ...
 
     def look_again(self, now: float) -> bool:
@@ -69,8 +69,9 @@ class Sharing:
             self._is_promising = not self._stock.table.is_empty or self._stock.table.has_company
             self.is_wanted = self._is_promising or self._published is not None
             if self._is_promising and not self._naming.is_alive() and not self.is_named.is_set():
-                self._stock.names_blocks, self._named_by = True, self.now() + NAMED_WITHIN_S
+                self._named_by = self.now() + NAMED_WITHIN_S
                 self._naming.start()
+            self._stock.names_blocks |= self._stock.table.has_company
 
     def pause(self) -> None:
         """End an attempt: nothing more is looked for, nobody waits for what it was about to bring."""
@@ -90,6 +91,8 @@ class Sharing:
         """Look after a connection."""
         with self._looking:
             self._sharers.append(sharer)
+            if self._stock.table.has_company:
+                sharer.share()
 
     def offers(self, names: Names, cut: Cut, place: Place) -> Offers:
         """Return what will be offered on one connection."""
@@ -97,11 +100,16 @@ class Sharing:
             self._stock,
             self._room,
             self.await_blocks,
-            lambda size: self._meter.add(shared=size),
+            self._found,
             lambda: self._is_promising,
             self._published,
         )
         return Offers(found, names, cut, place)
+
+    def _found(self, size: int) -> None:
+        # Until something is found nobody looks for blocks of what comes: they can be named by a later copy.
+        self._stock.names_blocks = True
+        self._meter.add(shared=size)
 
     def await_blocks(self) -> None:
         """Wait for a while until blocks can be found, once for all connections."""
