@@ -120,7 +120,16 @@ class HttpOpener:
         def begin() -> HttpUpload:
             return HttpUpload(ref.locator, ref.size, self._egress, self._trust, self._timeout_s)
 
-        return StagedWriter(begin, ref.size, self._aside.shelf(ref.size), patience=self._patience)
+        def look() -> str:
+            try:
+                disk = HttpDisk(ref.locator, self._egress, self._trust, self._timeout_s)
+            except errors.Error as error:
+                return f"Asked what it has: {error.text}"
+            disk.close()
+            return f"Asked what it has: an object of {disk.size} bytes, where the disk has {ref.size}."
+
+        shelf = self._aside.shelf(ref.size)
+        return StagedWriter(begin, ref.size, shelf, patience=self._patience, look=look)
 
 
 class HttpDisk:

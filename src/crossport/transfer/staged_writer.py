@@ -28,12 +28,19 @@ class StagedWriter:
     """
 
     def __init__(
-        self, begin: Callable[[], StreamWriter], size: int, shelf: Shelf, *, patience: Patience | None = None
+        self,
+        begin: Callable[[], StreamWriter],
+        size: int,
+        shelf: Shelf,
+        *,
+        patience: Patience | None = None,
+        look: Callable[[], str] = lambda: "",
     ) -> None:
-        """Close ``shelf`` with it."""
+        """Close ``shelf`` with it. ``look`` says in a sentence what the service has, as far as it tells."""
         self.size = size
         self.reads_as_zero = False  # whoever writes says where the holes are
         self._begin = begin
+        self._look = look
         self._shelf = shelf
         self._patience = patience or Patience()
         self._change = threading.Condition()
@@ -44,6 +51,7 @@ class StagedWriter:
         self._failed: BaseException | None = None
         self._fed = self._furthest = 0
         self._stale = self._flushed = self._ending = self._taken = self._closed = False
+        self._unanswered = False
 
     def write(self, start: int, data: bytes | memoryview) -> None:
         """Set ``data`` aside until its turn has come. Raise what stopped the service."""
@@ -161,6 +169,7 @@ class StagedWriter:
                     return
                 continue
             except errors.Unavailable as error:
+                self._unanswered |= self._ending
                 if self._furthest > reached:
                     pauses, reached = self._patience.pauses(), self._furthest
                 pause = next(pauses, None)
@@ -168,11 +177,25 @@ class StagedWriter:
                     self._fail(error)
                     return
             except BaseException as error:  # noqa: BLE001 - it is raised by whoever writes next, or waits
-                self._fail(error)
+                self._fail(self._meaning(error))
                 return
             with self._change:
                 if self._change.wait_for(lambda: self._closed, pause):
                     return
+
+    def _meaning(self, error: BaseException) -> BaseException:
+        """Return what ``error`` means after a whole disk was given, and nobody said that it came."""
+        if not (self._unanswered and isinstance(error, errors.Refused)):
+            return error
+        text = (
+            f"The whole disk was given, nobody said that it came, and another one is declined: {error.text}"
+        )
+        return errors.Conflict(
+            "transfer.stream.unanswered",
+            f"{text} {self._look()}".rstrip(),
+            field=error.field,
+            remedy="It is probably there. Compare it with the source; or delete it there, then copy again.",
+        )
 
     def _fail(self, error: BaseException) -> None:
         with self._change:

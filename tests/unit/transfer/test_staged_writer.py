@@ -275,6 +275,43 @@ def test_a_server_that_declines_is_told_with_its_answer(file: IO[bytes], status:
         assert served.uploads.begun == 1
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not-told"])
+def test_who_is_declined_after_a_lost_answer_learns_that_the_disk_is_probably_there(
+    file: IO[bytes], told: bool
+):
+    with web(CONTENT) as served:
+        served.uploads.mute, served.uploads.declines = 1, [0, 409]
+        served.answers = [] if told else [403]
+        opener = HttpOpener(
+            served.egress(f"http://127.0.0.1:{served.port}"),
+            sleep=list[float]().append,
+            patience=AT_ONCE,
+            aside=Aside(file.fileno(), os.urandom),
+        )
+        writer = opener.open_writer(DiskRef(kind="http", locator=served.url, size=SIZE))
+        write_blocks(writer, CONTENT, [0, 1, 2, 3, 4, 5])
+        with pytest.raises(errors.Conflict, match=r"transfer\.stream\.unanswered") as refused:
+            writer.flush()
+        writer.close()
+        assert served.uploads.kept == [CONTENT]
+    assert ": 409" in refused.value.text
+    assert (f"an object of {SIZE} bytes" in refused.value.text) == told
+    assert ("403" in refused.value.text) != told
+
+
+def test_a_lost_answer_is_asked_for_again_where_the_service_takes_the_disk_twice(file: IO[bytes]):
+    with web(b"") as served:
+        served.uploads.mute = 1
+        egress = served.egress(f"http://127.0.0.1:{served.port}")
+        aside = Aside(file.fileno(), os.urandom)
+        opener = HttpOpener(egress, sleep=list[float]().append, patience=AT_ONCE, aside=aside)
+        writer = opener.open_writer(DiskRef(kind="http", locator=served.url, size=SIZE))
+        write_blocks(writer, CONTENT, [0, 1, 2, 3, 4, 5])
+        writer.flush()
+        writer.close()
+        assert served.uploads.kept == [CONTENT, CONTENT]
+
+
 def test_a_target_that_would_have_to_be_gone_on_with_is_refused(file: IO[bytes]):
     with web(b"") as served:
         opener = HttpOpener(

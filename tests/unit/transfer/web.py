@@ -18,14 +18,15 @@ class Uploads:
     """What was put, when it was whole, in ``kept``.
 
     ``breaks`` are used up, one by each PUT: the server hangs up once so many bytes of it came. ``declines``
-    are statuses, used up alike, that are answered before the body is read, 0 for none. Nothing is read while
-    ``going`` is clear.
+    are statuses, used up alike, that are answered before the body is read, 0 for none. ``mute`` bodies are
+    kept without an answer. Nothing is read while ``going`` is clear.
     """
 
     def __init__(self) -> None:
         self.kept: list[bytes] = []
         self.breaks: list[int] = []
         self.declines: list[int] = []
+        self.mute = 0
         self.begun = 0
         self.came = 0
         self.going = threading.Event()
@@ -134,7 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
         content = self._whole_body(breaks_at)
         if content is not None:
             uploads.kept.append(content)
-            self._say(204, b"", {})
+            uploads.mute -= 1
+            if uploads.mute < 0:
+                self._say(204, b"", {})
 
     def _whole_body(self, breaks_at: int | None) -> bytes | None:
         """Return the body, which has to be chunked, or None when it is not whole."""
