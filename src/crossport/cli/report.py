@@ -124,6 +124,7 @@ def _bytes(report: MigrationReport) -> Table:
 
 
 def _syncs(syncs: tuple[Sync, ...]) -> Table:
+    owes = any(sync.owed for sync in syncs)
     rows = tuple(
         (
             sync.what,
@@ -132,10 +133,11 @@ def _syncs(syncs: tuple[Sync, ...]) -> Table:
             seconds_text(sync.seconds),
             size_text(sync.read),
             size_text(sync.sent),
+            *((size_text(sync.owed),) if owes else ()),
         )
         for sync in syncs
     )
-    headers = ("SYNC", "DISKS", "BEGAN", "TOOK", "READ", "SENT")
+    headers = ("SYNC", "DISKS", "BEGAN", "TOOK", "READ", "SENT", *(("OWED",) if owes else ()))
     return Table(headers, rows, "Syncs", right=frozenset(headers[2:]))
 
 

@@ -13,7 +13,7 @@ from crossport.cli.story import Story, copy_text, phase_table, phases_of
 from crossport.cli.text import Table, aligned, harmless
 from crossport.model.artifact import Counters, Moved, Progress
 from crossport.model.finding import Finding, Severity
-from crossport.model.run import PHASES, Estimate, Event, EventKind, Phase, RunState
+from crossport.model.run import PHASES, Estimate, Event, EventKind, Phase, RunState, Sync
 from crossport.units import MIB
 
 MOVED = Moved(
@@ -53,6 +53,16 @@ def test_bytes_that_the_target_had_are_told_where_there_are_any():
     assert head.split()[-1] == "SHARED"
     assert line.split()[-2:] == ["10", "MiB"]
     assert "SHARED" not in report_text(replace(REPORT, moved=(MOVED,)))
+
+
+def test_what_syncs_left_to_the_last_one_is_told_where_there_is_any():
+    sync = Sync(what="delta", started=100.0, seconds=1.0, read=10 * MIB, sent=5 * MIB)
+    text = report_text(replace(REPORT, syncs=(sync, replace(sync, owed=3 * MIB))))
+    (head,) = [line for line in text.splitlines() if "DISKS" in line]
+    lines = [line for line in text.splitlines() if line.strip().startswith("delta")]
+    assert head.split()[-1] == "OWED"
+    assert [line.split()[-2:] for line in lines] == [["0", "B"], ["3", "MiB"]]
+    assert "OWED" not in report_text(replace(REPORT, syncs=(sync,)))
 
 
 def test_by_how_much_an_estimate_was_off_is_told():

@@ -177,7 +177,7 @@ class TestLog:
         assert caught.value.remedy
 
     def test_it_does_not_grow_with_what_expired_and_forgets_no_highest_epoch(self, path: Path):
-        tickets, soon, late = self.again(path), time.time() + 5, time.time() + 300
+        tickets, soon, late = self.again(path), time.time() + 100, time.time() + 300
         admitted(tickets, nonce="long", expires=late)
         admitted(tickets, epoch=5, nonce="highest", expires=soon)
         for number in range(600):

@@ -79,6 +79,31 @@ async def test_what_is_written_all_the_time_is_sent_first_and_last_and_hardly_be
     assert not any(one.heat for one in report.moved)
 
 
+class SlowMover(RememberingMover):
+    """One that reads a block a second."""
+
+    async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
+        moved = await super().move(read, write, report)
+        self.clock.now += moved.counters.read / BLOCK
+        return moved
+
+
+async def test_the_outage_that_is_told_has_room_for_what_is_owed(tmp_path: Path):
+    """What is left out would make a copy of one second, and the cutover would take five more than allowed."""
+    world = await hot_world(tmp_path, SlowMover)
+    rules = replace(RULES, cutover=Cutover.AUTO, max_outage_s=5.0)
+    accept = ("verify.stream", "warm.convergence")
+    report = await world.migrate(mode=Mode.WARM, warm=rules, accept=accept)
+    await expect_moved(world, report)
+    *_, first, second, last = report.syncs
+    assert (first.owed, second.owed) == (HOT_BLOCKS * BLOCK,) * 2
+    assert second.seconds + 1 < rules.max_outage_s < last.seconds + 1
+    assert report.outage_s is not None
+    told = [event.text for event in world.context.events if "A cutover now would take" in event.text]
+    said = float(told[-1].split("about ")[1].split(" s")[0])
+    assert said == pytest.approx(report.outage_s, abs=1.5)
+
+
 async def test_what_has_cooled_down_is_sent_before_the_cutover(tmp_path: Path):
     world = await hot_world(tmp_path)
     writer = HotWriter(world)

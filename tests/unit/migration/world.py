@@ -75,6 +75,7 @@ class FaultyMover(MemoryMover):
 
     def __init__(self, clock: TestClock) -> None:
         super().__init__(cast("Any", FileDisks()), clock, self._paced)
+        self.clock = clock
         self.fail_times = 0
         self.forgotten: list[str] = []
         self.during: Callable[[Progress], Awaitable[None]] | None = None
