@@ -16,9 +16,10 @@ class Mover(Protocol):
 
         What an earlier call of the same run and artifact left at the target is gone on with: only what is
         missing or differs is sent. Where that is not known all is sent again. An extent that is not
-        ``changed`` is taken to be as the last whole copy found it, and is not read if the target holds it. What
-        is owed in ``read.heat`` counts as changed. Where ``read`` defers, what changes all the time may be left
-        out, and is owed in what is returned: whoever copies again tells it.
+        ``changed`` is taken to be as the last whole copy found it, and is not read if the target holds it.
+
+        What is owed in ``read.heat`` counts as changed. Where ``read`` defers, what changes all the time may
+        be left out, and is owed in what is returned: whoever copies again tells it.
 
         Every chunk is checked on arrival. ``report`` is called a few times a second. May be called again
         after any failure, with tickets of the same or a higher epoch. Raise Unavailable when an end does
