@@ -11,8 +11,8 @@ from itertools import count
 from crossport.migration.leg import How, Leg
 from crossport.migration.step import Room, Timed
 from crossport.migration.teller import telling
-from crossport.model.artifact import Artifact, Heat, Moved, Progress, Way
-from crossport.model.run import Act
+from crossport.model.artifact import Artifact, Heat, Moved, Progress, Ticket, Way
+from crossport.model.run import Act, Event, EventKind
 from crossport.spi.cloud import RoomFor
 
 __all__ = ["Copying", "Open", "Pair", "Rooms"]
@@ -76,12 +76,20 @@ class Copying:
             read = await (await leg.source()).ticket(act, request.source, now.source, Way.READ)
             read = replace(read, heat=pair.heat, defers=pair.defers)
             write = await (await leg.target()).ticket(act, request.target, now.target, Way.WRITE)
+            await self._tell_unopened(write)
             async with telling(leg.context, parts.clock) as report:
                 moved = await parts.mover.move(read, write, report)
                 report(_whole(moved))
             return moved
 
         return await leg.timed(step, copy, Moved, how)
+
+    async def _tell_unopened(self, write: Ticket) -> None:
+        """Add to the run's story that more may cross than need be: not a reason to fail."""
+        if write.unopened:
+            target = self._leg.request.target
+            text = f"{write.artifact}: published images of {target} were not opened: {write.unopened}"
+            await self._leg.context.emit(Event(kind=EventKind.LOG, text=text))
 
     async def _opened_again(self, pair: Pair) -> Pair:
         source, target = await self._sources(), await self._targets()

@@ -12,7 +12,7 @@ from crossport import errors
 from crossport.migration.at_rest import AtRest, named
 from crossport.migration.end import Ends, Hold, Landing
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState
-from crossport.migration.published import IMAGES, KIND, PublishedImages
+from crossport.migration.published import IMAGES, KIND, Opened, PublishedImages
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
 from crossport.model.permit import Fence, Statement, StatementKind
@@ -210,7 +210,7 @@ class LocalSite:
         """Give the right to read or write one artifact."""
         driver = await self._connect(cloud)
         place = await seat(driver, self._tenant, cloud, way)
-        writes = way is Way.WRITE
+        images = await self._images.opened(act, cloud, driver, artifact) if way is Way.WRITE else Opened()
         return Ticket(
             id=self._token(),
             tenant=self._tenant,
@@ -223,7 +223,8 @@ class LocalSite:
             byte_budget=artifact.ref.size + TICKET_SLACK,
             expires=self._clock.wall() + TICKET_LIFETIME_S,
             nonce=self._token(),
-            published=await self._images.opened(act, cloud, driver, artifact) if writes else (),
+            published=images.refs,
+            unopened=images.fault,
         )
 
     async def read_back(

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from crossport import errors
 from crossport.model.artifact import Artifact, DiskRef, Role
 from crossport.model.construct import Image
@@ -10,12 +12,22 @@ from crossport.model.run import Act, Created
 from crossport.spi.cloud import Cloud, Publisher
 from crossport.spi.run import Ledger
 
-__all__ = ["IMAGES", "PublishedImages", "chosen"]
+__all__ = ["IMAGES", "KIND", "Opened", "PublishedImages", "chosen"]
 
 IMAGES = 4
 """How many images are looked into for one disk, unless a setting says otherwise."""
 KIND = "images"
 """Of the ledger's entry."""
+
+log = structlog.get_logger("crossport.migration")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Images that were opened, or why they could not be: ``fault``, empty where there is nothing to tell."""
+
+    refs: tuple[DiskRef, ...] = ()
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +37,19 @@ class PublishedImages:
     ledger: Ledger
     most: int
 
-    async def opened(self, act: Act, cloud: str, driver: Cloud, artifact: Artifact) -> tuple[DiskRef, ...]:
+    async def opened(self, act: Act, cloud: str, driver: Cloud, artifact: Artifact) -> Opened:
         """Return images that the run may read at ``cloud``, none where that cannot be: a copy needs none."""
         if not self.most or artifact.role is not Role.DISK or not isinstance(driver, Publisher):
-            return ()
+            return Opened()
         try:
             ids = chosen(await driver.published(), artifact.ref.size, self.most)
             if not ids:
-                return ()
+                return Opened()
             await self.ledger.intend(Created(run=act.run, cloud=cloud, kind=KIND, name=KIND))
-            return await driver.open_images(act, ids)
-        except errors.Error:
-            return ()
+            return Opened(await driver.open_images(act, ids))
+        except errors.Error as error:
+            log.warning("images not opened", run=act.run, cloud=cloud, code=error.code, text=error.text)
+            return Opened(fault=f"{error.text} [{error.code}]")
 
 
 def chosen(images: Sequence[Image], size: int, most: int) -> tuple[str, ...]:

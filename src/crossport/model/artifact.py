@@ -171,6 +171,7 @@ class Ticket:
 
     A higher epoch of the same run and artifact ends a lower one. ``byte_budget`` bounds what may cross. Who
     writes may read the images that its cloud has ``published`` to this tenant: what they have is not sent.
+    ``unopened`` says why there are none although there may be; it restricts nothing.
 
     Who reads is told the ``heat`` that the copy before of the same disk told: what is owed in it counts as
     changed. Where it ``defers``, it may leave out what is hot, and owe it.
@@ -188,6 +189,7 @@ class Ticket:
     expires: float
     nonce: str
     published: tuple[DiskRef, ...] = ()
+    unopened: str = ""
     heat: tuple[Heat, ...] = ()
     defers: bool = False
 

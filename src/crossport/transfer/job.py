@@ -101,7 +101,7 @@ class Job:
         said = sparse(self)
         said["hello"]["least"] = self.hello.least  # where nothing is said each release means its own
         # Beside the ticket, where a worker of the release before leaves it alone and copies all the same.
-        for advice in ("published", "heat", "defers"):
+        for advice in ("published", "unopened", "heat", "defers"):
             said["ticket"].pop(advice, None)
         said["published"] = [sparse(one) for one in self.ticket.published]
         said["defers"] = self.ticket.defers

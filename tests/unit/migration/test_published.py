@@ -3,15 +3,17 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.unit.migration.world import new_world
+from structlog.testing import capture_logs
+from tests.unit.migration.world import make_world, new_world
 
 from crossport import errors
 from crossport.clouds.memory import MemoryCloud
 from crossport.migration.published import KIND, PublishedImages, chosen
 from crossport.model.artifact import Artifact, DiskRef, Role
 from crossport.model.construct import Image
-from crossport.model.run import Act, LedgerState
+from crossport.model.run import Act, EventKind, LedgerState
 from crossport.testing.run import DirectLedger
+from crossport.testing.world import BETA
 
 ACT = Act(run="run-1", step="copy", epoch=1)
 SIZE = 1 << 20
@@ -35,7 +37,7 @@ def test_images_of_the_very_size_come_first_then_the_newest_and_none_that_is_lar
 async def opened(
     cloud: MemoryCloud, ledger: DirectLedger, artifact: Artifact, most: int = 4
 ) -> tuple[DiskRef, ...]:
-    return await PublishedImages(ledger, most).opened(ACT, "beta", cloud, artifact)
+    return (await PublishedImages(ledger, most).opened(ACT, "beta", cloud, artifact)).refs
 
 
 async def test_only_disks_have_images_and_none_are_opened_where_none_are_to_be(tmp_path: Path) -> None:
@@ -49,14 +51,26 @@ async def test_only_disks_have_images_and_none_are_opened_where_none_are_to_be(t
     assert [entry.kind for entry in await ledger.entries("run-1")] == [KIND]
 
 
-async def test_a_cloud_that_cannot_open_its_images_is_no_reason_not_to_copy(tmp_path: Path) -> None:
-    class Broken(MemoryCloud):
-        async def open_images(self, act: Act, ids: tuple[str, ...], project: str = "") -> tuple[DiskRef, ...]:
-            raise errors.Unavailable("cloud.silent", "It does not answer.")
+class Broken(MemoryCloud):
+    async def open_images(self, act: Act, ids: tuple[str, ...], project: str = "") -> tuple[DiskRef, ...]:
+        raise errors.Unavailable("cloud.silent", "It does not answer.")
 
-    cloud = Broken("beta", tmp_path)
-    await cloud.add_image("base", "raw", content(SIZE))
-    assert await opened(cloud, DirectLedger(), disk()) == ()
+
+async def test_images_that_cannot_be_opened_are_told_and_no_reason_not_to_copy(tmp_path: Path) -> None:
+    world, beta = await new_world(tmp_path), Broken("beta", tmp_path / "broken")
+    beta.found(BETA)
+    await beta.add_image("base", "raw", content(4096))
+    world = make_world(world.alpha, beta)
+    with capture_logs() as logged:
+        report = await world.migrate()
+    assert report.vm_id
+    told = [event.text for event in world.context.events if event.kind is EventKind.LOG]
+    reason = "published images of beta were not opened: It does not answer. [cloud.silent]"
+    assert any(text.endswith(reason) for text in told)
+    warned = [line for line in logged if line["event"] == "images not opened"]
+    assert {(line["log_level"], line["cloud"], line["code"]) for line in warned} == {
+        ("warning", "beta", "cloud.silent")
+    }
 
 
 async def test_what_a_migration_opened_of_images_is_closed_behind_it(tmp_path: Path) -> None:

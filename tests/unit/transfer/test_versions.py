@@ -85,6 +85,7 @@ def test_a_job_of_an_older_site_has_no_key_and_one_of_a_newer_site_may_say_more(
     # A worker of the release before knows no images, and would refuse a ticket that tells some.
     told = replace(job, ticket=replace(ticket, published=(replace(ref, identity="image"),)))
     assert json.loads(told.line())["ticket"] == said["ticket"]
+    assert replace(job, ticket=replace(ticket, unopened="It is silent.")).line() == job.line()
     assert Job.of(told.line()) == told
 
 
