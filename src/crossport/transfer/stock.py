@@ -76,7 +76,7 @@ class Stock:
 
         One thread calls this.
         """
-        plain = bytes(content) if packed is None else bytes(packed)
+        plain = content if packed is None else packed
         if packed is None and len(smaller := self._packer.compress(plain)) < len(plain) - len(plain) // 16:
             plain = packed = smaller
         units = -(-(_HEAD.size + len(plain) + _TAG) // UNIT)
@@ -86,7 +86,7 @@ class Stock:
         nonce = self._entropy(_NONCE)
         sealed = self._cipher.sealed(nonce, plain, unit)
         head = _HEAD.pack(nonce, len(sealed), packed is not None)
-        os.pwrite(self._descriptor, head + sealed, unit * UNIT)
+        os.pwritev(self._descriptor, (head, sealed), unit * UNIT)
         self._unit, self._left = unit + units, self._left - units
         self.table.put(name, unit, units)
         if self.names_blocks:

@@ -12,7 +12,7 @@ class Cipher:
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(key)
 
-    def sealed(self, nonce: bytes, plain: bytes, unit: int) -> bytes:
+    def sealed(self, nonce: bytes, plain: bytes | bytearray | memoryview, unit: int) -> bytes:
         """Seal a piece that will lie at ``unit``; each nonce is used once."""
         return self._aead.encrypt(nonce, plain, _bound(unit))
 
