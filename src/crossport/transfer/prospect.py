@@ -19,7 +19,7 @@ _FIRST_GAP, _LARGEST_GAP = 32, 128
 class Prospect:
     """For all connections of one sender. Any thread may call it.
 
-    ``is_open`` says that nothing was found yet: answers are worth more than to offer far ahead.
+    ``is_open`` says that nothing was found yet: few are offered before answers are heard.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Prospect:
 
     def insist(self) -> None:
         """Offer all from now on: somebody else may wait for what is offered here, though nothing is found."""
-        self._insisted = True
+        self._insisted, self.is_open = True, False
 
     def answered(self, found: float) -> None:
         """Take note of a chunk that was offered, of which this share was found."""

@@ -52,5 +52,7 @@ def test_as_long_as_a_little_is_found_everything_is_offered() -> None:
 
 def test_nobody_gives_up_what_others_may_wait_for() -> None:
     prospect = given_up()
+    assert prospect.is_open
     prospect.insist()
     assert all(asked(prospect, 1000))
+    assert not prospect.is_open
