@@ -48,7 +48,8 @@ class Copier:
         size = source.stat().st_size
         self._read = _ticket(Way.READ, source, size, _place("alpha", SOURCE, ends.source))
         write = _ticket(Way.WRITE, target, size, _place("beta", TARGET, ends.target))
-        self._write = replace(write, published=(_disk(image),) if image else ())
+        published = (_disk(image, image.stat().st_size),) if image else ()
+        self._write = replace(write, published=published)
         starter = _Host(journals, stocks or Stocks(None, 0), self)
         self._mover = SimpleMover(starter, SystemClock(), names=NameKeys(bytes(32)))
 
@@ -108,8 +109,8 @@ def _place(cloud: str, address: str, namespace: str) -> Place:
     return Place(cloud=cloud, subnet="bench", address=address, namespace=namespace)
 
 
-def _disk(path: Path) -> DiskRef:
-    return DiskRef(kind="file", locator=str(path), size=path.stat().st_size, identity=f"bench-{path.name}")
+def _disk(path: Path, size: int) -> DiskRef:
+    return DiskRef(kind="file", locator=str(path), size=size, identity=f"bench-{path.name}")
 
 
 def _ticket(way: Way, path: Path, size: int, place: Place) -> Ticket:
@@ -120,7 +121,7 @@ def _ticket(way: Way, path: Path, size: int, place: Place) -> Ticket:
         epoch=1,
         artifact="disk-0",
         way=way,
-        ref=replace(_disk(path), size=size),
+        ref=_disk(path, size),
         place=place,
         byte_budget=size,
         expires=time.time() + 3600,

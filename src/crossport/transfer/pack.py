@@ -3,8 +3,9 @@
 Where the threads wait for the link or for the rate limit there is time to compress harder; where they wait
 for nothing, compression is what holds the copy up, and it is eased. While a disk holds it up, at either end,
 neither would help. A level that was eased and brought waits for the link at once was eased too far: it is not
-tried again for a while, and for longer each time. What does not compress goes as it is, after a look at some
-small samples.
+tried again for a while, and for longer each time. But where the harder level, held up by the processor, got
+through less of the disk than this one with its waits does, this one is kept, for a while too: the link is
+full then. What does not compress goes as it is, after a look at some small samples.
 
 Where the link is slow, chunks of one connection that follow each other share a zstd frame, a strand: what
 came before helps to pack what comes next.
@@ -34,6 +35,8 @@ _DISKS: tuple[Cause, ...] = ("source", "peer")
 _EASE_AFTER = 3
 _FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 64.0
 _FAR_ABOVE = (0.6, 0.8)
+# By so much more of the disk must go through with an easier level that is waiting for the link.
+_BETTER = 1.03
 # Of Debian files, what two samples of 4 KiB miss is 2 % of the packed size; eight of 2 KiB miss 0.2 %.
 _SAMPLES, _SAMPLE = 8, 2 << 10
 # Below this level a strand packs no better. One at the hardest takes 12 MB of memory.
@@ -49,24 +52,64 @@ class Gear:
         self._eased = -math.inf
         self._hold_s = _FIRST_HOLD_S
         self._held_until = -math.inf
+        self._at_work = _Remembered()
+        self._looked_at = -1
+        self._pace = 0.0
+        self._before = (0, 0.0)
 
-    def judge(self, link: float, disks: float, now: float) -> None:
-        """Choose anew; ``link`` and ``disks`` are the shares of the last while spent waiting for these."""
+    def judge(self, link: float, disks: float, now: float, pace: float = 0.0) -> None:
+        """Choose anew; ``link`` and ``disks`` are the shares of the last while spent waiting for these.
+
+        ``pace`` is how many bytes of the disk went through in a second meanwhile.
+        """
+        self._pace = (self._pace + pace) / 2 if self._looked_at == self.place else pace
+        self._looked_at = self.place
         at_work = link < _EASE_BELOW and link + disks < _BUSY_BELOW
         self._unhindered = self._unhindered + 1 if at_work else 0
+        if at_work:
+            self._at_work.note(self.place, self._pace, now)
         if link > _HARDEN_ABOVE:
-            self._harden(1 + sum(link > above for above in _FAR_ABOVE), now)
-        elif self._unhindered >= _EASE_AFTER and now >= self._held_until and self.place:
+            steps = 1 + sum(link > above for above in _FAR_ABOVE)
+            if steps > 1 or not self._at_work.slower(self.place + 1, self._pace, now):
+                self._harden(steps, now)
+        elif self._unhindered >= _EASE_AFTER and self.place and (now >= self._held_until or self._lost()):
             # Once it is clear that the link does not hold the copy up, each further look is enough.
             self.place -= 1
             self._eased, self._unhindered = now, _EASE_AFTER - 1
 
+    def _lost(self) -> bool:
+        """Say whether the step before was harder and lost pace."""
+        place, pace = self._before
+        return place == self.place - 1 and self._pace * _BETTER < pace
+
     def _harden(self, steps: int, now: float) -> None:
+        self._before = self.place, self._pace
         if now - self._eased < _FIRST_HOLD_S:
             self._held_until = now + self._hold_s
             self._hold_s = min(self._hold_s * 2, _LONGEST_HOLD_S)
             self._eased = -math.inf
         self.place = min(self.place + steps, len(LEVELS) - 1)
+
+
+class _Remembered:
+    """How fast a copy was at each place while only the processor held it up."""
+
+    def __init__(self) -> None:
+        self._paces = dict[int, tuple[float, float]]()
+        self._believed_s = dict[int, float]()
+
+    def note(self, place: int, pace: float, now: float) -> None:
+        """Remember the pace at a place; each time that it is seen anew it is believed for longer."""
+        seen = self._paces.get(place)
+        if seen is None or now - seen[1] > _FIRST_HOLD_S:
+            longer = self._believed_s.get(place, _FIRST_HOLD_S) * 2
+            self._believed_s[place] = min(longer, _LONGEST_HOLD_S)
+        self._paces[place] = pace, now
+
+    def slower(self, place: int, pace: float, now: float) -> bool:
+        """Say whether it was slower there than ``pace``, as far as that is believed still."""
+        then, moment = self._paces.get(place, (math.inf, -math.inf))
+        return now - moment < self._believed_s.get(place, 0.0) and then * _BETTER < pace
 
 
 @record(kw_only=False)
@@ -105,6 +148,7 @@ class Packer:
         self._gear = gear or Gear()
         self._judged = time.monotonic()
         self._link = self._disks = 0.0
+        self._taken = self._taken_then = 0
 
     @property
     def level(self) -> int | None:
@@ -118,6 +162,7 @@ class Packer:
         says that there is time: so little is packed.
         """
         self._judge()
+        self._taken += len(content)  # of several threads at once one may get lost: it is for a pace only
         level = max(self.level or 0, _STRANDS_FROM) if hard else self.level
         if level is None or not self._promises(content):
             return None
@@ -166,8 +211,10 @@ class Packer:
             span = (now - self._judged) * self.threads
             link, disks = self._waited_for(_LINK), self._waited_for(_DISKS)
             shares = (link - self._link) / span, (disks - self._disks) / span
+            pace = (self._taken - self._taken_then) * self.threads / span
             self._judged, self._link, self._disks = now, link, disks
-            self._gear.judge(*shares, now)
+            self._taken_then = self._taken
+            self._gear.judge(*shares, now, pace)
         finally:
             self._judging.release()
 

@@ -95,3 +95,29 @@ def test_a_link_that_became_much_faster_is_met_within_two_seconds() -> None:
     for tick in range(20, 28):
         gear.judge(0.0, 0.0, tick / 4)
     assert (LEVELS[gear.place] or 0) <= 1
+
+
+def levels_of_a_copy(
+    raw_mb_s: dict[int | None, float], link_mb_s: dict[int | None, float]
+) -> list[int | None]:
+    """Return the level at each look of a copy that the processor and the link hold to so much of the disk."""
+    gear, seen = Gear(), list[int | None]()
+    for tick in range(240):
+        level = LEVELS[gear.place]
+        pace = min(raw_mb_s[level], link_mb_s[level])
+        gear.judge(1 - pace / raw_mb_s[level], 0.0, tick / 4, pace)
+        seen.append(level)
+    return seen
+
+
+RAW_MB_S = {None: 900.0, -5: 600.0, -1: 400.0, 1: 300.0, 2: 250.0, 3: 180.0, 5: 80.0, 7: 60.0, 9: 30.0}
+
+
+@pytest.mark.parametrize("link_mb_s", [12, 30, 60, 90, 120, 300])
+def test_it_keeps_to_levels_that_get_through_nearly_the_most(link_mb_s: float) -> None:
+    packed = {None: 1.0, -5: 0.6, -1: 0.45, 1: 0.36, 2: 0.355, 3: 0.35, 5: 0.32, 7: 0.315, 9: 0.31}
+    limits = {level: link_mb_s / share for level, share in packed.items()}
+    seen = levels_of_a_copy(RAW_MB_S, limits)[40:]
+    reached = [min(RAW_MB_S[level], limits[level]) for level in seen]
+    best = max(min(RAW_MB_S[level], limits[level]) for level in LEVELS)
+    assert sum(reached) / len(reached) > 0.93 * best
