@@ -33,6 +33,23 @@ def beyond(done: int) -> Callable[[Progress], bool]:
     return lambda progress: progress.done > done
 
 
+def written(new: int) -> Callable[[Progress], bool]:
+    return lambda progress: progress.counters.written > new
+
+
+def arrived(seen: list[Progress]) -> int:
+    """Return how many bytes all copies wrote together.
+
+    What one holds of those before is not among them: it is compared at the end, within a moment.
+    """
+    total = last = 0
+    for one in seen:
+        if one.counters.written < last:
+            total += last
+        last = one.counters.written
+    return total + last
+
+
 async def insisting(between: Between, mover: SimpleMover, disks: tuple[DiskRef, DiskRef]) -> int:
     """Copy again and again, as a run does; return how many bytes were sent in all."""
     sent = 0
@@ -104,7 +121,7 @@ async def test_a_gateway_that_is_killed_costs_little_and_new_bytes_come_soon(
     between.limit("200mbit")
     copying = asyncio.create_task(insisting(between, between.mover(), disks))
     for share in shares:
-        await between.until(beyond(int(share * size)))
+        await between.until(written(int(share * size) - arrived(between.seen)))
         killed = between.gateways[ENDS[end]]
         began = time.monotonic()
         between.gateways[ENDS[end]] = await killed.again(between.site)

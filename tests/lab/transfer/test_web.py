@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from tests.lab.transfer.transfer_lab import Lab, MachineClock, workers_of
+from tests.unit.migration.image_store import Store
 from tests.unit.transfer.test_http_disk import certificate
 from tests.unit.transfer.web import Web, web
 
@@ -27,23 +28,6 @@ from crossport.transfer.simple import Settings, SimpleMover
 MIB = 1 << 20
 CONTENT = noise(8 * MIB + 4711)
 NAME = "images.test"
-
-
-class Store:
-    """A cloud's images, in memory."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, bytes] = {}
-
-    async def images(self) -> tuple[Image, ...]:
-        return tuple(Image(id=name, name=name, format="raw", size=len(self.held[name])) for name in self.held)
-
-    async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
-        self.held[name] = b"".join([piece async for piece in content])
-        return Image(id=name, name=name, format=image_format, size=len(self.held[name]))
-
-    async def drop_image(self, name: str) -> None:
-        self.held.pop(name, None)
 
 
 class Site:

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from tests.unit.migration.image_store import Store
 from tests.unit.migration.world import TestClock
 
 from crossport import errors
@@ -53,23 +54,6 @@ class Web:
 
     async def forget(self, run: str) -> None:
         self.forgotten.append(run)
-
-
-class Store:
-    """A cloud's images, in memory."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, bytes] = {}
-
-    async def images(self) -> tuple[Image, ...]:
-        return tuple(Image(id=name, name=name, format="raw", size=len(self.held[name])) for name in self.held)
-
-    async def add_image(self, name: str, image_format: str, content: AsyncIterator[bytes]) -> Image:
-        self.held[name] = b"".join([piece async for piece in content])
-        return Image(id=name, name=name, format=image_format, size=len(self.held[name]))
-
-    async def drop_image(self, name: str) -> None:
-        self.held.pop(name, None)
 
 
 class Site:
