@@ -42,6 +42,8 @@ __all__ = ["main"]
 REPORT_EVERY_S = 0.25
 _ORPHANED = 75
 _IMAGE_TIMEOUT_S = 3.0
+_SPOT_CHECKED = ("file", "nbd")
+"""Kinds of disks that somebody may write to unseen. A web server tells versions apart."""
 
 
 class _Voice:
@@ -127,15 +129,20 @@ class _Surroundings:
 
 def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
     from crossport.transfer.sender import Sender  # noqa: PLC0415
+    from crossport.transfer.spot_check import SpotChecked  # noqa: PLC0415
 
     job = Job.of(line)
     meter = _began(job, Way.READ, here.voice)
-    reader, heat = _source(job, here)
+    source = disk.open_reader(_openers(job.disk_timeout_s, here), job.ticket.ref)
+    spots = SpotChecked(source) if job.ticket.ref.kind in _SPOT_CHECKED else None
+    reader, heat = _left_out(spots or source, job)
     link = _link(job, meter, here)
     began = time.monotonic()
     try:
         terms = _terms(job)
         root = Sender(reader, link, terms, meter, throttle=here.orders.throttle).run()
+        if spots:
+            spots.check()
     finally:
         link.close()
         reader.close()
@@ -143,10 +150,9 @@ def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
     return {"root": root.hex(), "took_us": took_us, "heat": heat, **meter.told()}
 
 
-def _source(job: Job, here: _Surroundings) -> "tuple[BlockReader, list[tuple[int, int, int, bool]]]":
-    """Return the disk as it is to be sent, and what is told of its heat."""
+def _left_out(reader: "BlockReader", job: Job) -> "tuple[BlockReader, list[tuple[int, int, int, bool]]]":
+    """Return the disk as it is to be sent, without what is left to later, and what is told of its heat."""
     told = job.ticket
-    reader = disk.open_reader(_openers(job.disk_timeout_s, here), told.ref)
     if not told.defers and not told.heat:
         return reader, []
     from crossport.transfer.heat import HotLast  # noqa: PLC0415
@@ -279,7 +285,7 @@ _WAYS: dict[str, Callable[[bytes, _Surroundings], dict[str, Any]]] = {
     "look": _look,
 }
 _NEEDED = {
-    "send": ("sender",),
+    "send": ("sender", "spot_check"),
     "receive": ("receiver", "leaf_store"),
     "digest": ("proof", "wrapper"),
     "look": ("http_disk",),

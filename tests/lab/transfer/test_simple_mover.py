@@ -189,6 +189,19 @@ async def test_a_source_that_stops_answering_is_unavailable(lab: Lab) -> None:
     assert caught.value.code == "nbd.connection.lost"
 
 
+async def test_a_served_source_that_somebody_writes_to_meanwhile_ends_the_copy(lab: Lab) -> None:
+    file = lab.file(noise(16 * MIB))
+    source, target = lab.served(file, rate=8 * MIB), lab.file(size=16 * MIB)
+    seen = list[int]()
+    copy = asyncio.ensure_future(
+        lab.mover.move(*lab.tickets(source, target), lambda progress: seen.append(progress.done))
+    )
+    await until(lambda: bool(seen) and seen[-1] > 8 * MIB)
+    Path(file.locator).write_bytes(noise(16 * MIB, seed="changed"))
+    with pytest.raises(errors.Broken, match=r"transfer\.source\.changed"):
+        await copy
+
+
 @pytest.mark.root
 async def test_a_socket_that_is_closed_to_the_worker_is_refused_with_a_remedy(lab: Lab) -> None:
     source = lab.served(lab.file(noise(MIB)), mode=0o600)
