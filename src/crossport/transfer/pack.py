@@ -37,6 +37,7 @@ _FIRST_HOLD_S, _LONGEST_HOLD_S = 2.0, 64.0
 _FAR_ABOVE = (0.6, 0.8)
 # By so much more of the disk must go through with an easier level that is waiting for the link.
 _BETTER = 1.03
+_BELIEVED_S = 16.0
 # Of Debian files, what two samples of 4 KiB miss is 2 % of the packed size; eight of 2 KiB miss 0.2 %.
 _SAMPLES, _SAMPLE = 8, 2 << 10
 # Below this level a strand packs no better. One at the hardest takes 12 MB of memory.
@@ -55,7 +56,6 @@ class Gear:
         self._at_work = _Remembered()
         self._looked_at = -1
         self._pace = 0.0
-        self._before = (0, 0.0)
 
     def judge(self, link: float, disks: float, now: float, pace: float = 0.0) -> None:
         """Choose anew; ``link`` and ``disks`` are the shares of the last while spent waiting for these.
@@ -72,18 +72,12 @@ class Gear:
             steps = 1 + sum(link > above for above in _FAR_ABOVE)
             if steps > 1 or not self._at_work.slower(self.place + 1, self._pace, now):
                 self._harden(steps, now)
-        elif self._unhindered >= _EASE_AFTER and self.place and (now >= self._held_until or self._lost()):
+        elif self._unhindered >= _EASE_AFTER and self.place and now >= self._held_until:
             # Once it is clear that the link does not hold the copy up, each further look is enough.
             self.place -= 1
             self._eased, self._unhindered = now, _EASE_AFTER - 1
 
-    def _lost(self) -> bool:
-        """Say whether the step before was harder and lost pace."""
-        place, pace = self._before
-        return place == self.place - 1 and self._pace * _BETTER < pace
-
     def _harden(self, steps: int, now: float) -> None:
-        self._before = self.place, self._pace
         if now - self._eased < _FIRST_HOLD_S:
             self._held_until = now + self._hold_s
             self._hold_s = min(self._hold_s * 2, _LONGEST_HOLD_S)
@@ -96,20 +90,15 @@ class _Remembered:
 
     def __init__(self) -> None:
         self._paces = dict[int, tuple[float, float]]()
-        self._believed_s = dict[int, float]()
 
     def note(self, place: int, pace: float, now: float) -> None:
-        """Remember the pace at a place; each time that it is seen anew it is believed for longer."""
-        seen = self._paces.get(place)
-        if seen is None or now - seen[1] > _FIRST_HOLD_S:
-            longer = self._believed_s.get(place, _FIRST_HOLD_S) * 2
-            self._believed_s[place] = min(longer, _LONGEST_HOLD_S)
+        """Remember the pace at a place."""
         self._paces[place] = pace, now
 
     def slower(self, place: int, pace: float, now: float) -> bool:
         """Say whether it was slower there than ``pace``, as far as that is believed still."""
         then, moment = self._paces.get(place, (math.inf, -math.inf))
-        return now - moment < self._believed_s.get(place, 0.0) and then * _BETTER < pace
+        return now - moment < _BELIEVED_S and then * _BETTER < pace
 
 
 @record(kw_only=False)

@@ -121,3 +121,41 @@ def test_it_keeps_to_levels_that_get_through_nearly_the_most(link_mb_s: float) -
     reached = [min(RAW_MB_S[level], limits[level]) for level in seen]
     best = max(min(RAW_MB_S[level], limits[level]) for level in LEVELS)
     assert sum(reached) / len(reached) > 0.93 * best
+
+
+def eased_to(level: int, paces: list[float]) -> Gear:
+    """Return a gear that a fast link let come down to ``level``, with such paces at the level before."""
+    gear = Gear()
+    gear.place = LEVELS.index(level) + 1
+    for tick, pace in enumerate(paces):
+        gear.judge(0.0, 0.0, tick / 4, pace)
+    assert LEVELS[gear.place] == level
+    return gear
+
+
+@pytest.mark.parametrize(
+    ("pace", "at", "level"),
+    [
+        pytest.param(160.0, 1.0, 3, id="more goes through than with the harder level"),
+        pytest.param(130.0, 1.0, 5, id="less goes through"),
+        pytest.param(160.0, 30.0, 5, id="it is long ago that the harder level was slower"),
+    ],
+)
+def test_what_waits_for_the_link_is_hardened_where_that_loses_nothing(
+    pace: float, at: float, level: int
+) -> None:
+    gear = eased_to(3, [140.0] * 3)
+    gear.judge(0.4, 0.0, at, pace)
+    assert LEVELS[gear.place] == level
+
+
+def test_a_link_that_is_waited_for_most_of_the_time_is_hardened_whatever_the_pace() -> None:
+    gear = eased_to(3, [140.0] * 3)
+    gear.judge(0.7, 0.0, 1.0, 160.0)
+    assert (LEVELS[gear.place] or 0) > 5
+
+
+def test_one_part_of_the_disk_that_packs_quickly_does_not_make_a_level_look_fast() -> None:
+    gear = eased_to(3, [140.0, 140.0, 160.0])
+    gear.judge(0.4, 0.0, 1.0, 160.0)
+    assert LEVELS[gear.place] == 3
