@@ -1,0 +1,70 @@
+"""Partners: other sites that were accepted, whom they may act for here, and how good the link to them is."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from crossport.model.name import Name
+from crossport.model.record import record
+
+__all__ = ["LinkFigures", "Partner", "PartnerState", "TenantRule"]
+
+
+class PartnerState(StrEnum):
+    """How far a partner is trusted.
+
+    One that is ``invited`` has exchanged keys, and its operator or ours has not yet compared the fingerprint.
+    Only one that is ``accepted`` may do anything. The authority of one that is ``compromised`` was in other
+    hands from some moment on.
+    """
+
+    INVITED = "invited"
+    ACCEPTED = "accepted"
+    REVOKED = "revoked"
+    COMPROMISED = "compromised"
+
+
+@record()
+class TenantRule:
+    """A tenant of the partner acts here as our tenant ``ours``, on these clouds and no others."""
+
+    theirs: Name
+    ours: Name
+    clouds: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)]
+
+
+@record()
+class LinkFigures:
+    """What a probe of the link found: bytes of a packet, seconds, share of segments sent again, bytes/s."""
+
+    mtu: int
+    round_trip_s: float
+    loss: float
+    rate_out: float
+    rate_in: float
+    measured: float
+
+
+@record()
+class Partner:
+    """Another site, as this site knows it. ``name`` is the site's own, as its certificates have it.
+
+    ``authorities`` (PEM) are the only ones that vouch for it, ``address`` (``https://HOST:PORT``) is where it
+    listens for us. ``root`` (base64) signs its role documents; ``roles`` (base64) is the envelope of the
+    newest that was believed, which was got from the partner itself at ``refreshed``. From ``compromised`` on,
+    what its keys did may have been done by others. Times are Unix seconds.
+    """
+
+    name: Name
+    authorities: tuple[str, ...]
+    address: str
+    root: str
+    roles: str
+    state: PartnerState
+    tenants: tuple[TenantRule, ...] = ()
+    link: LinkFigures | None = None
+    since: float
+    changed: float
+    refreshed: float
+    compromised: float | None = None
