@@ -167,7 +167,7 @@ async def open_site(
     async with engine:
         try:
             await own.tidy()
-            await web.prune()
+            await fetches.prune()
             making = SiteMaking(registry, maker or _local(folder), control, fetches)
             keys = KeptKeys(keeper, lambda: engine.documents, clock, site=settings.name, node=settings.node)
             figures = NodeFigures(counted, hub.desks)

@@ -6,12 +6,15 @@ long as the web server still has the same version. What nobody goes on with is r
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from crossport import errors
+from crossport.convert.formats import Source, inspected
+from crossport.convert.inspection import Format
 from crossport.model.artifact import DiskRef, Moved, Place, Progress, Ticket, Way
 from crossport.model.construct import Image
 from crossport.spi.clock import Clock
@@ -67,13 +70,18 @@ class Wanted:
 
 
 class WebImages:
-    """Images by URL, of at most ``most`` bytes each; of partial ones ``keep`` bytes are kept."""
+    """Images by URL, of at most ``most`` bytes each; of partial ones ``keep`` bytes are kept, or one."""
 
     def __init__(self, means: FetchMeans, most: int, keep: int = KEEP_SIZE) -> None:
         self._means = means
-        self._keep = keep
+        self._keep = max(keep, most)
         self._most = most
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns = WeakValueDictionary[str, asyncio.Lock]()
+
+    @property
+    def at_work(self) -> tuple[str, ...]:
+        """The names of the copies that a call works with, or waits for."""
+        return tuple(self._turns)
 
     async def look(self, wanted: Wanted, store: ImageStore) -> DiskRef:
         """Find the object, to refuse at once what will never arrive.
@@ -95,20 +103,21 @@ class WebImages:
     async def take(self, wanted: Wanted, store: ImageStore, report: Callable[[Progress], None]) -> Image:
         """Copy the object and give it to ``store``; return the image there.
 
-        Raise what looking, copying and taking in raise. Made again it goes on with what arrived, and finds an
-        image that it had brought there before, until `forget`, but takes no other for it; one call after the
-        other for the same thing. Of an image that the cloud refuses nothing is kept.
+        Raise what looking, copying and taking in raise. Made again it goes on with what arrived. After a
+        cloud did not say whether it has the image, one that is there now under this name and of this size is
+        taken for it; no other is. One call after the other for the same thing. Of an image that the cloud
+        refuses nothing is kept.
         """
-        await self.prune()
-        async with self._turns.setdefault(wanted.run, asyncio.Lock()):
+        async with self._turn(wanted.run):
             there, given = await _held(wanted, store), self._given(wanted)
-            if there is not None and given.exists():
+            if there is not None and given.exists() and given.read_text() == str(there.size):
                 return there
-            given.unlink(missing_ok=True)
+            given.unlink(missing_ok=True)  # the cloud has it not: what comes there from now on is not ours
             found = await self.look(wanted, store)
             file = self._file(wanted, found)
             await self._copied(wanted, found, file, report)
             given.touch(mode=0o600)
+            given.write_text(str(await asyncio.to_thread(_guest_size, file, wanted.image_format)))
             try:
                 return await store.add_image(wanted.name, wanted.image_format, _pieces(file, found.size))
             except errors.Unavailable:
@@ -126,24 +135,30 @@ class WebImages:
         for path in self._parts(copy):
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
-    async def prune(self) -> None:
-        """Remove what arrived of images that nobody fetched on with: the old, and what is too much in all."""
-        for run in await asyncio.to_thread(self._abandoned):
-            await self._means.mover.forget(run)
+    async def prune(self, going: Collection[str] = ()) -> None:
+        """Remove what arrived of images that nobody fetches on with: the old, and what is too much in all.
 
-    def _abandoned(self) -> set[str]:
-        """Remove files; return the names of their copies."""
-        busy = {run for run, turn in self._turns.items() if turn.locked()}
-        facts = [(path, path.stat()) for path in self._means.folder.glob("fetch-*")]
-        idle = [one for one in sorted(facts, key=lambda one: one[1].st_mtime) if _copy_of(one[0]) not in busy]
-        kept, oldest = sum(one.st_blocks * 512 for _, one in facts), self._means.clock.wall() - KEEP_S
-        gone = set[str]()
-        for path, one in idle:
-            if one.st_mtime < oldest or kept > self._keep:
-                path.unlink(missing_ok=True)
-                kept -= one.st_blocks * 512
-                gone.add(_copy_of(path))
-        return gone
+        Copies of the names ``going`` are left alone, and what a call of `take` works with now.
+        """
+        facts = await asyncio.to_thread(self._facts)
+        kept, oldest = sum(one.size for one in facts), self._means.clock.wall() - KEEP_S
+        for one in facts:
+            copy = _copy_of(one.path)
+            if copy in going or copy in self._turns or (one.changed >= oldest and kept <= self._keep):
+                continue
+            async with self._turn(copy):  # nobody had it, so there is nothing to wait for
+                if await asyncio.to_thread(_dropped, one):
+                    await self._means.mover.forget(copy)
+            kept -= one.size
+
+    def _facts(self) -> list["_Part"]:
+        """Return what arrived, the oldest first."""
+        found = (_part(path) for path in self._means.folder.glob("fetch-*"))
+        return sorted((one for one in found if one is not None), key=lambda one: one.changed)
+
+    def _turn(self, copy: str) -> asyncio.Lock:
+        """Return what whoever works with a copy holds; it is forgotten when nobody does."""
+        return self._turns.setdefault(copy, asyncio.Lock())
 
     def _parts(self, copy: str) -> list[Path]:
         return list(self._means.folder.glob(f"{copy}-*"))
@@ -194,7 +209,40 @@ async def _held(wanted: Wanted, store: ImageStore) -> Image | None:
 
 def _copy_of(path: Path) -> str:
     """Return the name of the copy to which a file belongs: `Wanted.run`."""
-    return path.name.rsplit("-", 2)[0]
+    return "-".join(path.name.split("-")[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file of what arrived: when it was written to, and how much it holds, in bytes."""
+
+    path: Path
+    changed: float
+    size: int
+
+
+def _part(path: Path) -> _Part | None:
+    """Return the facts of a file, None when it is gone: others remove what they are done with."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return None
+    return _Part(path, facts.st_mtime, facts.st_blocks * 512)
+
+
+def _dropped(part: _Part) -> bool:
+    """Remove a file unless it is another than it was; say whether it was removed."""
+    if _part(part.path) != part:
+        return False
+    part.path.unlink(missing_ok=True)
+    return True
+
+
+def _guest_size(file: Path, image_format: str) -> int:
+    """Return what a guest sees of an image, in bytes; 0 of a format that is not read."""
+    if image_format not in list(Format):
+        return 0
+    return inspected(Source(file, Format(image_format))).virtual_size
 
 
 async def _pieces(file: Path, size: int) -> AsyncIterator[bytes]:

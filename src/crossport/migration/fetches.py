@@ -24,7 +24,7 @@ from crossport.spi.making import ImageStore
 from crossport.spi.run import Retry, RunContext
 from crossport.spi.secret import Secret, Secrets
 
-__all__ = ["FETCH", "FetchOrder", "FetchParts", "Fetches"]
+__all__ = ["AGAIN", "FETCH", "FetchOrder", "FetchParts", "Fetches"]
 
 FETCH = "fetch"
 PHASE = "image_download"
@@ -103,9 +103,28 @@ class Fetches:
             await self._parts.web.look(wanted, await self._store(wanted.tenant, wanted.cloud))
             await self._parts.secrets.put(order.url, Secret(wanted.url))
         labels = {"target": wanted.cloud}
-        return await engine.submit(
-            FETCH, order, run_id=run, tenant=wanted.tenant, subject=wanted.name, labels=labels
-        )
+        try:
+            return await engine.submit(
+                FETCH, order, run_id=run, tenant=wanted.tenant, subject=wanted.name, labels=labels
+            )
+        except BaseException:
+            if not await self._known(run):  # nobody else will forget the URL
+                await self._parts.secrets.forget(order.url)
+            raise
+
+    async def prune(self) -> None:
+        """Remove what arrived of images that no run fetches, nor will soon: `WebImages.prune`."""
+        await self._parts.web.prune(await self._copies())
+
+    async def _copies(self) -> set[str]:
+        """Return the names of the copies of all runs under way, those that wait to try again among them."""
+        runs, cursor, found = self._parts.engine.runs, "", set[str]()
+        while True:
+            page = await runs.list(RunFilter(kind=FETCH, states=UNDER_WAY), cursor=cursor)
+            found |= {(await runs.request(run.id, FetchOrder)).copy for run in page.runs}
+            cursor = page.cursor
+            if not cursor:
+                return found
 
     async def _known(self, run: str) -> bool:
         try:
@@ -158,6 +177,7 @@ class Fetches:
         began = moment(clock, context.epoch)
         begun = Phase(name=PHASE, started=began.wall, seconds=0.0)
         await context.emit(Event(kind=EventKind.PHASE_STARTED, text=PHASE, phase=begun))
+        await self.prune()
         async with telling(context, clock) as report:
             image = await parts.web.take(wanted, await self._store(order.tenant, order.cloud), report)
         done = Timed(value=image, began=began, ended=moment(clock, context.epoch))

@@ -1,6 +1,7 @@
 """Fetches as runs of the real engine: gone on with after a crash and a break, cancelled, watched."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,10 +16,10 @@ from crossport import errors
 from crossport.clouds.memory import MemoryCloud, connect
 from crossport.engine import Engine, EngineSettings
 from crossport.migration.fetch import FetchMeans, WebImages
-from crossport.migration.fetches import FETCH, Fetches, FetchOrder, FetchParts
+from crossport.migration.fetches import AGAIN, FETCH, Fetches, FetchOrder, FetchParts
 from crossport.migration.registry import CloudRegistry
 from crossport.model.request import CloudEntry
-from crossport.model.run import EventKind, RunState
+from crossport.model.run import EventKind, RunRecord, RunState
 from crossport.spi.secret import Secret
 from crossport.testing.run import DirectRun, Killed, KillPoint
 from crossport.testing.world import ALPHA
@@ -26,11 +27,27 @@ from crossport.testing.world import ALPHA
 WANTED = wanted("debian")
 
 
+class Pausing(EngineClock):
+    """Pauses between attempts last until they are ended, and ``began`` says that one lasts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.ended = asyncio.Event(), asyncio.Event()
+        self.ended.set()
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == AGAIN.pause_s:
+            self.began.set()
+            await self.ended.wait()
+        await super().sleep(seconds)
+
+
 class Place:
     """A site with the cloud lab, a web server, and what fetches."""
 
     def __init__(self, root: Path) -> None:
-        self.web, self.secrets, clock, numbers = Web(), KeptSecrets(), EngineClock(), count()
+        self.web, self.secrets, numbers = Web(), KeptSecrets(), count()
+        clock = self.clock = Pausing()
         self.lab = MemoryCloud("lab", root / "lab")
         self.lab.found(ALPHA)
         self.folder = root / "fetched"
@@ -62,7 +79,7 @@ class Place:
         return [image.size for image in await self.lab.images()]
 
     def left(self) -> list[Path]:
-        return list(self.folder.iterdir())
+        return list(self.folder.glob("*"))
 
 
 @asynccontextmanager
@@ -137,3 +154,32 @@ async def test_who_asks_again_after_a_break_gets_a_run_that_goes_on(place: Place
     assert (second.kind, await place.sizes()) == (FETCH, [len(CONTENT)])
     with pytest.raises(errors.Conflict, match=r"image\.exists"):
         await place.fetches.start(replace(WANTED, url="https://images.test/other"), "")
+
+
+async def test_what_arrived_for_a_run_that_waits_to_try_again_survives_another_fetch(place: Place):
+    place.web.away = True
+    place.clock.ended.clear()
+    waiting = await place.fetches.start(WANTED, "")
+    await place.clock.began.wait()
+    [part] = place.left()
+    assert WANTED.run in part.name
+    os.utime(part, (0, 0))
+    await place.fetches.prune()
+    assert place.left() == [part]
+    place.clock.ended.set()
+    assert await place.ended(waiting.id) is RunState.ATTENTION
+    os.utime(part, (0, 0))
+    await place.fetches.prune()
+    assert place.left() == []
+
+
+async def test_nothing_keeps_the_url_of_a_run_that_was_never_made(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    async def full(*_: object, **__: object) -> RunRecord:
+        raise errors.Unavailable("database.full", "There is no room.")
+
+    monkeypatch.setattr(place.engine, "submit", full)
+    with pytest.raises(errors.Unavailable, match=r"database\.full"):
+        await place.fetches.start(WANTED, "")
+    assert place.secrets.kept == {}
