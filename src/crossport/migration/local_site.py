@@ -249,8 +249,7 @@ class LocalSite:
         """Read at rest what was written, and compare every root with the source's."""
         driver = await self._connect(cloud)
         sealed = await able(driver, Importer).seal_import(act)
-        if isinstance(driver, Publisher):
-            await driver.close_images(act)
+        await self._images.closed(act, cloud, driver)
         by_name = named(sealed, moved, cloud)
         if at_rest:
             await (await self._at_rest(cloud, Way.WRITE)).check(act.run, sealed, moved)

@@ -32,7 +32,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class PublishedImages:
-    """Opens at most ``most`` images for each disk; they are in the ledger first."""
+    """Opens at most ``most`` images for each disk, and closes them; they are in the ledger first."""
 
     ledger: Ledger
     most: int
@@ -50,6 +50,15 @@ class PublishedImages:
         except errors.Error as error:
             log.warning("images not opened", run=act.run, cloud=cloud, code=error.code, text=error.text)
             return Opened(fault=f"{error.text} [{error.code}]")
+
+    async def closed(self, act: Act, cloud: str, driver: Cloud) -> None:
+        """Close what the run has open at ``cloud``. What fails is left to whoever cleans up by the ledger."""
+        entries = await self.ledger.entries(act.run, cloud)
+        if isinstance(driver, Publisher) and any(one.kind == KIND for one in entries):
+            try:
+                await driver.close_images(act)
+            except errors.Error as error:
+                log.warning("images not closed", run=act.run, cloud=cloud, code=error.code, text=error.text)
 
 
 def chosen(images: Sequence[Image], size: int, most: int) -> tuple[str, ...]:

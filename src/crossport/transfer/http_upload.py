@@ -38,6 +38,7 @@ class HttpUpload:
             self._connection.putheader("Content-Type", "application/octet-stream")
             self._connection.putheader("Transfer-Encoding", "chunked")
             self._connection.endheaders()
+            self._connection.auto_open = 0  # what follows belongs to this request, or nowhere
         except _BROKEN as error:
             self._connection.close()
             raise away(self._endpoint, error) from error

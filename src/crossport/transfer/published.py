@@ -58,7 +58,7 @@ class Published:
         ``names`` are those of all its blocks, one after the other.
         """
         for image in self._images:
-            there = image.at(index) if missing else None
+            there = image.at(index) if missing and image.looks > 0 else None
             if there is None:
                 continue
             left = list[int]()

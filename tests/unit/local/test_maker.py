@@ -65,3 +65,19 @@ async def test_the_users_of_a_cloud_are_written_down(tmp_path: Path):
         assert state.fact("uid-range") == str(number)
         state.close()
     assert second == first + 1
+
+
+async def test_clouds_of_a_release_without_a_book_keep_their_users(tmp_path: Path):
+    maker = LocalMaker(tmp_path / "clouds", lambda: "0123456789abcdef0123")
+    await maker.make("acme", CloudRequest(name="old"))
+    (tmp_path / "clouds" / ".uid-ranges").unlink()
+    (tmp_path / "clouds" / "acme" / "no-cloud").mkdir()
+    (tmp_path / "clouds" / "acme" / "no-cloud" / "state.db").write_text("something else")
+    state = State(Layout(tmp_path / "clouds" / "acme" / "old").state)
+    usual = int(state.fact("uid-range"))
+    state.remember("uid-range", "")  # as an older release left it
+    await maker.make("acme", CloudRequest(name="new"))
+    state.close()
+    state = State(Layout(tmp_path / "clouds" / "acme" / "new").state)
+    assert int(state.fact("uid-range")) == usual + 1
+    state.close()

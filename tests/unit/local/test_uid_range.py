@@ -1,5 +1,6 @@
 """Each cloud of a site has users of its own on the machine, whatever its id says."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,24 @@ def test_all_ranges_taken_are_told_with_a_remedy(tmp_path: Path):
     (tmp_path / "book").write_text("{" + taken + "}")
     with pytest.raises(errors.Blocked, match=r"cloud\.users\.none"):
         book.take("00000000aa", tmp_path / "mine")
+
+
+def test_a_book_that_was_cut_off_or_is_gone_is_made_from_the_clouds_that_exist(tmp_path: Path):
+    first, gone = cloud(tmp_path, "first"), tmp_path / "gone"
+    for content in ("", '{"170": ["/', None):
+        if content is None:
+            (tmp_path / "book").unlink()
+        else:
+            (tmp_path / "book").write_text(content)
+        book = RangeBook(tmp_path / "book", lambda: [(170, first), (171, gone)])
+        assert usual("00000000aa") == 170
+        assert book.take("00000000aa", cloud(tmp_path, f"mine-{content}")) == 171
+
+
+def test_a_writer_that_dies_leaves_the_book_whole(tmp_path: Path):
+    book = RangeBook(tmp_path / "book")
+    book.take("0000000001", cloud(tmp_path, "first"))
+    with (tmp_path / "book").open() as before:
+        book.take("0000000002", cloud(tmp_path, "second"))
+        assert list(json.loads(before.read())) == ["1"]  # replaced, never written over
+    assert list(json.loads((tmp_path / "book").read_text())) == ["1", "2"]

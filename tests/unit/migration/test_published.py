@@ -11,7 +11,7 @@ from crossport.clouds.memory import MemoryCloud
 from crossport.migration.published import KIND, PublishedImages, chosen
 from crossport.model.artifact import Artifact, DiskRef, Role
 from crossport.model.construct import Image
-from crossport.model.run import Act, EventKind, LedgerState
+from crossport.model.run import Act, EventKind, LedgerState, RunState
 from crossport.testing.run import DirectLedger
 from crossport.testing.world import BETA
 
@@ -71,6 +71,38 @@ async def test_images_that_cannot_be_opened_are_told_and_no_reason_not_to_copy(t
     assert {(line["log_level"], line["cloud"], line["code"]) for line in warned} == {
         ("warning", "beta", "cloud.silent")
     }
+
+
+class Stuck(MemoryCloud):
+    """Its image service does not answer while the copy is made; ``closes`` counts how often it was asked."""
+
+    closes = 0
+
+    async def close_images(self, act: Act) -> None:
+        self.closes += 1
+        if act.step == "verify":
+            raise errors.Unavailable("cloud.silent", "It does not answer.")
+        await super().close_images(act)
+
+
+async def test_images_that_cannot_be_closed_are_no_reason_to_bring_the_source_back(tmp_path: Path) -> None:
+    world, beta = await new_world(tmp_path), Stuck("beta", tmp_path / "stuck")
+    beta.found(BETA)
+    await beta.add_image("base", "raw", content(4096))
+    world = make_world(world.alpha, beta)
+    with capture_logs() as logged:
+        assert (await world.migrate()).outcome is RunState.DONE
+    assert "images not closed" in [line["event"] for line in logged]
+    entries = await world.context.ledger.entries("run-1", "beta")
+    assert [one.state for one in entries if one.kind == KIND] == [LedgerState.REMOVED]
+    assert not [path for path in tmp_path.rglob("*") if "run-1-image-" in path.name]
+
+
+async def test_where_no_images_were_opened_none_are_closed(tmp_path: Path) -> None:
+    world, beta = await new_world(tmp_path), Stuck("beta", tmp_path / "stuck")
+    beta.found(BETA)
+    assert (await make_world(world.alpha, beta).migrate()).outcome is RunState.DONE
+    assert beta.closes == 0
 
 
 async def test_what_a_migration_opened_of_images_is_closed_behind_it(tmp_path: Path) -> None:

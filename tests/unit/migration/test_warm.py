@@ -16,11 +16,24 @@ from tests.unit.migration.test_cold import expect_rolled_back
 from tests.unit.migration.world import World, act, disk_bytes, new_world
 
 from crossport import errors
-from crossport.model.artifact import Artifact, Consistency, Copied, Digest, DiskRef, Place, Ticket
+from crossport.model.artifact import (
+    Artifact,
+    Consistency,
+    Copied,
+    Digest,
+    DiskRef,
+    Export,
+    ExportPoint,
+    Marks,
+    Moved,
+    Place,
+    Ticket,
+)
 from crossport.model.health import Health, HealthChecks
 from crossport.model.run import PHASES, Act, Cutover, LedgerState, Mode, RunState, Verify, WarmRules
 from crossport.model.vm import VM, PowerState
 from crossport.spi.cloud import RoomFor
+from crossport.spi.site import Compared
 
 
 class Writer:
@@ -216,6 +229,43 @@ async def test_a_copy_that_differs_does_not_wait_for_its_guest(tmp_path: Path):
     inside.check = silent
     report = await world.migrate(mode=Mode.WARM)
     await expect_rolled_back(world, report, "warm.copy.differs")
+
+
+async def test_a_comparison_that_broke_off_opens_the_source_anew(world: World):
+    opened, compare, export = list[str](), world.site.compare, world.alpha.export_changes
+
+    async def counted(act: Act, vm_id: str, point: ExportPoint, marks: Marks) -> Export:
+        opened.append(act.step)
+        return await export(act, vm_id, point, marks)
+
+    async def broken_off(
+        act: Act, cloud: str, artifacts: tuple[Artifact, ...], moved: tuple[Moved, ...]
+    ) -> Compared:
+        if opened.count("cutover-open") == 1:
+            raise errors.Unavailable("nbd.connection.lost", "The export is gone.")
+        return await compare(act, cloud, artifacts, moved)
+
+    inside: Any = world.alpha
+    inside.export_changes = counted
+    inside = world.site
+    inside.compare = broken_off
+    report = await world.migrate(mode=Mode.WARM)
+    assert (report.outcome, report.verified) == (RunState.DONE, "at rest")
+    assert opened.count("cutover-open") == 2
+
+
+async def test_a_health_check_that_cannot_be_made_is_told_as_it_is(world: World):
+    checked = world.site.check
+
+    async def refused(cloud: str, vm_id: str, checks: HealthChecks) -> Health:
+        if cloud == "beta":
+            raise errors.Refused("check.door.closed", "Nobody may ask the guest.", remedy="Open it.")
+        return await checked(cloud, vm_id, checks)
+
+    inside: Any = world.site
+    inside.check = refused
+    report = await world.migrate(mode=Mode.WARM)
+    await expect_rolled_back(world, report, "check.door.closed")
 
 
 async def test_a_test_leaves_the_source_alone_and_starts_an_isolated_copy(world: World):

@@ -45,6 +45,16 @@ def test_a_sample_that_is_found_brings_all_offers_back() -> None:
     assert all(asked(prospect, 100, found=1.0))
 
 
+def test_after_a_find_the_samples_begin_near_again() -> None:
+    prospect = given_up()
+    asked(prospect, 1000)
+    prospect.answered(1.0)
+    offered = asked(prospect, 100)
+    assert all(offered[: IN_VAIN // BATCH])
+    gaps = [len(list(run)) for is_offered, run in groupby(offered) if not is_offered]
+    assert gaps[:3] == [8, 16, 32]
+
+
 def test_as_long_as_a_little_is_found_everything_is_offered() -> None:
     assert all(asked(Prospect(), 1000, found=1 / 32))
     assert not all(asked(Prospect(), 1000, found=1 / 64))

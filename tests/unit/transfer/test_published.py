@@ -127,17 +127,38 @@ def test_another_tenant_for_whom_nothing_is_published_sees_no_difference(tmp_pat
     assert seen[0] == seen[1] == (0, 0, 0, len(BASE))
 
 
+def test_an_image_of_which_whole_chunks_are_found_is_looked_at_for_longer() -> None:
+    names, content = Names(KEY), noise(2 * CHUNK, "two")
+    published = Published([Image(content)], Cut(len(content), CHUNK), names)
+    first = content[:CHUNK]
+    for _ in range(LOOKS - 1):
+        assert published.chunk(1, bytes(16)) is None
+    assert published.chunk(0, names.name(merkle.leaf(first))) is not None
+    assert published.chunk(1, bytes(16)) is None
+    assert published.may_have(1)
+
+
+def test_no_block_is_looked_for_in_an_image_that_is_left_alone() -> None:
+    names, content = Names(KEY), BASE[:CHUNK]
+    image = Image(noise(CHUNK, "image"))
+    published = Published([image, Image(BASE)], Cut(len(BASE), CHUNK), names)
+    for _ in range(LOOKS):
+        assert published.chunk(0, names.name(merkle.leaf(content))) is not None
+    reads, missing = image.reads, list(range(CHUNK // BLOCK))
+    assert published.fill(0, bytearray(CHUNK), b"".join(names.blocks(content)), missing) == []
+    assert image.reads == reads
+
+
 def test_an_image_found_useful_again_is_looked_at_again() -> None:
     names, content = Names(KEY), BASE[:CHUNK]
     published = Published([Image(BASE)], Cut(len(BASE), CHUNK), names)
-    for _ in range(LOOKS):
+    for _ in range(LOOKS - 1):
         assert published.chunk(0, bytes(16)) is None
-    assert not published.may_have(1)
     wanted = b"".join(names.blocks(content))
     filled = bytearray(CHUNK)
     assert published.fill(0, filled, wanted, list(range(CHUNK // BLOCK))) == []
     assert filled == content
-    assert published.may_have(1)
+    assert published.chunk(0, bytes(16)) is None  # the last look without what was found
     second = BASE[CHUNK : 2 * CHUNK]
     assert published.chunk(1, names.name(merkle.leaf(second))) == (second, merkle.leaf(second))
 

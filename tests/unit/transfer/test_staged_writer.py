@@ -20,6 +20,7 @@ from crossport.testing.conformance.block import noise
 from crossport.testing.memory_stream import MemoryService
 from crossport.transfer import staging
 from crossport.transfer.http_disk import HttpOpener
+from crossport.transfer.http_upload import HttpUpload
 from crossport.transfer.retry import Patience
 from crossport.transfer.staged_writer import StagedWriter
 from crossport.transfer.staging import BLOCK, Aside
@@ -123,6 +124,21 @@ def test_what_is_written_anew_before_the_end_is_handed_over_anew(file: IO[bytes]
     with pytest.raises(errors.Conflict, match=r"transfer\.stream\.taken"):
         writer.write(BLOCK, b"another")
     writer.close()
+
+
+def test_it_is_not_begun_anew_before_there_is_more_for_it_however_often_it_is_written_over(file: IO[bytes]):
+    service = MemoryService()
+    writer = writer_of(file, service)
+    write_blocks(writer, CONTENT, [0, 1, 3])
+    until(lambda: service.taken == 2 * BLOCK)
+    for number in range(50):
+        write_blocks(writer, noise(SIZE, f"{number}"), [1])
+        time.sleep(0.001)
+        assert service.begun == 1
+    write_blocks(writer, CONTENT, [1, 2, 4, 5])
+    writer.flush()
+    writer.close()
+    assert (service.kept, service.begun) == ([CONTENT], 2)
 
 
 def test_a_hole_of_terabytes_costs_neither_room_nor_time(file: IO[bytes]):
@@ -310,6 +326,17 @@ def test_a_lost_answer_is_asked_for_again_where_the_service_takes_the_disk_twice
         writer.flush()
         writer.close()
         assert served.uploads.kept == [CONTENT, CONTENT]
+
+
+def test_a_body_that_was_closed_by_another_thread_does_not_go_on_as_a_request():
+    with web(b"") as served:
+        upload = HttpUpload(served.url, SIZE, served.egress(f"http://127.0.0.1:{served.port}"), None, 20.0)
+        upload.write(CONTENT[:BLOCK])
+        vars(upload)["_connection"].close()  # as far as another thread gets before this one writes
+        with pytest.raises(errors.Unavailable, match=r"transfer\.http\.away"):
+            upload.write(CONTENT[BLOCK:])
+        upload.close()
+        assert served.connections == 1
 
 
 def test_a_target_that_would_have_to_be_gone_on_with_is_refused(file: IO[bytes]):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from crossport.transfer.egress import Egress
 
@@ -56,6 +57,7 @@ class Web:
         self.delayed = threading.Event()
         self.tls = tls
         self.uploads = Uploads()
+        self.connections = 0
         self.port = 0
 
     @property
@@ -92,9 +94,14 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, address: tuple[str, int], handler: type["_Handler"]) -> None:
         super().__init__(address, handler)
+        self.served = handler.of
         self.failed: list[BaseException] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.served.connections += 1
+        super().process_request(request, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         del request, client_address

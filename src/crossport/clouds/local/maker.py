@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from crossport import errors
@@ -10,7 +10,8 @@ from crossport.clouds.local.driver import LocalCloud
 from crossport.clouds.local.making import create, destroy
 from crossport.clouds.local.offer import checked_key, need_fit
 from crossport.clouds.local.spec import CloudSpec, Layout
-from crossport.clouds.local.uid_range import RangeBook
+from crossport.clouds.local.state import kept_facts
+from crossport.clouds.local.uid_range import RangeBook, usual
 from crossport.model.construct import EXPORT_SUBNET, IMPORT_SUBNET
 from crossport.model.request import CloudEntry, CloudRequest
 from crossport.spi.making import own_place, place_in, vms_left
@@ -32,7 +33,14 @@ class LocalMaker:
     def __init__(self, folder: Path, token: Callable[[], str]) -> None:
         self._folder = folder
         self._token = token
-        self._ranges = RangeBook(folder / ".uid-ranges")
+        self._ranges = RangeBook(folder / ".uid-ranges", self._ranges_of_clouds)
+
+    def _ranges_of_clouds(self) -> Iterator[tuple[int, Path]]:
+        """Return the range of users of each cloud that lies here, and where it lies."""
+        for file in self._folder.glob("*/*/state.db"):
+            facts = kept_facts(file)
+            if "id" in facts:  # a cloud of an older release has the usual one
+                yield int(facts.get("uid-range") or usual(facts["id"])), file.parent
 
     async def make(self, tenant: str, request: CloudRequest) -> CloudEntry:
         """Make the cloud; its service starts with the first call."""

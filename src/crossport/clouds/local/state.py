@@ -31,6 +31,7 @@ __all__ = [
     "Still",
     "Tracking",
     "Volume",
+    "kept_facts",
 ]
 
 VERSION = 2
@@ -245,3 +246,12 @@ class State:
         number = int(self.fact(name) or 0) + 1
         self.remember(name, str(number))
         return number
+
+
+def kept_facts(path: Path) -> dict[str, str]:
+    """Return what `State.remember` put in a file, that another may own; of any other file nothing."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return dict(database.execute("SELECT name, value FROM fact").fetchall())
+    except sqlite3.DatabaseError:  # a cloud that is being made, or no cloud: nothing runs from it
+        return {}

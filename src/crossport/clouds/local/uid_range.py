@@ -1,12 +1,11 @@
 """Which users of this machine are a cloud's: a range for each, which no other cloud of the same site has."""
 
-import fcntl
 import json
-import os
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 from crossport import errors
+from crossport.identity import private_file
 
 __all__ = ["COUNT", "RangeBook", "first_uid", "usual"]
 
@@ -27,10 +26,15 @@ def first_uid(number: int) -> int:
 
 
 class RangeBook:
-    """The ranges that are taken, in a file: by number, the directories of the cloud that has it."""
+    """The ranges that are taken, in a file: by number, the directories of the cloud that has it.
 
-    def __init__(self, file: Path) -> None:
+    Without the file, or when it cannot be read, it is made from what ``known`` says: the clouds that exist
+    with their ranges. So clouds of a release that kept no book keep theirs, too.
+    """
+
+    def __init__(self, file: Path, known: Callable[[], Iterable[tuple[int, Path]]] = tuple) -> None:
         self._file = file
+        self._known = known
 
     def take(self, cloud_id: str, *places: Path) -> int:
         """Give the cloud that lies in one of the ``places`` a range of its own. Durable on return.
@@ -38,18 +42,28 @@ class RangeBook:
         It is the cloud's as long as one of them exists. Raise Blocked when all ranges are taken.
         """
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            kept: dict[str, list[str]] = json.loads(file.read() or "{}")
-            taken = {number: lies for number, lies in kept.items() if any(Path(one).exists() for one in lies)}
+        with private_file.locked(self._file.parent):
+            taken = {
+                number: lies
+                for number, lies in self._kept().items()
+                if any(Path(one).exists() for one in lies)
+            }
             number = _free(usual(cloud_id), taken)
-            file.seek(0)
-            file.truncate()
-            json.dump(taken | {str(number): [str(place) for place in places]}, file)
-            file.flush()
-            os.fsync(file.fileno())
+            taken[str(number)] = [str(place) for place in places]
+            private_file.write(self._file, json.dumps(taken).encode())
         return number
+
+    def _kept(self) -> dict[str, list[str]]:
+        try:
+            return dict(json.loads(self._file.read_bytes()))
+        except (
+            FileNotFoundError,
+            ValueError,
+        ):  # the second: written by a release that did not write it whole
+            found = dict[str, list[str]]()
+            for number, place in self._known():
+                found.setdefault(str(number), []).append(str(place))
+            return found
 
 
 def _free(wanted: int, taken: Container[str]) -> int:
