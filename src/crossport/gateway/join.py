@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from crossport import errors
-from crossport.gateway.trust import fingerprint
+from crossport.identity.tls import fingerprint
 from crossport.model import codec
 from crossport.model.record import record
 

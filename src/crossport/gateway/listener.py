@@ -20,6 +20,7 @@ from crossport import errors
 from crossport.gateway import trust
 from crossport.gateway.hub import Hub
 from crossport.gateway.wire import MAX_LINE, PIECE, Line, agreed, text, word
+from crossport.identity import tls
 from crossport.spi.clock import Clock
 from crossport.spi.secret import Secret
 from crossport.transfer.job import failure_line
@@ -157,7 +158,7 @@ class _Door:
         except errors.Unavailable as error:
             self._log.info("line ended", code=error.code, text=error.text)
         except errors.Error as error:
-            self._log.warning("refused", code=error.code, text=error.text, peer=trust.peer_name(line.tls))
+            self._log.warning("refused", code=error.code, text=error.text, peer=tls.peer_name(line.tls))
             with contextlib.suppress(errors.Unavailable):
                 await line.send({"do": "refused", **failure_line(error)})
         finally:
@@ -170,7 +171,7 @@ class _Door:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _answered(self, line: Line) -> None:
-        most = MAX_LINE if trust.peer_name(line.tls) else STRANGER_LINE
+        most = MAX_LINE if tls.peer_name(line.tls) else STRANGER_LINE
         try:
             async with asyncio.timeout(HELLO_S):
                 first = await line.receive(most)
@@ -183,7 +184,7 @@ class _Door:
                 await self._joined(line, first)
             case "hello":
                 name = self._gateway(line)
-                shown = trust.fingerprint((line.tls and line.tls.getpeercert(binary_form=True)) or b"")
+                shown = tls.fingerprint((line.tls and line.tls.getpeercert(binary_form=True)) or b"")
                 entry = await self._hub.office.admitted(name, shown)
                 self._known()
                 await self._hub.serve(line, first, entry, shown)
@@ -209,7 +210,7 @@ class _Door:
     def _gateway(self, line: Line) -> str:
         """Return the id in the peer's certificate; raise Refused for anybody but a gateway of this site."""
         head = f"crossport://{self._hub.office.authority.site}/{trust.GATEWAY}/"
-        name = trust.peer_name(line.tls)
+        name = tls.peer_name(line.tls)
         if not name.startswith(head):
             raise errors.Refused(
                 "gateway.certificate.role",
@@ -276,4 +277,4 @@ async def _renewed(context: ssl.SSLContext, issuer: Issuer, clock: Clock) -> Non
     while True:
         await clock.sleep(_RENEW_S)
         leaf = issuer.issue(trust.CONTROL, "gateways", lifetime_s=_CERTIFICATE_S)
-        trust.load(context, leaf.certificate_pem, leaf.key_pem)
+        tls.load(context, leaf.certificate_pem, leaf.key_pem)

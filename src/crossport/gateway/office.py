@@ -10,8 +10,9 @@ from typing import Protocol
 from crossport import errors
 from crossport.gateway.join import Invitation, Nodes, packed
 from crossport.gateway.keeping import Keeping
-from crossport.gateway.trust import GATEWAY, fingerprint
+from crossport.gateway.trust import GATEWAY
 from crossport.identity import token as secret_text
+from crossport.identity.tls import fingerprint
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
 from crossport.model.record import record
 from crossport.spi.clock import Clock

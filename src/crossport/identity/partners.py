@@ -8,7 +8,7 @@ from crossport.model.partner import Partner, PartnerState
 from crossport.spi.clock import Clock
 from crossport.spi.document import Documents
 
-__all__ = ["STALE_S", "KeptPartners", "require_trusted"]
+__all__ = ["STALE_S", "KeptPartners", "is_known", "require_trusted"]
 
 _KIND = "partner"
 STALE_S = 24 * 3600.0
@@ -73,6 +73,11 @@ class KeptPartners:
         """Keep nothing of a partner any more; raise NotFound ``partner.unknown``."""
         await self.known(name)
         await self._documents().delete(_KIND, name)
+
+
+def is_known(partner: Partner) -> bool:
+    """Say whether a partner may connect: it is trusted, or about to be."""
+    return partner.state in (PartnerState.INVITED, PartnerState.ACCEPTED)
 
 
 def require_trusted(partner: Partner, now: float) -> None:

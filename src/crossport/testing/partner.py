@@ -5,6 +5,7 @@
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -20,10 +21,6 @@ __all__ = ["Fate", "MemorySite", "MemoryWorld", "always"]
 T = TypeVar("T")
 _QUEUED = 16
 MAX_LINE = 512 << 10
-
-
-_Item = bytes | errors.Error | None
-"""A line, or how the conversation ended: with an error, or well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +57,16 @@ class MemoryWorld:
         for name, partner in ((one, other), (other, one)):
             self.site(name).know(_partner(partner, self.clock.wall()))
 
+    async def cut(self) -> None:
+        """Break every open stream."""
+        for site in self._sites.values():
+            for talk in tuple(site.talks):
+                await talk.cut()
+
 
 class MemorySite:
-    """One end. What it answers to others stands in ``answers`` and ``conversations``, by operation."""
+    """One end. What it answers to others stands in ``answers`` and ``conversations``, by operation;
+    ``talks`` are the streams that it opened."""
 
     def __init__(self, world: MemoryWorld, name: str) -> None:
         self.name = name
@@ -70,6 +74,7 @@ class MemorySite:
         self._known: dict[str, Partner] = {}
         self.answers: dict[str, Answer] = {}
         self.conversations: dict[str, Converse] = {}
+        self.talks = set[_Talk]()
 
     def know(self, partner: Partner) -> None:
         """Keep what this site knows of a partner."""
@@ -137,14 +142,13 @@ class MemorySite:
         other = self._world.site(partner)
         caller = await other.partner(self.name)
         converse = _known(operation, other.conversations)
-        there, back = asyncio.Queue[_Item](_QUEUED), asyncio.Queue[_Item](_QUEUED)
-        ours, theirs = _Ends(back, there), _Ends(there, back)
-        talk = asyncio.create_task(_held(converse, caller, opening, theirs))
+        talk = _Talk(converse, caller, opening)
+        self.talks.add(talk)
         try:
-            yield ours
+            yield talk.ours
         finally:
-            talk.cancel()
-            await asyncio.gather(talk, return_exceptions=True)
+            await talk.cut()
+            self.talks.discard(talk)
 
     async def _sent(self, partner: str, operation: str) -> Fate:
         """Return what becomes of a message, once its time has passed; raise when it is lost."""
@@ -157,13 +161,47 @@ class MemorySite:
         return fate
 
 
+class _Way:
+    """Lines in one direction, and how they end: well, with an error, or because the link is cut."""
+
+    def __init__(self) -> None:
+        self._lines: deque[bytes] = deque()
+        self._over: list[errors.Error | None] = []
+        self._changed = asyncio.Condition()
+
+    async def put(self, line: bytes) -> None:
+        """Add a line, once there is room."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._over or len(self._lines) < _QUEUED)
+            if self._over:
+                raise _away("The partner")
+            self._lines.append(line)
+            self._changed.notify_all()
+
+    async def take(self) -> bytes | None:
+        """Return the next line; after the last one, how it ended."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._over or self._lines)
+            if self._lines:
+                self._changed.notify_all()
+                return self._lines.popleft()
+            if self._over[0] is not None:
+                raise self._over[0]
+            return None
+
+    async def end(self, how: errors.Error | None) -> None:
+        """Let nothing more come. The first end counts."""
+        async with self._changed:
+            self._over = self._over or [how]
+            self._changed.notify_all()
+
+
 class _Ends:
     """One end's lines: those that come in, and those that go out."""
 
-    def __init__(self, incoming: asyncio.Queue[_Item], outgoing: asyncio.Queue[_Item]) -> None:
+    def __init__(self, incoming: _Way, outgoing: _Way) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
-        self._over: list[errors.Error | None] = []
 
     async def send(self, line: bytes) -> None:
         """Send a line."""
@@ -177,25 +215,30 @@ class _Ends:
 
     async def receive(self) -> bytes | None:
         """Return the next line."""
-        item = self._over[0] if self._over else await self._incoming.get()
-        if not isinstance(item, bytes):
-            self._over = [item]
-        if isinstance(item, errors.Error):
-            raise item
-        return item
-
-    async def end(self, how: errors.Error | None) -> None:
-        """Tell the other end that nothing more comes."""
-        await self._outgoing.put(how)
+        return await self._incoming.take()
 
 
-async def _held(converse: Converse, caller: Partner, opening: bytes, lines: _Ends) -> None:
-    try:
-        await converse(caller, opening, lines)
-    except errors.Error as error:
-        await lines.end(error)
-    else:
-        await lines.end(None)
+class _Talk:
+    """One stream: both directions, and the handler at the far end."""
+
+    def __init__(self, converse: Converse, caller: Partner, opening: bytes) -> None:
+        self._there, self._back = _Way(), _Way()
+        self.ours = _Ends(self._back, self._there)
+        self._handler = asyncio.create_task(self._held(converse, caller, opening))
+
+    async def _held(self, converse: Converse, caller: Partner, opening: bytes) -> None:
+        how: errors.Error | None = None
+        try:
+            await converse(caller, opening, _Ends(self._there, self._back))
+        except errors.Error as error:
+            how = error
+        await self._back.end(how)
+        await self._there.end(_away("The partner"))
+
+    async def cut(self) -> None:
+        """Let neither end hear the other any more. The handler learns it when it next sends or receives."""
+        await self._there.end(_away("The partner"))
+        await self._back.end(_away("The partner"))
 
 
 def _once(operation: str, known: Mapping[str, object]) -> None:

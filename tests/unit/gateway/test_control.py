@@ -16,6 +16,7 @@ from crossport import errors
 from crossport.gateway import agent, desk, hub, office, trust
 from crossport.gateway.identity import Kept
 from crossport.gateway.wire import Line
+from crossport.identity.tls import fingerprint
 from crossport.model.artifact import DiskRef
 from crossport.transfer.host import Worker
 
@@ -376,7 +377,7 @@ async def test_a_certificate_is_renewed_at_half_its_life_and_the_old_one_works_m
         while one.kept.certificate() == before:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     entry = await site.hub.office.entry("acme", one.id)
-    assert entry.fingerprints == tuple(map(trust.fingerprint, (before, one.kept.certificate())))
+    assert entry.fingerprints == tuple(map(fingerprint, (before, one.kept.certificate())))
     await cut(site, one.id)
     await site.until_connected(one.id)
 

@@ -101,21 +101,18 @@ class PartnerLinkConformance:
             with pytest.raises(errors.Refused, match="Not this"):
                 await lines.receive()
 
-    async def test_the_partner_learns_that_a_conversation_was_left(self, pair: Pair) -> None:
-        heard, over = list[bytes | None](), asyncio.Event()
+    async def test_a_handler_that_is_left_alone_ends_in_its_own_time(self, pair: Pair) -> None:
+        heard = asyncio.Queue[str]()
 
         async def listen(partner: Partner, opening: bytes, lines: Lines) -> None:
-            heard.append(await lines.receive())
-            await lines.send(b"heard")
-            try:
+            await lines.send(b"ready")
+            with pytest.raises(errors.Unavailable) as caught:
                 await lines.receive()
-            finally:
-                over.set()
+            await asyncio.sleep(0)
+            heard.put_nowait(caught.value.code)
 
         pair.south.converse("listen", listen)
         async with pair.north.stream("south", "listen", b"") as lines:
-            await lines.send(b"word")
-            assert await lines.receive() == b"heard"
+            assert await lines.receive() == b"ready"
         async with asyncio.timeout(30):
-            await over.wait()
-        assert heard == [b"word"]
+            assert await heard.get() == "partner.away"
