@@ -148,7 +148,8 @@ class Place:
 
     ``namespace`` is a network namespace of this machine to enter, empty where there is none. ``address``
     is what the peer dials. ``tenant`` and ``cloud`` say whose cloud it is and what that is called there; a
-    driver knows neither, and gives its own word for the cloud.
+    driver knows neither, and gives its own word for the cloud. ``site`` is the partner whose place it is,
+    empty for one of this site.
     """
 
     cloud: str
@@ -156,6 +157,12 @@ class Place:
     address: str
     namespace: str = ""
     tenant: str = ""
+    site: str = ""
+
+    @property
+    def called(self) -> str:
+        """What people of this site call the cloud: ``beta``, at a partner ``beta@partner``."""
+        return f"{self.cloud}@{self.site}" if self.site else self.cloud
 
 
 class Way(StrEnum):

@@ -35,10 +35,14 @@ class Pipe(Protocol):
 
 
 class Worker:
-    """A running worker, as its starter sees it. ``egress`` says what it may fetch; None: nothing."""
+    """A running worker, as its starter sees it. ``egress`` says what it may fetch; None: nothing.
 
-    def __init__(self, pipe: Pipe) -> None:
+    ``names_key`` is that of the names, where the site at which it runs has chosen one; else it is empty.
+    """
+
+    def __init__(self, pipe: Pipe, names_key: bytes = b"") -> None:
         self._pipe = pipe
+        self.names_key = names_key
         self.egress: Guard | None = None
 
     @property
@@ -56,13 +60,11 @@ class Worker:
         Raise the error that the worker told, Unavailable when it died or hangs.
         """
         while True:
-            said = await self._pipe.said()
+            said = await self.said()
             match said.get("event"):
                 case "progress":
                     if on_progress is not None:
                         on_progress(said)
-                case "reach":
-                    await self._answer(said)
                 case "failed":
                     raise failure_from(said)
                 case other if other == name:
@@ -73,6 +75,12 @@ class Worker:
                         f"{self._pipe.name} said {str(other)[:40]!r}.",
                         remedy=errors.SAME_RELEASE,
                     )
+
+    async def said(self) -> dict[str, Any]:
+        """Return what it says next. What it asks about the web is answered. Raise what its pipe raises."""
+        while (said := await self._pipe.said()).get("event") == "reach":
+            await self._answer(said)
+        return said
 
     async def _answer(self, said: dict[str, Any]) -> None:
         guard = self.egress or Egress(())

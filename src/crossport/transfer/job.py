@@ -84,7 +84,8 @@ class Job:
     """One end of one copy. It listens on ``end.address`` when the port is 0, else it connects to it.
 
     ``hello`` says the least version, whichever newer ones the worker speaks. ``names_key`` (hex) is that of
-    the names; a site of an older release tells none.
+    the names; a site of an older release tells none. ``spoken`` are the words for the tenant and the run
+    that the two ends use between them, where another site initiated the copy; else those of the ticket.
     """
 
     ticket: Ticket
@@ -95,11 +96,14 @@ class Job:
     idle_s: float
     connect_s: float = CONNECT_S
     names_key: str = field(default="", repr=False)
+    spoken: tuple[str, str] | None = None
 
     def line(self) -> bytes:
         """Return the job as one line."""
         said = sparse(self)
         said["hello"]["least"] = self.hello.least  # where nothing is said each release means its own
+        if words := said.pop("spoken", None):
+            said["hello"]["spoken"] = words  # where a worker of the release before does not leave it alone
         # Beside the ticket, where a worker of the release before leaves it alone and copies all the same.
         for advice in ("published", "unopened", "heat", "defers"):
             said["ticket"].pop(advice, None)
@@ -114,7 +118,9 @@ class Job:
     def of(cls, line: bytes) -> "Job":
         """Read a line of `line`."""
         said = json.loads(line)
+        words = said["hello"].pop("spoken", None)
         return cls(
+            spoken=(words[0], words[1]) if words else None,
             ticket=_ticket(said),
             hello=_read(said, "hello", Hello),
             end=_read(said, "end", End),

@@ -14,20 +14,26 @@ __all__ = ["NameKeys"]
 
 
 class NameKeys:
-    """The keys of copies between clouds of one site."""
+    """The keys of copies to the clouds of one site: whoever receives chooses the key.
+
+    ``partner`` is the site from which it comes, empty for this one. A partner is told the key of what it
+    sends, and of nothing else.
+    """
 
     def __init__(self, secret: bytes) -> None:
         """``secret`` is the site's own, of at least 32 random bytes, used for nothing else."""
         self._secret = secret
 
-    def key(self, tenant: str) -> bytes:
+    def key(self, tenant: str, partner: str = "") -> bytes:
         """Return the key of a tenant's names."""
-        return self._derived(b"names", tenant)
+        return self._derived(b"names", tenant, partner)
 
-    def stock(self, tenant: str) -> str:
+    def stock(self, tenant: str, partner: str = "") -> str:
         """Return what a host calls the content that it keeps for a tenant, found by these names."""
-        return self._derived(b"stock", tenant).hex()
+        return self._derived(b"stock", tenant, partner).hex()
 
-    def _derived(self, purpose: bytes, tenant: str) -> bytes:
+    def _derived(self, purpose: bytes, tenant: str, partner: str) -> bytes:
         info = b"crossport " + purpose + b"\0" + tenant.encode()
+        if partner:
+            info += b"\0" + partner.encode()
         return HKDF(hashes.SHA256(), KEY, None, info).derive(self._secret)

@@ -11,6 +11,7 @@ from typing import Any
 
 from crossport import errors, merkle
 from crossport.model.artifact import Ticket
+from crossport.transfer import peer_address
 from crossport.transfer.egress import Guard
 from crossport.transfer.frame import LEAST_VERSION, Hello
 from crossport.transfer.host import Worker
@@ -52,6 +53,7 @@ async def introduce(
 ) -> None:
     """Give the sender and the receiver, in this order, their jobs. Raise what the one that listens tells.
 
+    Refused (``transfer.peer.address``) when a partner's worker listens where it must not be dialled.
     ``names_key`` is that of the names; empty: the receiver makes one.
     """
     read = tickets[0]
@@ -73,6 +75,8 @@ async def introduce(
         raise errors.Broken(
             "transfer.worker.malformed", f"A worker told no sound port: {port}.", remedy=errors.SAME_RELEASE
         )
+    if listens.place.site:
+        peer_address.check(at, port, dials.place.address)
     await dialler.give(line(dials, listener, port, at))
 
 

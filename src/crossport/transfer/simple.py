@@ -109,6 +109,9 @@ class SimpleMover:
         if self._limits is not None:
             await self._limits.forget(run)
 
+    def _key(self, read: Ticket) -> bytes:
+        return self._names.key(read.tenant, read.place.site) if self._names else b""
+
     async def _end_former(self, key: tuple[str, str]) -> None:
         former = self._running.get(key)
         if former is not None:
@@ -129,7 +132,7 @@ class SimpleMover:
         tally = Tally(read.artifact, read.ref.size, self._clock, report)
         # A volume that cannot be told from another one must not be taken for it.
         journal = (write.run, write.artifact) if write.ref.identity else None
-        stock = self._names.stock(write.tenant) if self._names else ""
+        stock = self._names.stock(write.tenant, read.place.site) if self._names else ""
         async with (
             pace.counted(self._limits, read, write) as passing,
             entered(
@@ -139,7 +142,7 @@ class SimpleMover:
         ):
             sender, receiver = pair
             sender.egress = receiver.egress = self._settings.egress
-            key = self._names.key(read.tenant) if self._names else b""
+            key = receiver.names_key or self._key(read)
             await introduce(self._settings, (read, write), pair, key, sender_dials=sender_dials)
 
             def heard(said: dict[str, Any]) -> None:

@@ -186,7 +186,9 @@ def _receive(line: bytes, here: _Surroundings) -> dict[str, Any]:
 def _terms(job: Job) -> Terms:
     """Return what the site says, in the newest version that is spoken here, whatever the site knows of."""
     key = bytes.fromhex(job.names_key)
-    return Terms(replace(job.hello, version=VERSION), job.manner, key or os.urandom(KEY), agreed=bool(key))
+    tenant, run = job.spoken or (job.hello.tenant, job.hello.run)
+    hello = replace(job.hello, version=VERSION, tenant=tenant, run=run)
+    return Terms(hello, job.manner, key or os.urandom(KEY), agreed=bool(key))
 
 
 def _shares(terms: Terms, here: _Surroundings) -> bool:
