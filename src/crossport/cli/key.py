@@ -19,11 +19,12 @@ from crossport.spi.signer import Signer
 
 __all__ = ["app"]
 
-Changeable = Literal["seal", "audit", "ticket"]
-ROLES: dict[Changeable, Literal[KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET]] = {
+Changeable = Literal["seal", "audit", "ticket", "permit"]
+ROLES: dict[Changeable, Literal[KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET, KeyRole.PERMIT]] = {
     "seal": KeyRole.SEAL,
     "audit": KeyRole.AUDIT,
     "ticket": KeyRole.TICKET,
+    "permit": KeyRole.PERMIT,
 }
 
 app = App(name="key", help="See, rotate and revoke the keys that the site signs with, and make others.")

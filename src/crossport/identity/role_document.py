@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 
 from crossport import errors
-from crossport.identity.signature import is_signed
+from crossport.identity.signature import is_signed, signing_bytes
 from crossport.model import codec
 from crossport.model.keyring import Key, Keyring, KeyRole, key_id
 from crossport.model.record import record
@@ -137,7 +137,7 @@ def keyring(document: RoleDocument) -> Keyring:
 def signed(document: RoleDocument, root: Signer) -> bytes:
     """Return the envelope (DSSE) of ``document``."""
     payload = codec.encoded(document).encode()
-    signature = _Signature(keyid=root.key_id, sig=_text(root.sign(_pae(payload))))
+    signature = _Signature(keyid=root.key_id, sig=_text(root.sign(signing_bytes(PAYLOAD_TYPE, payload))))
     envelope = _Envelope(payload=_text(payload), payloadType=PAYLOAD_TYPE, signatures=(signature,))
     return codec.encoded(envelope).encode()
 
@@ -196,7 +196,7 @@ def _payload(envelope: bytes, root: bytes) -> bytes:
         signatures = {one.keyid: base64.b64decode(one.sig, validate=True) for one in form.signatures}
     except binascii.Error as error:
         raise _malformed() from error
-    if not is_signed(root, _pae(payload), signatures.get(key_id(root), b"")):
+    if not is_signed(root, signing_bytes(PAYLOAD_TYPE, payload), signatures.get(key_id(root), b"")):
         raise _refused("roles.signature.wrong", "The site's root did not sign it.")
     return payload
 
@@ -219,11 +219,6 @@ def _good(document: RoleDocument, role: KeyRole, now: float) -> list[Key]:
     return [
         key for key in document.keys if key.role is role and key.revoked is None and now < key.valid_until
     ]
-
-
-def _pae(payload: bytes) -> bytes:
-    kind = PAYLOAD_TYPE.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
 def _text(content: bytes) -> str:

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from crossport import errors
 from crossport.model.keyring import Algorithm
 
-__all__ = ["algorithm_of", "is_signed", "wrong_kind"]
+__all__ = ["algorithm_of", "is_signed", "signing_bytes", "wrong_kind"]
 
 
 def algorithm_of(public_key: bytes) -> Algorithm | None:
@@ -29,6 +29,11 @@ def is_signed(public_key: bytes, payload: bytes, signature: bytes) -> bool:
     except InvalidSignature:
         return False
     return key is not None
+
+
+def signing_bytes(kind: str, payload: bytes) -> bytes:
+    """Return what is signed of a payload of this kind (DSSE): so it is never taken for one of another."""
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
 
 
 def wrong_kind(name: str) -> errors.Refused:

@@ -27,6 +27,8 @@ class KeyRole(StrEnum):
     SEAL = "seal"
     AUDIT = "audit"
     TICKET = "ticket"
+    PERMIT = "permit"
+    """The statements to partners by which a run decides who may start its VM."""
     CA = "ca"
 
 

@@ -4,10 +4,13 @@ A statement is what one side says it has done and will not undo alone. Between t
 """
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from crossport.model.record import record
 
-__all__ = ["Fence", "Statement", "StatementKind"]
+__all__ = ["Fence", "SignedStatement", "Stated", "Statement", "StatementKind"]
 
 
 @record()
@@ -48,3 +51,25 @@ class Statement:
     epoch: int
     made: float
     fence: Fence = Fence()
+
+
+@record()
+class Stated:
+    """What a site signs when it states something to a partner, so that it holds for that partner alone.
+
+    ``initiator`` is the site that executes the run, and ``statement.run`` is its word for it.
+    """
+
+    version: int = 1
+    to: str
+    initiator: str
+    statement: Statement
+
+
+@record()
+class SignedStatement:
+    """The JSON of a `Stated` and its signature, both base64, and the id of the key that signed."""
+
+    payload: Annotated[str, Field(max_length=64 << 10)]
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    signature: Annotated[str, Field(max_length=1 << 10)]

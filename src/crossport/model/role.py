@@ -42,7 +42,7 @@ class SiteKeys:
 class RotateRequest:
     """Let a new key follow in ``role``; ``at_once``, without waiting until partners know it."""
 
-    role: Literal[KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET]
+    role: Literal[KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET, KeyRole.PERMIT]
     at_once: bool = False
 
 

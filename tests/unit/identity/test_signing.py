@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import json
 import os
 import socket
@@ -20,10 +21,13 @@ from crossport.identity import role_document as roles
 from crossport.identity.signing.desk import Authority, Desk
 from crossport.identity.signing.keeper import SIGNER, Keeper
 from crossport.identity.signing.question import AskKeys, AskRevoke, AskRotate, Question
+from crossport.identity.signing.statements import KeptStatements
 from crossport.identity.signing.vault import Done, Vault
 from crossport.identity.site_keys import KeptKeys
+from crossport.identity.statement import Between, believed
 from crossport.model import codec
 from crossport.model.keyring import KeyRole
+from crossport.model.permit import Stated, Statement, StatementKind
 from crossport.model.role import RevokeRequest, RoleDocument, RotateRequest
 from crossport.testing.document import MemoryDocuments
 
@@ -67,7 +71,25 @@ async def test_the_first_question_makes_one_key_for_each_role_and_lists_the_auth
     document = documents(await keeper.ask(AskKeys()))
     assert sorted(key.role for key in document.keys) == sorted(KeyRole)
     assert one(document, KeyRole.CA) == authority(tmp_path).key.id()
-    assert len({key.id() for key in document.keys}) == 4
+    assert len({key.id() for key in document.keys}) == len(KeyRole)
+
+
+async def test_it_signs_what_the_site_itself_states_to_a_partner(keeper: Keeper, tmp_path: Path):
+    said = Statement(
+        kind=StatementKind.START_PERMITTED, site="north", run="r1", vm="vm-1", epoch=1, made=time.time()
+    )
+    stated = Stated(to="south", initiator="south", statement=said)
+    signed = await KeptStatements(keeper).sign(stated)
+    document = documents(await keeper.ask(AskKeys()))
+    assert signed.key == one(document, KeyRole.PERMIT)
+    between = Between("north", "south", "south", "r1")
+    assert believed(signed, document, between, time.time()) == said
+    for other in (dataclasses.replace(said, site="south"), dataclasses.replace(said, run="")):
+        with pytest.raises(errors.Refused) as caught:
+            await KeptStatements(keeper).sign(dataclasses.replace(stated, statement=other))
+        assert caught.value.code == "signer.statement.other"
+    log = (tmp_path / "signer" / "log").read_text()
+    assert log.count("start-permitted of run r1 of south to south") == 1
 
 
 async def test_its_files_are_its_own_and_its_socket_the_sites(keeper: Keeper, tmp_path: Path):
@@ -235,7 +257,7 @@ def test_a_document_is_signed_anew_before_it_expires_and_keys_before_they_end(ri
     assert (second.version, second.keys) == (2, first.keys)
     rig.clock.moved_s = roles.KEY_LIFETIME_S + 60
     third = rig.ask(AskKeys())
-    for role in (KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET):
+    for role in (KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET, KeyRole.PERMIT):
         current = roles.signing_key(third, role, rig.clock.wall())
         assert current
         assert current not in first.keys

@@ -7,6 +7,7 @@ from dataclasses import field
 
 from crossport import errors
 from crossport.identity import role_document as roles
+from crossport.identity import statement as statements
 from crossport.identity.signing.question import (
     VERSION,
     Answer,
@@ -14,6 +15,7 @@ from crossport.identity.signing.question import (
     AskRevoke,
     AskRotate,
     AskSeal,
+    AskStatement,
     Question,
 )
 from crossport.identity.signing.seal_judge import Standards, encoded_for_signing, judge
@@ -29,7 +31,7 @@ from crossport.spi.signer import Signer
 
 __all__ = ["Authority", "Desk"]
 
-OWN = (KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET)
+OWN = (KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET, KeyRole.PERMIT)
 """The roles whose keys the signer makes and holds, one key each."""
 MAX_KEYS = 150
 
@@ -68,6 +70,8 @@ class Desk:
         document = self._current()
         if isinstance(asked.ask, AskSeal):
             return self._sealed(asked.ask, document)
+        if isinstance(asked.ask, AskStatement):
+            return self._stated(asked.ask, document)
         if not isinstance(asked.ask, AskKeys):
             document = self._changed(asked.ask, document)
         return self._vault.document() or self._kept(document)
@@ -106,6 +110,18 @@ class Desk:
         self._vault.note(Done(at=now, what=what, key=key.id(), of=hashlib.sha256(payload).hexdigest()))
         signature = base64.b64encode(signer.sign(encoded_for_signing(payload))).decode()
         return codec.encoded(SealSignature(key=key.id(), signature=signature)).encode()
+
+    def _stated(self, ask: AskStatement, document: RoleDocument) -> bytes:
+        now, payload = self._clock.wall(), _decoded(ask.payload)
+        stated = statements.judged(payload, self._authority.site)
+        key = roles.signing_key(document, KeyRole.PERMIT, now)
+        if key is None:
+            raise RuntimeError("the current document has a key for each role")
+        said = stated.statement
+        what = f"{said.kind} of run {said.run} of {stated.initiator} to {stated.to}"
+        self._vault.note(Done(at=now, what=what, key=key.id(), of=hashlib.sha256(payload).hexdigest()))
+        signed = statements.signed(payload, self._vault.signer(key.id()))
+        return codec.encoded(signed).encode()
 
     def _rotated(self, ask: AskRotate, document: RoleDocument) -> RoleDocument:
         role, now = ask.request.role, self._clock.wall()
@@ -199,5 +215,5 @@ def _fixed(role: KeyRole) -> errors.Invalid:
         "key.role.fixed",
         f"The {role} key is not changed in this way: all that the site's authority issued hangs on it.",
         field="role",
-        remedy="Change seal, audit or ticket.",
+        remedy="Change seal, audit, ticket or permit.",
     )

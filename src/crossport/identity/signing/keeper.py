@@ -25,6 +25,7 @@ from crossport.identity.signing.question import (
     AskRevoke,
     AskRotate,
     AskSeal,
+    AskStatement,
     Question,
     framed,
     size_in,
@@ -56,7 +57,7 @@ class Keeper:
         """The process that confines the signer, None when there is none."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
-    async def ask(self, ask: AskKeys | AskRotate | AskRevoke | AskSeal) -> bytes:
+    async def ask(self, ask: AskKeys | AskRotate | AskRevoke | AskSeal | AskStatement) -> bytes:
         """Return the answer. Raise what the signer refuses with, and Unavailable when it is gone or hangs.
 
         What was asked when it died may have been done; it goes on from there at the next question.

@@ -14,7 +14,18 @@ from crossport.model.record import record
 from crossport.model.role import RevokeRequest, RotateRequest
 from crossport.model.sealing import Approval, SignedClaim
 
-__all__ = ["Answer", "AskKeys", "AskRevoke", "AskRotate", "AskSeal", "HEAD", "Question", "framed", "size_in"]
+__all__ = [
+    "Answer",
+    "AskKeys",
+    "AskRevoke",
+    "AskRotate",
+    "AskSeal",
+    "AskStatement",
+    "HEAD",
+    "Question",
+    "framed",
+    "size_in",
+]
 
 VERSION = 1
 HEAD = 4
@@ -57,11 +68,19 @@ class AskSeal:
 
 
 @record()
+class AskStatement:
+    """Sign a statement to a partner (base64 of a `Stated`), as `crossport.identity.statement` judges it."""
+
+    do: Literal["statement"] = "statement"
+    payload: str
+
+
+@record()
 class Question:
     """One question to the signer."""
 
     version: int = VERSION
-    ask: Annotated[AskKeys | AskRotate | AskRevoke | AskSeal, Field(discriminator="do")]
+    ask: Annotated[AskKeys | AskRotate | AskRevoke | AskSeal | AskStatement, Field(discriminator="do")]
 
 
 @record()

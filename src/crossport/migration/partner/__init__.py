@@ -1,0 +1,1 @@
+"""A migration whose other end belongs to a partner: the calls, who asks them, and who answers them."""

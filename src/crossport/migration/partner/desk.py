@@ -1,0 +1,138 @@
+"""Answers partners that execute runs with one end here: each call is judged, then made at our own site.
+
+A partner acts as one of our tenants, as the rule for its own tenant says, and on the clouds of that rule
+alone. Each run is served under a word of our own, and one call after the other.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from crossport import errors
+from crossport.identity.messages import Messages
+from crossport.migration.partner.calls import CALLS, Clean
+from crossport.migration.partner.foreign import Entry, Foreign, ForeignRun
+from crossport.migration.partner.notary import Deed, Notary
+from crossport.migration.partner.serving import Ask, References, Serving
+from crossport.model import codec
+from crossport.model.message import Envelope
+from crossport.model.partner import Partner, TenantRule
+from crossport.model.run import Act
+from crossport.spi.partner import Answer, PartnerOperations
+from crossport.spi.site import Site
+
+__all__ = ["DeskParts", "SiteDesk"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskParts:
+    """What a desk works with. ``site`` returns our own site as a tenant has it."""
+
+    site: Callable[[str], Site]
+    messages: Messages
+    notary: Notary
+    foreign: Foreign
+    references: References
+
+
+class SiteDesk:
+    """The serving side of every `RemoteSite` of a partner."""
+
+    def __init__(self, parts: DeskParts) -> None:
+        self._parts = parts
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def serve(self, operations: PartnerOperations) -> None:
+        """Answer the calls of a site."""
+        for kind in CALLS:
+            operations.answer(kind.OPERATION, self._answering(kind))
+
+    def _answering(self, kind: type[Ask]) -> Answer:
+        async def answer(partner: Partner, content: bytes) -> bytes:
+            async def made(envelope: Envelope) -> str:
+                return await self._made(partner, kind, envelope)
+
+            return await self._parts.messages.answered(partner.name, kind.OPERATION, content, made)
+
+        return answer
+
+    async def _made(self, partner: Partner, kind: type[Ask], envelope: Envelope) -> str:
+        ask = codec.decoded(envelope.body, kind)
+        rule = _rule(partner, ask)
+        if not envelope.run:
+            if kind.MAKES or ask.end or kind is Clean:
+                raise errors.Invalid(
+                    "partner.run.none",
+                    "This call belongs to a run, and names none.",
+                    field="run",
+                    remedy=errors.SAME_RELEASE,
+                )
+            return await self._answer(ask, self._serving(partner, rule, ask, envelope, None))
+        entry = Entry(
+            run=envelope.run,
+            epoch=envelope.epoch,
+            theirs=ask.tenant,
+            tenant=rule.ours,
+            cloud=ask.cloud,
+            end=ask.end,
+            vm=ask.vm_id,
+            makes=kind.MAKES,
+        )
+        return await self._in_turn(partner, rule, ask, envelope, entry)
+
+    async def _in_turn(
+        self, partner: Partner, rule: TenantRule, ask: Ask, envelope: Envelope, entry: Entry
+    ) -> str:
+        run = await self._parts.foreign.enter(partner, entry)
+        await self._parts.messages.end(partner.name, entry.run, entry.epoch)
+        turn = self._turns.setdefault(run.id, asyncio.Lock())
+        async with turn:
+            run = await self._parts.foreign.enter(partner, entry)  # what waited may come too late by now
+            if isinstance(ask, Clean):
+                await self._parts.foreign.close(run.id)
+            return await self._answer(ask, self._serving(partner, rule, ask, envelope, run))
+
+    def _serving(
+        self, partner: Partner, rule: TenantRule, ask: Ask, envelope: Envelope, run: ForeignRun | None
+    ) -> Serving:
+        here = run.id if run else ""
+
+        async def became(vm: str) -> None:
+            await self._parts.foreign.became(here, vm)
+
+        return Serving(
+            site=self._parts.site(rule.ours),
+            act=Act(run=here, step=ask.step, epoch=envelope.epoch),
+            deed=Deed(partner=partner, initiator=partner.name, run=envelope.run, here=here),
+            notary=self._parts.notary,
+            references=self._parts.references,
+            became=became,
+        )
+
+    async def _answer(self, ask: Ask, serving: Serving) -> str:
+        answer = await ask.made(serving)
+        if isinstance(ask, Clean):
+            await self._parts.references.forget(serving.deed.here)
+        return codec.encoded(answer, ask.ANSWER)
+
+
+def _rule(partner: Partner, ask: Ask) -> TenantRule:
+    """Return the rule by which the partner's tenant acts here on this cloud; raise Refused."""
+    rules = [rule for rule in partner.tenants if rule.theirs == ask.tenant]
+    if not rules:
+        raise errors.Refused(
+            "partner.tenant.none",
+            f"Tenant {ask.tenant} of {partner.name} acts as nobody here.",
+            field="tenant",
+            remedy=f"The operator of this site allows it: crossport trust allow {partner.name}",
+        )
+    for rule in rules:
+        if ask.cloud in rule.clouds:
+            return rule
+    raise errors.Refused(
+        "partner.cloud.none",
+        f"Tenant {ask.tenant} of {partner.name} may not use a cloud {ask.cloud} here.",
+        field="cloud",
+        remedy=f"The operator of this site allows it: crossport trust allow {partner.name}",
+    )

@@ -1,0 +1,90 @@
+"""A migration between two sites: each with its own documents, ledger and keys, either of them the initiator.
+
+The real desk and the real remote site, over a link in this process.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.migration.two_sites import TwoSites, between, two_sites
+from tests.unit.migration.world import disk_bytes
+
+from crossport.migration.end import Ends
+from crossport.migration.partner.foreign import foreign_id
+from crossport.migration.permit import SourceState, TargetState
+from crossport.model.permit import StatementKind
+from crossport.model.run import LedgerState, MigrationReport, Mode, RunState, WarmRules
+from crossport.model.vm import PowerState
+
+INITIATORS = ("a", "b")
+
+
+async def moved(two: TwoSites, initiator: str, **changes: Any) -> MigrationReport:
+    return await two.world.migrate(None, **{**between(initiator), **changes})
+
+
+@pytest.mark.parametrize("initiator", INITIATORS)
+async def test_a_vm_goes_over_to_another_site(tmp_path: Path, initiator: str):
+    two = await two_sites(tmp_path, initiator)
+    report = await moved(two, initiator)
+    assert report.outcome is RunState.DONE
+    source, (copy,) = await two.world.source_vm(), await two.world.target_vms()
+    assert (source.power, source.fenced) == (PowerState.STOPPED, True)
+    assert (copy.power, copy.quarantined, copy.id) == (PowerState.RUNNING, False, report.vm_id)
+    assert disk_bytes(two.world.beta, copy) == disk_bytes(two.world.alpha, source)
+    assert report.left_behind == ()
+
+
+@pytest.mark.parametrize("initiator", INITIATORS)
+async def test_each_site_keeps_its_own_ledger_and_its_own_end(tmp_path: Path, initiator: str):
+    two = await two_sites(tmp_path, initiator)
+    await moved(two, initiator)
+    runs = {"a": "run-1", "b": foreign_id("a", "run-1")}
+    if initiator == "b":
+        runs = {"a": foreign_id("b", "run-1"), "b": "run-1"}
+    here, there = await two.a.ledger.entries(runs["a"]), await two.b.ledger.entries(runs["b"])
+    assert {(one.cloud, one.state) for one in here} == {("alpha", LedgerState.REMOVED)}
+    assert {(one.cloud, one.state) for one in there} == {("beta", LedgerState.KEPT)}
+    hold = await Ends(two.a.documents).hold(runs["a"])
+    assert hold is not None
+    assert hold.state is SourceState.COMMITTED
+    assert (await Ends(two.b.documents).landing(runs["b"])).state is TargetState.OPEN
+    assert await Ends(two.b.documents).hold(runs["b"]) is None
+
+
+@pytest.mark.parametrize("initiator", INITIATORS)
+async def test_a_vm_comes_back_when_its_copy_is_not_well(tmp_path: Path, initiator: str):
+    two = await two_sites(tmp_path, initiator, guest_health="bad-elsewhere")
+    report = await moved(two, initiator)
+    assert report.outcome is RunState.ROLLED_BACK
+    source = await two.world.source_vm()
+    assert (source.power, source.fenced) == (PowerState.RUNNING, False)
+    assert await two.world.target_vms() == ()
+    assert report.left_behind == ()
+
+
+@pytest.mark.parametrize("initiator", INITIATORS)
+async def test_a_running_vm_goes_over_to_another_site(tmp_path: Path, initiator: str):
+    two = await two_sites(tmp_path, initiator)
+    report = await moved(two, initiator, mode=Mode.WARM, warm=WarmRules(max_outage_s=60.0))
+    assert report.outcome is RunState.DONE, report.text
+    source, (copy,) = await two.world.source_vm(), await two.world.target_vms()
+    assert disk_bytes(two.world.beta, copy) == disk_bytes(two.world.alpha, source)
+
+
+@pytest.mark.parametrize("initiator", INITIATORS)
+async def test_both_sites_keep_what_was_stated_and_signed(tmp_path: Path, initiator: str):
+    two = await two_sites(tmp_path, initiator)
+    await moved(two, initiator)
+    one, other = (two.a, two.b) if initiator == "a" else (two.b, two.a)
+    here = await one.notary.evidence("run-1")
+    there = await other.notary.evidence(foreign_id(initiator, "run-1"))
+    assert {one.signed for one in here} == {one.signed for one in there}
+    stated = {(one.statement.site, one.statement.kind) for one in here}
+    assert stated - {("b", StatementKind.OPENED)} == {
+        ("a", StatementKind.STOPPED_AND_FENCED),
+        ("b", StatementKind.PREPARED),
+        ("a", StatementKind.START_PERMITTED),
+    }
+    assert (("b", StatementKind.OPENED) in stated) == (initiator == "a")  # nobody asks for it otherwise
