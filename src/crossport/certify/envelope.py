@@ -14,11 +14,11 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from crossport.certify.refusal import refused
 from crossport.model.record import record
+from crossport.model.statement import PAYLOAD_TYPE, canonical, pae
 from crossport.spi.signer import Signer
 
-__all__ = ["MAX_ENVELOPE", "PAYLOAD_TYPE", "Envelope", "canonical", "opened", "pae", "parsed", "wrapped"]
+__all__ = ["MAX_ENVELOPE", "Envelope", "opened", "parsed", "wrapped"]
 
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_ENVELOPE = 1 << 20
 
 
@@ -45,17 +45,6 @@ class _Form:
 
 
 _FORM = TypeAdapter(_Form)
-
-
-def canonical(value: object) -> bytes:
-    """Return the one JSON text of ``value``."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-
-
-def pae(payload: bytes) -> bytes:
-    """Return what is signed of a payload: DSSE's pre-authentication encoding."""
-    kind = PAYLOAD_TYPE.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
 def wrapped(payload: bytes, signer: Signer) -> bytes:

@@ -19,9 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from crossport.certify.key import signed_by
 from crossport.certify.refusal import refused
-from crossport.certify.verify import Verified
+from crossport.certify.verify import Verified, proven
 from crossport.model.certified import Manifest
 from crossport.model.keyring import Algorithm
 from crossport.spi.signer import Signer
@@ -107,9 +106,7 @@ def check_certificate_file(
     signature = _signature_in(content)
     if _certificate_text(name, signature, certificate) != content:
         raise refused("seal.certificate.altered", field=file, name=file)
-    if certified_key(certificate) != verified.key.der() or not signed_by(
-        verified.public_key, signature, listed
-    ):
+    if certified_key(certificate) != verified.key.der() or not proven(verified.key, signature, listed):
         raise refused("seal.certificate.wrong", field=file, name=file)
 
 

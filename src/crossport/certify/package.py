@@ -1,11 +1,12 @@
 """Verify a written package, whatever holds its files: all steps of docs/certified-image.md but the last."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from crossport.certify.disk import InOrder, check_files
+from crossport.certify.envelope import MAX_ENVELOPE
 from crossport.certify.listing import check_certificate_file, listing
 from crossport.certify.refusal import refused
 from crossport.certify.sbom import packages_in
@@ -13,6 +14,9 @@ from crossport.certify.verify import Verification, Verified
 from crossport.model.certified import Manifest, PartKind, SealedDisk
 
 __all__ = ["Described", "PackageFiles", "PackageNames", "verify_package"]
+
+_READ_ON = (PartKind.DESCRIPTOR, PartKind.SBOM)
+_MAX_CERTIFICATE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +77,16 @@ class PackageFiles(Protocol):
         """Whether whatever is there has to belong to the package: it is an archive."""
         ...
 
-    def content(self, name: str) -> bytes:
-        """Return a small file. One longer than any may be is cut off there."""
+    def content(self, name: str, most: int) -> bytes:
+        """Return a small file; of one longer than ``most`` bytes no more than one byte more."""
         ...
 
     def digest(self, name: str) -> tuple[int, str]:
         """Return the length and the hex SHA-256 of a file."""
         ...
 
-    def described(self) -> "tuple[str, Sequence[Described]]":
-        """Return the name of the VM and the disks that the descriptor describes."""
+    def described(self, descriptor: bytes) -> "tuple[str, Sequence[Described]]":
+        """Return the name of the VM and the disks that the descriptor describes, whose content this is."""
         ...
 
     def chunks(self, disk: SealedDisk) -> Iterator[bytes | int]:
@@ -94,31 +98,32 @@ def verify_package(verification: Verification, files: PackageFiles) -> Verified:
     """Return the verified seal of a package once all of it was verified; raise Refused at the first fault.
 
     Nothing of the package is read before its seal was verified, and no disk is opened before its file was.
+    What was found to be sealed is what is used: no small file is read twice.
     """
     names = PackageNames(files.descriptor)
     if names.seal not in files.names:
         raise refused("seal.file.absent", field=names.seal, name=names.seal)
     verification.passed(1, f"{files.descriptor} and {names.seal} are there")
-    verified = verification.seal(files.content(names.seal))
+    envelope = files.content(names.seal, MAX_ENVELOPE)
+    verified = verification.seal(envelope)
     manifest = verified.seal.manifest
     _check_names(verified, names, files.names, alone=files.alone)
-    small = names.all(manifest)[: 3 + len(manifest.parts)]
-    _check_parts(verified, names, {name: files.content(name) for name in small})
+    used = dict(_sealed_parts(manifest, files))
+    _check_list(verified, names, files, envelope)
     verification.passed(
         11,
         "the files beside the disks are the sealed ones: " + ", ".join(part.kind for part in manifest.parts),
     )
     verification.passed(12, f"{names.listing} says the same, and {names.certificate} signs it")
-    _check_descriptor(verified, *files.described())
+    _check_descriptor(verified, *files.described(used[PartKind.DESCRIPTOR]))
     verification.passed(13, f"the descriptor describes {manifest.vm} and its disks")
     check_files(manifest, {disk.file: files.digest(disk.file) for disk in manifest.disks if disk.file})
     verification.passed(14, "the files of the disks are the sealed ones")
     for disk in manifest.disks:
         _check_content(verified, disk, files.chunks(disk))
         verification.passed(15, f"disk {disk.id} is what was sealed: {disk.root[:16]}")
-    sbom = manifest.part(PartKind.SBOM)
-    if sbom is not None:
-        verification.packages(packages_in(files.content(sbom.name)))
+    if PartKind.SBOM in used:
+        verification.packages(packages_in(used[PartKind.SBOM]))
     return verified
 
 
@@ -147,19 +152,23 @@ def _check_names(verified: Verified, names: PackageNames, present: Collection[st
             raise refused("seal.file.foreign", field=name, name=name)
 
 
-def _check_parts(verified: Verified, names: PackageNames, content: Mapping[str, bytes]) -> None:
-    """Steps 11 and 12: raise Refused unless all small files are the sealed ones."""
-    manifest = verified.seal.manifest
+def _sealed_parts(manifest: Manifest, files: PackageFiles) -> Iterator[tuple[PartKind, bytes]]:
+    """Step 11: yield the content of what is read on; raise Refused unless all parts are the sealed ones."""
     for part in manifest.parts:
-        found = content[part.name]
+        found = files.content(part.name, part.size)
         if len(found) != part.size or hashlib.sha256(found).hexdigest() != part.sha256:
             raise refused("seal.part.altered", field=part.name, name=part.name, kind=part.kind)
-    listed = content[names.listing]
-    if listed != listing(manifest, names.seal, content[names.seal]):
+        if part.kind in _READ_ON:
+            yield part.kind, found
+
+
+def _check_list(verified: Verified, names: PackageNames, files: PackageFiles, envelope: bytes) -> None:
+    """Step 12: raise Refused unless list and certificate say what the seal says."""
+    listed = listing(verified.seal.manifest, names.seal, envelope)
+    if files.content(names.listing, len(listed)) != listed:
         raise refused("seal.list.altered", field=names.listing, name=names.listing)
-    check_certificate_file(
-        verified, names.certificate, content[names.certificate], name=names.listing, listed=listed
-    )
+    content = files.content(names.certificate, _MAX_CERTIFICATE)
+    check_certificate_file(verified, names.certificate, content, name=names.listing, listed=listed)
 
 
 def _check_descriptor(verified: Verified, vm: str, disks: Sequence[Described]) -> None:

@@ -3,6 +3,7 @@
 Each rule that admits says so in a sentence; the first that does not refuses.
 """
 
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
@@ -15,6 +16,7 @@ from crossport.units import GIB, size_text
 __all__ = ["admitted", "packages_admitted"]
 
 _HOUR_S = 3600.0
+_VERSION_IN_PURL = re.compile(r"(@[^/?#]*)?([?#].*)?$")
 STREAMED = "raw"
 """The format of a disk that comes without a file."""
 
@@ -91,7 +93,12 @@ def _sized(policy: ImportPolicy, seal: Seal) -> Iterator[Reason]:
 
 
 def _meant(rule: ForbiddenPackage, package: Package) -> bool:
-    names = (package.name.casefold(), package.purl.casefold())
-    if not any(name and fnmatchcase(name, rule.name.casefold()) for name in names):
+    names = (package.name, package.purl, _VERSION_IN_PURL.sub("", package.purl))
+    if not any(name and _fits(name.casefold(), rule.name.casefold()) for name in names):
         return False
-    return not rule.versions or any(fnmatchcase(package.version, wanted) for wanted in rule.versions)
+    return not rule.versions or any(_fits(package.version, wanted) for wanted in rule.versions)
+
+
+def _fits(text: str, pattern: str) -> bool:
+    """Say whether ``text`` is the pattern's, in which ``*`` and ``?`` alone mean something."""
+    return fnmatchcase(text, pattern.replace("[", "[[]"))

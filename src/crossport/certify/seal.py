@@ -1,8 +1,9 @@
 """Seal an image: state what it is, for whom, from when to when, and have it signed."""
 
 from crossport.certify.envelope import wrapped
-from crossport.certify.statement import payload_of, seal_in
+from crossport.certify.statement import seal_in
 from crossport.model.certified import Seal
+from crossport.model.statement import payload_of
 from crossport.spi.signer import Signer
 
 __all__ = ["sealed"]

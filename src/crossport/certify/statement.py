@@ -1,37 +1,17 @@
-"""What is signed: an in-toto Statement v1. Its predicate is the seal, its subjects are the image's parts.
-
-https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
-"""
-
-from collections.abc import Iterator
+"""Read what was signed: the seal in a `crossport.model.statement`, which has to say that and nothing else."""
 
 from pydantic import JsonValue
 
 from crossport import errors
-from crossport.certify.envelope import canonical, parsed
+from crossport.certify.envelope import parsed
 from crossport.certify.refusal import refused
 from crossport.model.certified import MANIFEST_VERSION, Manifest, PartKind, Seal
-from crossport.model.codec import from_plain, plain
+from crossport.model.codec import from_plain
+from crossport.model.statement import PREDICATE_TYPE, STATEMENT_TYPE, payload_of, subjects
 
-__all__ = ["PREDICATE_TYPE", "payload_of", "seal_in"]
+__all__ = ["seal_in"]
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "urn:crossport:certified-image:v1"
-MERKLE = "rfc9162Sha256"
-"""The digest of a disk in its subject: the root of its Merkle tree. The chunk size is in the predicate."""
 _MEMBERS = {"_type", "subject", "predicateType", "predicate"}
-
-
-def payload_of(seal: Seal) -> bytes:
-    """Return the statement of ``seal``, in its only form."""
-    return canonical(
-        {
-            "_type": STATEMENT_TYPE,
-            "subject": list(_subjects(seal.manifest)),
-            "predicateType": PREDICATE_TYPE,
-            "predicate": plain(seal),
-        }
-    )
 
 
 def seal_in(payload: bytes) -> Seal:
@@ -48,21 +28,11 @@ def seal_in(payload: bytes) -> Seal:
     except errors.Invalid as error:
         raise refused("seal.statement.invalid", why=f"{error.field}: {error.text}") from error
     _require_whole(seal.manifest)
-    if found["subject"] != list(_subjects(seal.manifest)):
+    if found["subject"] != list(subjects(seal.manifest)):
         raise refused("seal.statement.subjects")
     if payload_of(seal) != payload:
         raise refused("seal.statement.invalid", why="it is written otherwise than Crossport writes it")
     return seal
-
-
-def _subjects(manifest: Manifest) -> Iterator[JsonValue]:
-    for part in manifest.parts:
-        yield {"name": part.name, "digest": {"sha256": part.sha256}}
-    for disk in manifest.disks:
-        digests: dict[str, JsonValue] = {MERKLE: disk.root}
-        if disk.sha256:
-            digests["sha256"] = disk.sha256
-        yield {"name": disk.file or disk.id, "digest": digests}
 
 
 def _require_known(predicate: JsonValue) -> None:

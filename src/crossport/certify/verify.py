@@ -7,8 +7,8 @@ and chunks need; without it they cannot be made, so nothing is believed before t
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from crossport.certify.envelope import Envelope, opened, pae
-from crossport.certify.key import PublicKey, public_key, signed_by
+from crossport import errors
+from crossport.certify.envelope import Envelope, opened
 from crossport.certify.policy import admitted, packages_admitted
 from crossport.certify.refusal import Reason, refused
 from crossport.certify.replay import Seen
@@ -17,8 +17,10 @@ from crossport.certify.statement import seal_in
 from crossport.model.certified import Seal
 from crossport.model.import_policy import ImportPolicy
 from crossport.model.keyring import Key, Keyring, KeyRole
+from crossport.model.signature import algorithm_of, is_only_form, is_signed
+from crossport.model.statement import pae
 
-__all__ = ["ALLOWED_SKEW_S", "Importer", "LONGEST_LIFE_S", "Verification", "Verified", "moment"]
+__all__ = ["ALLOWED_SKEW_S", "Importer", "LONGEST_LIFE_S", "Verification", "Verified", "moment", "proven"]
 
 ALLOWED_SKEW_S = 300.0
 """By so much the clocks of two sites may differ."""
@@ -43,7 +45,6 @@ class Verified:
 
     seal: Seal
     key: Key
-    public_key: PublicKey
 
 
 class Verification:
@@ -57,19 +58,18 @@ class Verification:
         """Return the verified seal of the envelope ``text``; raise Refused with the code of what is wrong."""
         envelope = opened(text)
         self.passed(2, "the envelope has its only form and one signature")
-        key, public = self._key(envelope)
-        self._key_time(key)
-        if not signed_by(public, envelope.signature, pae(envelope.payload)):
+        keys = self._keys(envelope)
+        if not proven(keys[0], envelope.signature, pae(envelope.payload)):
             raise refused("seal.signature.wrong", key=envelope.key_id[:16])
-        self.passed(5, f"the signature is that of the key, by {key.algorithm}")
+        self.passed(5, f"the signature is that of the key, by {keys[0].algorithm}")
         seal = seal_in(envelope.payload)
         self.passed(6, f"the statement is a certified image, version {seal.manifest.version}")
-        self._sites(seal, key)
+        key = self._sites(seal, keys)
         self._time(seal, key)
         _require_new(seal, self._importer.seen)
         self.passed(9, f"no image with this nonce and no newer one of {seal.manifest.vm} was accepted")
         self._policy(seal, key)
-        return Verified(seal, key, public)
+        return Verified(seal, key)
 
     def passed(self, step: int, text: str) -> None:
         """Note that ``step`` found nothing wrong."""
@@ -88,20 +88,24 @@ class Verification:
         self.passed(17, f"the nonce {verified.seal.nonce[:16]} is spent")
         return seen.after(verified.seal, now=self._importer.now)
 
-    def _key(self, envelope: Envelope) -> tuple[Key, PublicKey]:
-        """Step 3."""
-        key = self._importer.keyring.key(envelope.key_id)
-        if key is None:
-            raise refused("seal.key.unknown", key=envelope.key_id[:16])
-        public = public_key(key)
-        if public is None:
-            raise refused("seal.key.algorithm", key=envelope.key_id[:16], algorithm=key.algorithm)
-        if key.role is not KeyRole.SEAL:
-            raise refused("seal.key.role", key=envelope.key_id[:16], role=key.role)
-        self.passed(3, f"the key {envelope.key_id[:16]} of {key.site} may seal")
-        return key, public
+    def _keys(self, envelope: Envelope) -> list[Key]:
+        """Steps 3 and 4: return what is known of the key. Step 7 finds whose it is, if several say so."""
+        good, faults = list[Key](), list[errors.Refused]()
+        for key in self._importer.keyring.named(envelope.key_id):
+            try:
+                _require_seal_key(key)
+                self._require_in_time(key)
+            except errors.Refused as error:
+                faults.append(error)
+            else:
+                good.append(key)
+        if not good:
+            raise next(iter(faults), refused("seal.key.unknown", key=envelope.key_id[:16]))
+        self.passed(3, f"the key {envelope.key_id[:16]} of {' and '.join(key.site for key in good)} may seal")
+        self.passed(4, f"the key is valid until {moment(good[0].valid_until)} and not revoked")
+        return good
 
-    def _key_time(self, key: Key) -> None:
+    def _require_in_time(self, key: Key) -> None:
         """Step 4. A revoked key is believed nothing, whatever time its seals claim."""
         now, name = self._importer.now, key.id()[:16]
         if key.revoked is not None and now >= key.revoked:
@@ -110,15 +114,16 @@ class Verification:
             raise refused("seal.key.early", key=name, moment=moment(key.valid_from))
         if now >= key.valid_until:
             raise refused("seal.key.expired", key=name, moment=moment(key.valid_until))
-        self.passed(4, f"the key is valid until {moment(key.valid_until)} and not revoked")
 
-    def _sites(self, seal: Seal, key: Key) -> None:
-        """Step 7."""
-        if seal.site != key.site:
-            raise refused("seal.site.foreign", said=seal.site, owner=key.site)
+    def _sites(self, seal: Seal, keys: list[Key]) -> Key:
+        """Step 7: return the key as that of the site which the seal names."""
+        key = next((key for key in keys if key.site == seal.site), None)
+        if key is None:
+            raise refused("seal.site.foreign", said=seal.site, owner=keys[0].site)
         if seal.importer != self._importer.site:
             raise refused("seal.importer.other", importer=seal.importer, here=self._importer.site)
         self.passed(7, f"{seal.site} exported it for {seal.importer}")
+        return key
 
     def _time(self, seal: Seal, key: Key) -> None:
         """Step 8."""
@@ -139,6 +144,20 @@ class Verification:
         if policy.site != here:
             raise refused("policy.site.other", said=policy.site, here=here)
         self.reasons += admitted(policy, seal, key.id(), self._importer.now)
+
+
+def proven(key: Key, signature: bytes, payload: bytes) -> bool:
+    """Say whether ``signature``, in its only form, is the key's over ``payload``."""
+    return is_only_form(signature, key.algorithm) and is_signed(key.der(), payload, signature)
+
+
+def _require_seal_key(key: Key) -> None:
+    """Step 3."""
+    name = key.id()[:16]
+    if algorithm_of(key.der()) is not key.algorithm:
+        raise refused("seal.key.algorithm", key=name, algorithm=key.algorithm)
+    if key.role is not KeyRole.SEAL:
+        raise refused("seal.key.role", key=name, role=key.role)
 
 
 def _require_new(seal: Seal, seen: Seen) -> None:

@@ -24,7 +24,7 @@ from crossport.convert.ova import directory_members
 from crossport.convert.ovf_read import read_descriptor
 from crossport.convert.reader import FileReader, SliceReader, held, opened
 from crossport.hypervisor.qemu_img import QemuImg
-from crossport.model.certified import MAX_PART, SealedDisk
+from crossport.model.certified import SealedDisk
 from crossport.units import MIB
 
 __all__ = ["PackageOnDisk", "guest_chunks", "opened_package"]
@@ -73,11 +73,11 @@ class PackageOnDisk:
         """Whether it is an archive."""
         return self._alone
 
-    def content(self, name: str) -> bytes:
-        """Return a small file; one longer than any may be is cut off there."""
+    def content(self, name: str, most: int) -> bytes:
+        """Return a small file; of one longer than ``most`` bytes one byte more."""
         file = self._files[name]
         part = SliceReader(file.reader, file.start, file.size)
-        return part.read_at(0, min(file.size, MAX_PART + 1))
+        return part.read_at(0, min(file.size, most + 1))
 
     def digest(self, name: str) -> tuple[int, str]:
         """Return the length and the hex SHA-256 of a file."""
@@ -87,9 +87,9 @@ class PackageOnDisk:
             self._told(f"digest of {name}", min((at + MIB) / file.size, 1.0))
         return file.size, running.hexdigest()
 
-    def described(self) -> tuple[str, Sequence[Described]]:
+    def described(self, descriptor: bytes) -> tuple[str, Sequence[Described]]:
         """Return the name of the VM and its disks; raise Refused for a hostile descriptor."""
-        found = read_descriptor(self.content(self._descriptor))
+        found = read_descriptor(descriptor)
         refuse(found.findings, self._descriptor, self._accept)
         return found.appliance.name, [Described(disk.file, disk.size) for disk in found.appliance.disks]
 

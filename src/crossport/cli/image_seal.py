@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cyclopts import Parameter
 
 from crossport import errors
-from crossport.certify.envelope import opened
+from crossport.certify.envelope import MAX_ENVELOPE, opened
 from crossport.certify.listing import certified_key
 from crossport.certify.package import PackageNames, verify_package
 from crossport.certify.refusal import REFUSALS, Reason, refused
@@ -187,7 +187,7 @@ def show(package: Path, /, *, session: Here) -> None:
         name = PackageNames(found.descriptor).seal
         if name not in found.names:
             raise refused("seal.file.absent", field=name, name=name)
-        envelope = opened(found.content(name))
+        envelope = opened(found.content(name, MAX_ENVELOPE))
     said = seal_in(envelope.payload)
     session.out.result(
         {"verified": False, "key": envelope.key_id, "seal": plain(said)},

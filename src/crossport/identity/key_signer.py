@@ -10,6 +10,7 @@ from crossport import errors
 from crossport.identity import private_file
 from crossport.identity.signature import wrong_kind
 from crossport.model.keyring import Algorithm, key_id
+from crossport.model.signature import only_form
 
 __all__ = ["KeySigner"]
 
@@ -90,4 +91,4 @@ class KeySigner:
         """Return the signature of ``payload``."""
         if isinstance(self._key, ed25519.Ed25519PrivateKey):
             return self._key.sign(payload)
-        return self._key.sign(payload, ec.ECDSA(hashes.SHA256()))
+        return only_form(self._key.sign(payload, ec.ECDSA(hashes.SHA256())), self.algorithm)

@@ -7,8 +7,9 @@ was set up wrongly, or that hands out something else, is found here and not at a
 from typing import Protocol
 
 from crossport import errors
-from crossport.identity.signature import algorithm_of, is_signed, wrong_kind
+from crossport.identity.signature import wrong_kind
 from crossport.model.keyring import Algorithm, key_id
+from crossport.model.signature import algorithm_of, is_signed, only_form
 
 __all__ = ["OutsideKey", "OutsideSigner"]
 
@@ -65,4 +66,4 @@ class OutsideSigner:
                 f"What {self._key.name} returned is no signature by its own key.",
                 remedy="Find out whether its private and public half belong together; nothing was signed.",
             )
-        return signature
+        return only_form(signature, self._algorithm)

@@ -10,11 +10,11 @@ import dataclasses
 import hashlib
 
 from crossport import errors
-from crossport.identity.signature import is_signed, signing_bytes
 from crossport.model import codec
 from crossport.model.keyring import Key, Keyring, KeyRole, key_id
 from crossport.model.record import record
 from crossport.model.role import FORMAT, RoleDocument
+from crossport.model.signature import is_signed, signing_bytes
 from crossport.spi.signer import Signer
 
 __all__ = [
@@ -60,7 +60,7 @@ class _Envelope:
 
 @record()
 class Seen:
-    """The newest document that somebody has believed: its version, and the SHA-256 of its envelope."""
+    """The newest document that somebody has believed: its version, and its SHA-256."""
 
     version: int
     sha256: str
@@ -72,8 +72,14 @@ def public(signer: Signer) -> str:
 
 
 def digest(envelope: bytes) -> str:
-    """Return the SHA-256 by which `Seen` knows an envelope."""
-    return hashlib.sha256(envelope).hexdigest()
+    """Return the SHA-256 by which `Seen` knows the document in an envelope.
+
+    It is not the envelope's: the same document in another one, which anybody can make, is no second document.
+    """
+    try:
+        return hashlib.sha256(base64.b64decode(_form(envelope).payload, validate=True)).hexdigest()
+    except binascii.Error as error:
+        raise _malformed() from error
 
 
 def changed(document: RoleDocument, now: float, keys: tuple[Key, ...]) -> RoleDocument:

@@ -5,11 +5,11 @@ import binascii
 from dataclasses import dataclass
 
 from crossport import errors
-from crossport.identity.signature import is_signed, signing_bytes
 from crossport.model import codec
 from crossport.model.keyring import Key, KeyRole
 from crossport.model.permit import SignedStatement, Stated, Statement
 from crossport.model.role import RoleDocument
+from crossport.model.signature import is_signed, signing_bytes
 from crossport.spi.signer import Signer
 
 __all__ = ["VERSION", "Between", "believed", "judged", "payload_of", "signed"]

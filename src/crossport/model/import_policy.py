@@ -33,7 +33,7 @@ class Partner:
 class ForbiddenPackage:
     """A package that no imported guest may hold: a name or a purl, and versions, each with ``*`` and ``?``.
 
-    Without versions, every one is forbidden.
+    A purl need not have a version. Without versions, every one is forbidden.
     """
 
     name: Word

@@ -71,6 +71,6 @@ class Keyring:
 
     keys: tuple[Key, ...] = ()
 
-    def key(self, wanted: str) -> Key | None:
-        """Return the key with this id, None when there is none."""
-        return next((key for key in self.keys if key.id() == wanted), None)
+    def named(self, wanted: str) -> tuple[Key, ...]:
+        """Return what is known of the key with this id: of several sites each may say that it is theirs."""
+        return tuple(key for key in self.keys if key.id() == wanted)

@@ -25,7 +25,8 @@ class Signer(Protocol):
         ...
 
     def sign(self, payload: bytes) -> bytes:
-        """Return the signature of ``payload``: DER of (r, s) for ECDSA, 64 bytes for Ed25519.
+        """Return the signature of ``payload``: 64 bytes for Ed25519; for ECDSA, DER of (r, s)
+        with the lower s.
 
         May be called any number of times. Raise Refused when the key may not sign this, Unavailable when
         it cannot be reached now.

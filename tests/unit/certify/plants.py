@@ -14,14 +14,13 @@ from tests.unit.certify.world import CHUNK, DISKS, HOUR, NAMES, World, b64, key,
 from crossport import merkle
 from crossport.certify.archive import END, header, padding
 from crossport.certify.disk import Arriving
-from crossport.certify.envelope import canonical, pae
 from crossport.certify.listing import own_certificate
 from crossport.certify.replay import Newest, Seen, Spent
-from crossport.certify.statement import payload_of
 from crossport.identity.key_signer import KeySigner
 from crossport.model.certified import Check, Outcome, PartKind
 from crossport.model.import_policy import Partner
 from crossport.model.keyring import Algorithm
+from crossport.model.statement import canonical, pae, payload_of
 
 Plant: TypeAlias = Callable[[World], None]
 

@@ -21,8 +21,8 @@ KEY = Key(
 
 def test_a_key_is_found_by_the_digest_of_its_public_half():
     ring = decoded(encoded(Keyring(keys=(KEY,))), Keyring)
-    assert ring.key(key_id(DER)) == KEY
-    assert ring.key(key_id(DER + b"\0")) is None
+    assert ring.named(key_id(DER)) == (KEY,)
+    assert ring.named(key_id(DER + b"\0")) == ()
 
 
 def test_a_key_that_is_no_base64_has_no_bytes():

@@ -4,17 +4,15 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crossport import merkle
 from crossport.certify.archive import END, entries, header, padding
-from crossport.certify.envelope import canonical, pae
 from crossport.certify.listing import certificate_file, listing, own_certificate
 from crossport.certify.package import Described, PackageNames, verify_package
 from crossport.certify.replay import Seen
 from crossport.certify.seal import sealed
-from crossport.certify.statement import payload_of
 from crossport.certify.verify import Importer, Verification, Verified
 from crossport.convert.appliance import Appliance, ApplianceDisk
 from crossport.convert.ovf_read import read_descriptor
@@ -24,6 +22,7 @@ from crossport.identity.key_signer import KeySigner
 from crossport.model.certified import Check, Manifest, Outcome, Part, PartKind, Seal, SealedDisk
 from crossport.model.import_policy import ForbiddenPackage, ImportPolicy, Partner
 from crossport.model.keyring import Algorithm, Key, Keyring, KeyRole
+from crossport.model.statement import canonical, pae, payload_of
 from crossport.units import MIB
 
 NOW = 1_795_262_400.0
@@ -36,7 +35,7 @@ SBOM = json.dumps(
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "components": [
-            {"name": "openssl", "version": "3.0.17", "purl": "pkg:deb/debian/openssl@3.0.17"},
+            {"name": "openssl", "version": "3.0.17", "purl": "pkg:deb/debian/openssl@3.0.17?arch=a/b"},
             {"name": "app", "version": "1", "components": [{"name": "xz-utils", "version": "5.6.1-1"}]},
         ],
     }
@@ -78,19 +77,23 @@ class MemoryPackage:
     files: dict[str, bytes]
     descriptor: str = NAMES.descriptor
     alone: bool = True
+    read: list[str] = field(default_factory=list[str])
+    most: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
     def names(self) -> Collection[str]:
         return self.files
 
-    def content(self, name: str) -> bytes:
-        return self.files[name]
+    def content(self, name: str, most: int) -> bytes:
+        self.read.append(name)
+        self.most[name] = most
+        return self.files[name][: most + 1]
 
     def digest(self, name: str) -> tuple[int, str]:
         return len(self.files[name]), hashlib.sha256(self.files[name]).hexdigest()
 
-    def described(self) -> tuple[str, Sequence[Described]]:
-        found = read_descriptor(self.files[self.descriptor]).appliance
+    def described(self, descriptor: bytes) -> tuple[str, Sequence[Described]]:
+        found = read_descriptor(descriptor).appliance
         return found.name, [Described(disk.file, disk.size) for disk in found.disks]
 
     def chunks(self, disk: SealedDisk) -> Iterator[bytes | int]:
@@ -199,10 +202,15 @@ class World:
         return self.verify_by(self.verification())
 
     def verify_by(self, verification: Verification) -> Verified:
+        return verify_package(verification, self.package())
+
+    def package(self) -> MemoryPackage:
+        """Return what the importing site finds in the archive."""
         archive = self.archive()
         reader = BytesReader(archive)
-        files = {each.name: archive[each.start : each.start + each.size] for each in entries(reader)}
-        return verify_package(verification, MemoryPackage(files))
+        return MemoryPackage(
+            {each.name: archive[each.start : each.start + each.size] for each in entries(reader)}
+        )
 
     def _disk(self, name: str) -> SealedDisk:
         content = DISKS[name]

@@ -59,7 +59,7 @@ def test_what_the_root_signed_is_believed_and_again():
     envelope = roles.signed(FIRST, ROOT)
     assert believed(envelope) == FIRST
     assert believed(envelope, after=seen(envelope, 1)) == FIRST
-    assert roles.keyring(FIRST).key(FIRST.keys[0].id()) == FIRST.keys[0]
+    assert roles.keyring(FIRST).named(FIRST.keys[0].id()) == (FIRST.keys[0],)
 
 
 def test_a_new_key_is_listed_before_it_signs_and_the_old_one_stays_good():
@@ -87,7 +87,7 @@ def test_a_revoked_key_signs_no_more_and_is_revoked_once():
     document = roles.revoked(FIRST, one.id(), NOW + 5)
     assert roles.signing_key(document, KeyRole.SEAL, NOW + 5) is None
     assert roles.signing_key(document, KeyRole.AUDIT, NOW + 5) == FIRST.keys[1]
-    listed = roles.keyring(document).key(one.id())
+    (listed,) = roles.keyring(document).named(one.id())
     assert listed
     assert listed.revoked == NOW + 5
     with pytest.raises(errors.Conflict):
@@ -161,3 +161,17 @@ def test_no_bit_can_be_changed(bit: int):
         told = error.code
     # The last digit of base64 has bits that mean nothing.
     assert told in (FIRST, "roles.document.malformed", "roles.signature.wrong")
+
+
+def test_the_same_document_in_another_envelope_is_no_second_one():
+    envelope = roles.signed(FIRST, ROOT)
+    again = roles.signed(FIRST, ROOT)  # by another signature
+    spaced = json.dumps(json.loads(envelope), indent=1).encode()
+    assert len({envelope, again, spaced}) == 3
+    for other in (again, spaced):
+        assert believed(other, after=seen(envelope, 1)) == FIRST
+        assert believed(envelope, after=seen(other, 1)) == FIRST
+
+
+def test_what_is_too_long_for_a_document_is_not_even_parsed():
+    assert refusal(roles.signed(FIRST, ROOT) + b" " * (1 << 20)) == "roles.document.malformed"

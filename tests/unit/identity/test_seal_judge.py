@@ -2,30 +2,32 @@
 
 import base64
 import dataclasses
+import datetime
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 
 from crossport import errors
 from crossport.app.clock import SystemClock
-from crossport.certify import envelope, statement
 from crossport.gateway import trust
 from crossport.identity import SiteIdentity
 from crossport.identity import role_document as roles
-from crossport.identity.signature import is_signed
 from crossport.identity.signing.desk import Authority, Desk
 from crossport.identity.signing.question import AskKeys, AskSeal, Question
 from crossport.identity.signing.seal_judge import CLAIM_CONTEXT, approved
 from crossport.identity.signing.vault import Vault
-from crossport.model import codec
+from crossport.model import codec, statement
 from crossport.model.certified import Manifest, Part, PartKind, Seal, SealedDisk
 from crossport.model.keyring import KeyRole
 from crossport.model.sealing import Approval, Claim, ClaimedDisk, SealSignature, SignedClaim
+from crossport.model.signature import is_signed
 
 SECRET = bytes(32)
 NONCE = "ab" * 16
@@ -100,6 +102,25 @@ class Scene:
         return codec.decoded(base64.b64decode(answer.value), SealSignature)
 
 
+def self_made(key: rsa.RSAPrivateKey | ed448.Ed448PrivateKey) -> str:
+    """Return a certificate (PEM) that somebody made with any key."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gw-1")])
+    now = datetime.datetime.now(datetime.UTC)
+    draft = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    draft = draft.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(hours=1))
+    made = draft.sign(key, hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None)
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def unreadable() -> str:
+    """Return a certificate that says it is signed by an algorithm that nobody knows."""
+    pem = self_made(ed448.Ed448PrivateKey.generate())
+    der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(serialization.Encoding.DER)
+    other = base64.b64encode(der.replace(bytes.fromhex("06032b6571"), bytes.fromhex("06032b657f"))).decode()
+    lines = "\n".join(other[at : at + 64] for at in range(0, len(other), 64))
+    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+
+
 def text(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
@@ -129,7 +150,7 @@ def test_what_is_approved_and_claimed_is_signed_by_the_seal_key_and_logged(scene
     key = roles.signing_key(document, KeyRole.SEAL, time.time())
     assert key
     assert key.id() == signed.key
-    assert is_signed(key.der(), envelope.pae(payload), base64.b64decode(signed.signature))
+    assert is_signed(key.der(), statement.pae(payload), base64.b64decode(signed.signature))
     assert "seal of run run-1 for south" in (tmp_path / "signer" / "log").read_text().splitlines()[-1]
 
 
@@ -142,6 +163,12 @@ def test_an_approval_is_good_once_also_for_a_signer_that_was_started_anew(scene:
         assert caught.value.code == "signer.approval.used"
     other = "cd" * 16
     scene.ask(approval=scene.approval(nonce=other), payload=statement.payload_of(scene.seal(nonce=other)))
+
+
+def made(scene: Scene, seconds: float) -> Seal:
+    """Return a seal that says it was made so long from now."""
+    now = time.time() + seconds
+    return scene.seal(made=now, valid_until=now + 3600)
 
 
 def other_disk(scene: Scene, **other: Any) -> bytes:
@@ -214,6 +241,10 @@ WRONG: dict[str, tuple[str, Callable[[Scene], dict[str, Any]]]] = {
         "signer.claim.other",
         lambda it: {"claim": it.claim(Claim(site="north", run="run-2", disks=(DISK,)))},
     ),
+    "claim of another site": (
+        "signer.claim.other",
+        lambda it: {"claim": it.claim(Claim(site="east", run="run-1", disks=(DISK,)))},
+    ),
     "claim that is none": (
         "signer.claim.malformed",
         lambda it: {"claim": dataclasses.replace(it.claim(), payload=text(b"{}"))},
@@ -238,9 +269,11 @@ WRONG: dict[str, tuple[str, Callable[[Scene], dict[str, Any]]]] = {
         "signer.seal.other",
         lambda it: {"payload": statement.payload_of(it.seal(nonce="ef" * 16))},
     ),
-    "seal made tomorrow": (
+    "seal made soon": ("signer.seal.time", lambda it: {"payload": statement.payload_of(made(it, 600))}),
+    "seal made before": ("signer.seal.time", lambda it: {"payload": statement.payload_of(made(it, -600))}),
+    "seal that ends before it begins": (
         "signer.seal.time",
-        lambda it: {"payload": statement.payload_of(it.seal(made=time.time() + 86400))},
+        lambda it: {"payload": statement.payload_of(it.seal(valid_until=time.time() - 1))},
     ),
     "seal valid for a year": (
         "signer.seal.time",
@@ -285,3 +318,51 @@ def test_a_certificate_that_has_ended_or_is_of_another_site_counts_nothing(scene
     with pytest.raises(errors.Refused) as ended:
         scene.ask()
     assert ended.value.code == "signer.claim.foreign"
+
+
+SAID_OTHERWISE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "subject's digest": lambda found: found["subject"][0]["digest"].update(sha256="00" * 32),
+    "subject missing": lambda found: found["subject"].pop(),
+    "subject too many": lambda found: found["subject"].append({"name": "x", "digest": {"sha256": "00" * 32}}),
+    "more beside it": lambda found: found.update(more="of it"),
+    "more in it": lambda found: found["predicate"].update(more="of it"),
+}
+
+
+@pytest.mark.parametrize("change", SAID_OTHERWISE.values(), ids=SAID_OTHERWISE)
+def test_a_statement_that_says_more_or_else_than_its_seal_is_not_signed(
+    scene: Scene, change: Callable[[dict[str, Any]], object]
+):
+    found: dict[str, Any] = json.loads(statement.payload_of(scene.seal()))
+    change(found)
+    with pytest.raises(errors.Refused) as refused:
+        scene.ask(payload=statement.canonical(found))
+    assert refused.value.code == "signer.seal.malformed"
+
+
+def test_a_statement_that_is_written_otherwise_is_not_signed(scene: Scene):
+    payload = json.dumps(json.loads(statement.payload_of(scene.seal()))).encode()
+    with pytest.raises(errors.Refused) as refused:
+        scene.ask(payload=payload)
+    assert refused.value.code == "signer.seal.malformed"
+
+
+def test_whatever_is_sent_as_a_mac_is_answered(scene: Scene):
+    with pytest.raises(errors.Refused) as refused:
+        scene.ask(approval=dataclasses.replace(scene.approval(), mac="\u00e9"))
+    assert refused.value.code == "signer.approval.forged"
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        self_made(rsa.generate_private_key(65537, 2048)),
+        self_made(ed448.Ed448PrivateKey.generate()),
+        unreadable(),
+    ],
+    ids=["rsa", "ed448", "unreadable"],
+)
+def test_whatever_is_sent_as_a_certificate_is_answered(scene: Scene, certificate: str):
+    with pytest.raises(errors.Refused) as refused:
+        scene.ask(claim=dataclasses.replace(scene.claim(), certificate=certificate))
+    assert refused.value.code in {"signer.claim.foreign", "signer.claim.malformed"}

@@ -18,7 +18,7 @@ from crossport.app.clock import SystemClock
 from crossport.hypervisor import confine, unix_socket
 from crossport.identity import SiteIdentity
 from crossport.identity import role_document as roles
-from crossport.identity.signing.desk import Authority, Desk
+from crossport.identity.signing.desk import MAX_KEYS, Authority, Desk
 from crossport.identity.signing.keeper import SIGNER, Keeper
 from crossport.identity.signing.question import AskKeys, AskRevoke, AskRotate, Question
 from crossport.identity.signing.statements import KeptStatements
@@ -309,3 +309,32 @@ async def test_another_node_leaves_the_keys_to_the_first(keeper: Keeper, tmp_pat
         await KeptKeys(never, lambda: kept, SystemClock(), site="north", node="two").keys()
     assert (caught.value.code, never.pid) == ("key.signer.elsewhere", None)
     assert "one" in caught.value.text
+
+
+def test_keys_can_be_revoked_however_many_there_were(tmp_path: Path):
+    vault = Vault(tmp_path / "signer")
+    desk = Desk(vault, authority(tmp_path), SystemClock())
+
+    def asked(ask: AskKeys | AskRevoke) -> RoleDocument:
+        answer = desk.answer(codec.encoded(Question(ask=ask)).encode())
+        assert answer.failure is None, answer.failure
+        return documents(base64.b64decode(answer.value))
+
+    document = asked(AskKeys())
+    one, revoked = document.keys[1], time.time() - 100
+    many = tuple(
+        dataclasses.replace(
+            one, public_key=base64.b64encode(b"%d" % number).decode(), revoked=revoked + number
+        )
+        for number in range(MAX_KEYS)
+    )
+    vault.keep(roles.signed(roles.changed(document, time.time(), (*document.keys, *many)), vault.root()))
+    document = asked(AskKeys())
+    for _ in range(2):
+        signing = roles.signing_key(document, KeyRole.SEAL, time.time())
+        assert signing
+        document = asked(AskRevoke(request=RevokeRequest(key=signing.id()), version=document.version))
+        assert len(document.keys) == MAX_KEYS
+        assert [key.revoked is None for key in document.keys if key.id() == signing.id()] == [False]
+        assert {key.role for key in document.keys if key.revoked is None} == set(KeyRole)
+    assert not {key.id() for key in many[:5]} & {key.id() for key in document.keys}

@@ -18,7 +18,7 @@ from crossport.identity.signing.question import (
     AskStatement,
     Question,
 )
-from crossport.identity.signing.seal_judge import Standards, encoded_for_signing, judge
+from crossport.identity.signing.seal_judge import Standards, judge
 from crossport.identity.signing.vault import Done, Vault
 from crossport.model import codec
 from crossport.model.failure import Failure
@@ -26,10 +26,11 @@ from crossport.model.keyring import Key, KeyRole
 from crossport.model.record import record
 from crossport.model.role import RoleDocument
 from crossport.model.sealing import SealSignature
+from crossport.model.statement import pae
 from crossport.spi.clock import Clock
 from crossport.spi.signer import Signer
 
-__all__ = ["Authority", "Desk"]
+__all__ = ["MAX_KEYS", "Authority", "Desk"]
 
 OWN = (KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET, KeyRole.PERMIT)
 """The roles whose keys the signer makes and holds, one key each."""
@@ -108,7 +109,7 @@ class Desk:
         signer = self._vault.signer(key.id())
         what = f"seal of run {approval.run} for {approval.importer}"
         self._vault.note(Done(at=now, what=what, key=key.id(), of=hashlib.sha256(payload).hexdigest()))
-        signature = base64.b64encode(signer.sign(encoded_for_signing(payload))).decode()
+        signature = base64.b64encode(signer.sign(pae(payload))).decode()
         return codec.encoded(SealSignature(key=key.id(), signature=signature)).encode()
 
     def _stated(self, ask: AskStatement, document: RoleDocument) -> bytes:
@@ -146,7 +147,8 @@ class Desk:
             raise _fixed(role)
         if roles.signing_key(changed, role, now):
             return changed
-        return roles.changed(document, now, (*changed.keys, self._listed(self._vault.made(), role, now)))
+        keys = _at_most(MAX_KEYS - 1, changed.keys)
+        return roles.changed(document, now, (*keys, self._listed(self._vault.made(), role, now)))
 
     def _current(self) -> RoleDocument:
         """Return the document that holds now; the first one, and one that grew old, is signed anew."""
@@ -199,6 +201,13 @@ class Desk:
             valid_from=since,
             valid_until=since + roles.KEY_LIFETIME_S,
         )
+
+
+def _at_most(count: int, keys: tuple[Key, ...]) -> tuple[Key, ...]:
+    """Leave out those that were revoked first: what is not listed is not believed either."""
+    revoked = sorted((key for key in keys if key.revoked is not None), key=lambda key: key.revoked or 0.0)
+    gone = revoked[: max(0, len(keys) - count)]
+    return tuple(key for key in keys if key not in gone)
 
 
 def _decoded(payload: str) -> bytes:

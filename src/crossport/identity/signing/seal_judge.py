@@ -13,15 +13,15 @@ import json
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 
 from crossport import errors
-from crossport.identity.signature import is_signed
-from crossport.model import codec
+from crossport.model import codec, statement
 from crossport.model.certified import Seal
 from crossport.model.sealing import Approval, Claim, ClaimedDisk, SignedClaim
+from crossport.model.signature import is_signed
 
-__all__ = ["APPROVED_S", "CLAIM_CONTEXT", "Standards", "approved", "encoded_for_signing", "judge"]
+__all__ = ["APPROVED_S", "CLAIM_CONTEXT", "Standards", "approved", "judge"]
 
 APPROVED_S = 3600.0
 """How long an approval lives at most."""
@@ -30,8 +30,6 @@ SEALED_S = 31 * 86400.0
 SKEW_S = 300.0
 CLAIM_CONTEXT = b"crossport claim\0"
 """What a gateway signs before a claim, so that nothing else that it signs can be taken for one."""
-STATEMENT = ("https://in-toto.io/Statement/v1", "urn:crossport:certified-image:v1")
-PAYLOAD_TYPE = b"application/vnd.in-toto+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +47,10 @@ def approved(approval: Approval, secret: bytes) -> Approval:
     return dataclasses.replace(approval, mac=_mac(approval, secret))
 
 
-def encoded_for_signing(payload: bytes) -> bytes:
-    """Return what is signed of a statement (DSSE's pre-authentication encoding)."""
-    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE, len(payload), payload)
-
-
 def judge(approval: Approval, signed: SignedClaim, payload: bytes, by: Standards) -> None:
     """Raise Refused with a ``signer.…`` code unless this statement may be signed. Whether the nonce was used
     is not looked at here."""
-    if not hmac.compare_digest(approval.mac, _mac(approval, by.secret)):
+    if not hmac.compare_digest(approval.mac.encode(), _mac(approval, by.secret).encode()):
         raise _refused("signer.approval.forged", "The control plane did not approve this.")
     if not by.now < approval.expires <= by.now + APPROVED_S:
         raise _refused("signer.approval.expired", "The approval is expired, or is good for too long.")
@@ -84,42 +77,43 @@ def _claim(signed: SignedClaim, gateway: str, by: Standards) -> Claim:
         payload = base64.b64decode(signed.payload, validate=True)
         signature = base64.b64decode(signed.signature, validate=True)
         claim = codec.decoded(payload, Claim)
-    except (ValueError, errors.Invalid) as error:
+    except (ValueError, x509.InvalidVersion, errors.Invalid) as error:
         raise _refused("signer.claim.malformed", "The gateway's claim is none.") from error
-    if not _is_ours(certificate, f"crossport://{by.site}/gateway/{gateway}", by):
+    key = _vouched(certificate, f"crossport://{by.site}/gateway/{gateway}", by)
+    if key is None:
         raise _refused("signer.claim.foreign", f"The claim is not by gateway {gateway} of this site.")
-    key = certificate.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
     if not is_signed(key, CLAIM_CONTEXT + payload, signature):
         raise _refused("signer.claim.forged", "The gateway did not sign this claim.")
     return claim
 
 
-def _is_ours(certificate: x509.Certificate, name: str, by: Standards) -> bool:
-    """Say whether the site's authority vouches now for ``name`` by this certificate."""
-    now = datetime.datetime.fromtimestamp(by.now, datetime.UTC)
-    if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
-        return False
+def _vouched(certificate: x509.Certificate, name: str, by: Standards) -> bytes | None:
+    """Return the public key (DER) for which the site's authority vouches now, as that of ``name``.
+
+    None when it does not. Of a stranger's certificate nothing is read but who signed it.
+    """
     if not is_signed(by.authority, certificate.tbs_certificate_bytes, certificate.signature):
-        return False
+        return None
+    now = datetime.datetime.fromtimestamp(by.now, datetime.UTC)
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return False
+        return None
     valid = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
-    return valid and names.get_values_for_type(x509.UniformResourceIdentifier) == [name]
+    if not valid or names.get_values_for_type(x509.UniformResourceIdentifier) != [name]:
+        return None
+    return certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
 
 
 def _seal(payload: bytes) -> Seal:
     try:
-        found = json.loads(payload)
-        kinds = (found["_type"], found["predicateType"])
-        seal = codec.from_plain(found["predicate"], Seal)
+        seal = codec.from_plain(json.loads(payload)["predicate"], Seal)
     except (ValueError, TypeError, KeyError, RecursionError, errors.Invalid) as error:
         raise _refused("signer.seal.malformed", "What shall be signed is no seal's statement.") from error
-    if kinds != STATEMENT:
-        raise _refused("signer.seal.malformed", "What shall be signed is a statement of another kind.")
+    if statement.payload_of(seal) != payload:
+        raise _refused("signer.seal.malformed", "The statement says something else than its seal.")
     return seal
 
 
