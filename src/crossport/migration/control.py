@@ -21,7 +21,8 @@ from crossport.migration.judge import assess, dry_run, in_order
 from crossport.migration.link import Links
 from crossport.migration.local_site import LocalSite, SiteParts, able, seat
 from crossport.migration.new_vm import described, need_name
-from crossport.migration.outcome import blocked, of_run
+from crossport.migration.outcome import blocked, of_run, wrong_kind
+from crossport.migration.partner.abroad import Abroad, abroad_site, at_home
 from crossport.migration.parts import Hooks, Parts, RateProbe
 from crossport.migration.plans import MIGRATE, Plans, labels
 from crossport.migration.published import IMAGES
@@ -32,6 +33,7 @@ from crossport.migration.warm import migration_of
 from crossport.migration.warm_finding import check_order
 from crossport.model.artifact import Place, Way
 from crossport.model.construct import Constructs
+from crossport.model.name import parted
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.request import (
     Assessment,
@@ -72,7 +74,7 @@ class MeansOfControl:
     """What a site's control works with. ``token`` returns fresh random text.
 
     Without ``probe`` no link is measured; without ``seats`` there are no gateways. ``images_most`` published
-    images are looked into for each disk.
+    images are looked into for each disk. Without ``abroad`` there are no partners.
     """
 
     site: str
@@ -85,6 +87,7 @@ class MeansOfControl:
     probe: RateProbe | None = None
     seats: Seats | None = None
     images_most: int = IMAGES
+    abroad: Abroad | None = None
 
 
 class SiteControl:
@@ -108,9 +111,9 @@ class SiteControl:
             SettlementParts(
                 engine=engine,
                 cloud=means.registry.cloud,
-                site=self._site,
                 parts=self._parts,
                 token=means.token,
+                far=means.abroad,
             )
         )
         engine.keep(MIGRATE, self._forget)
@@ -121,8 +124,8 @@ class SiteControl:
         means = self._means
 
         async def site(cloud: str) -> Site:
-            del cloud  # every cloud is this site's own until there are partners
-            return self._site(tenant)
+            partner = parted(cloud)[1]
+            return abroad_site(means.abroad, tenant, partner) if partner else self.own_site(tenant)
 
         return Parts(
             site=site,
@@ -133,7 +136,8 @@ class SiteControl:
             passage=lambda source, target: self._links.passage(tenant, source, target),
         )
 
-    def _site(self, tenant: str) -> LocalSite:
+    def own_site(self, tenant: str) -> LocalSite:
+        """Return this site as an end of a migration of this tenant."""
         means = self._means
         return LocalSite(
             means.site,
@@ -236,7 +240,7 @@ class SiteControl:
         """Delete a VM with its disks, unless a migration holds or keeps it."""
         driver = await self._registry.cloud(tenant, cloud)
         found = await able(driver, Inventory).vm(vm)
-        need_deletable(found, await self._site(tenant).holder(cloud, found.id), force_off=force_off)
+        need_deletable(found, await self.own_site(tenant).holder(cloud, found.id), force_off=force_off)
         if not confirmed:
             return able(driver, Provisioner).deletes(found)
         act = _act(self._means.token(), "delete")
@@ -258,11 +262,12 @@ class SiteControl:
 
     async def dry_run(self, tenant: str, request: MigrationRequest) -> DryRun:
         """Say what the migration would do."""
-        return await dry_run(in_order(replace(request, tenant=tenant)), self._parts(tenant))
+        request = at_home(replace(request, tenant=tenant), self._means.site)
+        return await dry_run(in_order(request), self._parts(tenant))
 
     async def migrate(self, tenant: str, request: MigrationRequest, key: str) -> RunRecord:
         """Check, then start the run."""
-        request = replace(request, tenant=tenant)
+        request = at_home(replace(request, tenant=tenant), self._means.site)
         run_id = self._run_id(tenant, key)
         if await self._find(run_id) is None:
             found = await self.dry_run(tenant, request)
@@ -276,7 +281,9 @@ class SiteControl:
         )
 
     async def _not_migrating(self, tenant: str, request: MigrationRequest, vm: VM) -> None:
-        holder = await self._site(tenant).holder(request.source, vm.id)
+        if "@" in request.source:
+            return  # its site says so itself, when the run reserves the VM
+        holder = await self.own_site(tenant).holder(request.source, vm.id)
         if not holder:
             return
         found = await self._find(holder)
@@ -328,7 +335,7 @@ class SiteControl:
         """Return one run that is a migration: only these have two ends."""
         found = await self.run(tenant, run)
         if found.kind != MIGRATE:
-            raise _wrong_kind(found)
+            raise wrong_kind(found)
         return found
 
     async def _find(self, run: str) -> RunRecord | None:
@@ -353,7 +360,7 @@ class SiteControl:
         """Return the report of a migration."""
         found = await self.run(tenant, run)
         if found.kind not in {MIGRATE, RESOLVE}:
-            raise _wrong_kind(found)
+            raise wrong_kind(found)
         if not found.state.final:
             raise errors.Conflict("run.unfinished", f"Run {run} is {found.state}.", **of_run(run))
         report = await self._engine.report(run)
@@ -464,15 +471,6 @@ class SiteControl:
         """The id that follows from an idempotency key, or a fresh one."""
         text = f"{tenant}\0{key}" if key else self._means.token()
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _wrong_kind(found: RunRecord) -> errors.Conflict:
-    return errors.Conflict(
-        "run.kind.wrong",
-        f"Run {found.id} is no migration but of the kind {found.kind}.",
-        field="run",
-        remedy=f"List the migrations with: crossport run list --kind {MIGRATE}",
-    )
 
 
 def _act(run: str, step: str) -> Act:

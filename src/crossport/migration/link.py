@@ -13,6 +13,7 @@ from crossport.migration.parts import RateProbe
 from crossport.migration.passage import READY, Ends, Passage
 from crossport.model.artifact import Place, Rate, Way
 from crossport.model.gateway import Seated
+from crossport.model.name import parted
 from crossport.spi.clock import Clock
 from crossport.spi.gateway import Seats
 
@@ -49,6 +50,8 @@ class Links:
     async def passage(self, tenant: str, source: str, target: str) -> Passage:
         """Return what is known of the link, measured now where that is needed and its ends are there."""
         pair = (tenant, source, target)
+        if parted(source)[1] or parted(target)[1]:
+            return Passage(why="one end is a partner's")
         try:
             ends = await self._ends(pair)
         except errors.Error as error:

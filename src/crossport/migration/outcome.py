@@ -2,9 +2,9 @@
 
 from crossport import errors
 from crossport.model.finding import Finding
-from crossport.model.run import RunState
+from crossport.model.run import RunRecord, RunState
 
-__all__ = ["attention", "blocked", "ended", "of_run"]
+__all__ = ["attention", "blocked", "ended", "of_run", "wrong_kind"]
 
 
 def blocked(findings: tuple[Finding, ...]) -> errors.Blocked:
@@ -38,4 +38,14 @@ def attention(error: errors.Error, run: str, committed: bool) -> errors.NeedsAtt
         f"The run stopped {where}: {error.text}",
         remedy=f"When that is repaired: crossport run resume {run}. "
         f"To see both sides: crossport run show {run}",
+    )
+
+
+def wrong_kind(found: RunRecord) -> errors.Conflict:
+    """Return what is said where only a migration has what was asked for."""
+    return errors.Conflict(
+        "run.kind.wrong",
+        f"Run {found.id} is no migration but of the kind {found.kind}.",
+        field="run",
+        remedy="List the migrations with: crossport run list --kind migrate",
     )

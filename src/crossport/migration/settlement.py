@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from crossport import errors
 from crossport.engine.engine import Engine
 from crossport.engine.runs import RunFilter
-from crossport.migration.end import Ends, Hold, Landing
+from crossport.migration.both_ends import BothEnds, FarEnds, Look
+from crossport.migration.end import Ends
 from crossport.migration.local_site import able
 from crossport.migration.outcome import of_run
 from crossport.migration.parts import Parts
 from crossport.migration.permit import SourceState
-from crossport.migration.resolve import Resolution, advice, allowed, resolved, said
+from crossport.migration.resolve import Resolution, advice, allowed, resolved
+from crossport.migration.standing import Standings, copy_of
+from crossport.migration.way_back import is_out_of_reach
+from crossport.model.name import parted
 from crossport.model.request import Evidence, ResolveAs
-from crossport.model.run import Act, Created, MigrationReport, MigrationRequest, RunRecord, RunState
-from crossport.model.vm import VM
+from crossport.model.run import Act, MigrationReport, MigrationRequest, RunRecord, RunState
 from crossport.spi.cloud import Cloud, Inventory, Provisioner
 from crossport.spi.run import RunContext
 from crossport.spi.site import Cleaned, Site
@@ -32,12 +35,12 @@ GOING_ON = (RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementParts:
-    """What a settlement works with: the engine, a tenant's clouds, ends and workflow parts, fresh text."""
+    """What a settlement works with: the engine, clouds and workflow parts, partners, fresh text."""
 
     engine: Engine
     cloud: Callable[[str, str], Awaitable[Cloud]]
-    site: Callable[[str], Site]
     parts: Callable[[str], Parts]
+    far: FarEnds | None = None
     token: Callable[[], str]
 
 
@@ -46,7 +49,10 @@ class Settlement:
 
     def __init__(self, means: SettlementParts) -> None:
         self._means = means
-        self._engine = means.engine
+        engine = self._engine = means.engine
+        here = Standings(lambda: self._ends, lambda: engine.ledger, means.cloud)
+        self._here = here
+        self._both = BothEnds(lambda: self._ends, here, means.far)
         means.engine.register(RESOLVE, self._run, request=Resolution, report=MigrationReport)
 
     @property
@@ -59,46 +65,32 @@ class Settlement:
     # Evidence
     async def evidence(self, tenant: str, found: RunRecord) -> Evidence:
         """Return all that both ends know about a run, and how they answer now."""
-        request, run = await self._request(found.id), found.id
-        hold, landing = await self._ends.hold(run), await self._ends.landing(run)
-        ledger = await self._engine.ledger.entries(run)
-        here, source_vm = await self._now(
-            tenant, "source", request.source, hold.vm if hold and hold.vm else request.vm
-        )
-        there, target_vm = await self._now(tenant, "target", request.target, _copy_id(ledger))
+        look = await self._both.look(tenant, await self._request(found.id), found.id)
         return Evidence(
             run=found,
-            statements=(*said(hold, landing), *here, *there),
-            ledger=ledger,
-            source_vm=source_vm,
-            target_vm=target_vm,
-            advice=advice(hold, landing, copy=target_vm is not None),
+            statements=look.words,
+            ledger=look.ledger,
+            source_vm=look.source_vm,
+            target_vm=look.target_vm,
+            advice=advice(look.hold, look.landing, copy=look.target_vm is not None),
         )
-
-    async def _now(self, tenant: str, end: str, cloud: str, vm: str) -> tuple[tuple[str, ...], VM | None]:
-        """Return the VM as its cloud shows it now, or in words why it does not."""
-        if not vm:
-            return (), None
-        try:
-            return (), await able(await self._means.cloud(tenant, cloud), Inventory).vm(vm)
-        except errors.Error as error:
-            return (f"{end} {cloud}: now {error.text}",), None
 
     # Resolution
     async def resolve(self, tenant: str, found: RunRecord, outcome: ResolveAs) -> RunRecord:
         """End a run that needs attention, or was abandoned, as a person says."""
         run = found.id
         await self.none_under_way(tenant, run)
-        abandoned = found.state.final and not await self._ends.settled(run)
+        abandoned = found.state.final and not await self._settled(run)
         if found.state is not RunState.ATTENTION and not abandoned:
             raise errors.Conflict(
                 "run.settled",
                 f"Run {run} is {found.state}; nothing is to be resolved.",
                 **of_run(run),
             )
-        hold, landing = await self._ends.hold(run), await self._ends.landing(run)
-        wanted = await self._wanted(tenant, found, (hold, landing), outcome)
-        allowed(wanted, hold)
+        request = await self._request(run)
+        look = await self._both.look(tenant, request, run)
+        wanted = _wanted(run, request, look, outcome)
+        allowed(wanted, look.hold)
         return await self._engine.submit(
             RESOLVE,
             wanted,
@@ -108,22 +100,8 @@ class Settlement:
             labels={RESOLVES: run},
         )
 
-    async def _wanted(
-        self, tenant: str, found: RunRecord, ends: tuple[Hold | None, Landing], outcome: ResolveAs
-    ) -> Resolution:
-        hold, landing = ends
-        evidence, request = await self.evidence(tenant, found), await self._request(found.id)
-        source_vm = evidence.source_vm.id if evidence.source_vm else request.vm
-        return Resolution(
-            run=found.id,
-            request=request,
-            source_id=hold.vm if hold and hold.vm else source_vm,
-            target_id=_copy_id(evidence.ledger),
-            seen=evidence.target_vm is not None,
-            outcome=outcome,
-            committed=hold is not None and hold.state is SourceState.COMMITTED,
-            verified=landing.verified,
-        )
+    async def _settled(self, run: str) -> bool:
+        return await self._both.settled(await self._request(run), run)
 
     async def none_under_way(self, tenant: str, run: str) -> None:
         """Raise Conflict while the run is being resolved."""
@@ -165,10 +143,10 @@ class Settlement:
         run = found.id
         hold = await self._ends.hold(run)
         retained = hold is not None and hold.state is SourceState.COMMITTED and not hold.retired
-        if retained or not await self._ends.settled(run):
+        if retained or not await self._settled(run):
             return False
         await self._means.parts(found.tenant).mover.forget(run)
-        await self._ends.forget(run)
+        await self._both.forget(run)
         return True
 
     # Cleaning
@@ -183,7 +161,8 @@ class Settlement:
                 remedy=f"If it is stuck, see both ends: crossport run show {run}",
             )
         await self.none_under_way(tenant, run)
-        hold, settled = await self._ends.hold(run), await self._ends.settled(run)
+        hold = (await self._both.look(tenant, await self._request(run), run)).hold
+        settled = await self._settled(run)
         committed = hold is not None and hold.state is SourceState.COMMITTED
         keep = found.state is RunState.DONE or committed or not settled
         cleaned = await self._clean_both(tenant, found, keep_vm=keep)
@@ -213,10 +192,10 @@ class Settlement:
         return await self._clean_both(tenant, found, keep_vm=False)
 
     async def _clean_both(self, tenant: str, found: RunRecord, *, keep_vm: bool) -> Cleaned:
-        request, site = await self._request(found.id), self._means.site(tenant)
+        request, site = await self._request(found.id), self._means.parts(tenant).site
         act = Act(run=found.id, step="clean-by-hand", epoch=found.epoch)
-        there = await _cleaned(site, act, request.target, keep_vm=keep_vm)
-        here = await _cleaned(site, act, request.source, keep_vm=keep_vm)
+        there = await _cleaned(await site(request.target), act, request.target, keep_vm=keep_vm)
+        here = await _cleaned(await site(request.source), act, request.source, keep_vm=keep_vm)
         return Cleaned(removed=(*there.removed, *here.removed), left=(*there.left, *here.left))
 
     # Retiring
@@ -232,6 +211,7 @@ class Settlement:
                 field="run",
                 remedy="List the runs with: crossport run list --state done",
             )
+        _need_own(request.source)
         cloud = await self._means.cloud(tenant, request.source)
         driver = able(cloud, Provisioner)
         try:
@@ -253,19 +233,43 @@ class Settlement:
 
     async def _last_copy(self, tenant: str, report: MigrationReport) -> tuple[str, ...]:
         """Say so when the source may be the last copy."""
-        why, copy = await self._now(tenant, "target", report.request.target, report.vm_id)
-        if copy is not None:
+        look = await self._both.look(tenant, report.request, report.run)
+        if look.target_vm is not None:
             return ()
+        why = [line for line in look.words if line.startswith(f"target {report.request.target}: now ")]
         return tuple(f"It may be the last copy: {line}" for line in why or ("the target shows no VM",))
 
 
-def _copy_id(ledger: tuple[Created, ...]) -> str:
-    return next((one.id for one in ledger if one.kind == "vm" and one.id), "")
+def _wanted(run: str, request: MigrationRequest, look: Look, outcome: ResolveAs) -> Resolution:
+    hold = look.hold
+    source_vm = look.source_vm.id if look.source_vm else request.vm
+    return Resolution(
+        run=run,
+        request=request,
+        source_id=hold.vm if hold and hold.vm else source_vm,
+        target_id=copy_of(look.ledger) or (look.target_vm.id if look.target_vm else ""),
+        seen=look.target_vm is not None,
+        outcome=outcome,
+        committed=hold is not None and hold.state is SourceState.COMMITTED,
+        verified=look.landing.verified,
+    )
+
+
+def _need_own(cloud: str) -> None:
+    if site := parted(cloud)[1]:
+        raise errors.Conflict(
+            "source.retire.partner",
+            f"The retained source is a VM of {site}.",
+            field="run",
+            remedy="Its owner deletes it there.",
+        )
 
 
 async def _cleaned(site: Site, act: Act, cloud: str, *, keep_vm: bool) -> Cleaned:
     """Clean one end; one that does not answer is told, so that the other is cleaned all the same."""
     try:
         return await site.clean(act, cloud, keep_vm=keep_vm)
-    except (errors.Unavailable, errors.NotFound) as error:
+    except errors.Error as error:
+        if not is_out_of_reach(error):
+            raise
         return Cleaned(left=(f"cloud {cloud}: {error.text}",))

@@ -9,7 +9,12 @@ from crossport.model.permit import Statement
 from crossport.model.run import Act
 from crossport.spi.site import Cleaned, Site
 
-__all__ = ["bring_back", "clean_up", "end_reading", "reclaim"]
+__all__ = ["bring_back", "clean_up", "end_reading", "is_out_of_reach", "reclaim"]
+
+
+def is_out_of_reach(error: errors.Error) -> bool:
+    """Say whether an end cannot be cleaned now for a reason that keeps nobody from cleaning the other."""
+    return isinstance(error, errors.Unavailable | errors.NotFound) or error.code.startswith("partner.")
 
 
 async def bring_back(leg: Leg, vm_id: str, *, sure: bool) -> Timed[Statement]:
@@ -74,7 +79,9 @@ async def _cleaned(
 
     try:
         return (await leg.timed(step, clean, Cleaned, SURE)).value.left
-    except (errors.Unavailable, errors.NotFound) as error:
+    except errors.Error as error:
+        if not is_out_of_reach(error):
+            raise
         return (f"cloud {cloud}: {error.text}",)
 
 

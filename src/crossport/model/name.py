@@ -8,7 +8,7 @@ from pydantic import Field
 
 from crossport.model.url import WEB_URL
 
-__all__ = ["NAME", "Moment", "Name", "reason", "seconds_of"]
+__all__ = ["NAME", "Moment", "Name", "parted", "reason", "seconds_of"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LONGEST = 63
@@ -22,6 +22,12 @@ _MOMENT = rf"^(?:{_DAY}T{_TIME})?$"
 _NO_MOMENT = "This is no moment: write 2026-12-31T22:30+01:00, with its distance from UTC, or Z."
 
 Name = Annotated[str, Field(pattern=NAME, max_length=LONGEST)]
+
+
+def parted(cloud: str) -> tuple[str, str]:
+    """Return a cloud's own name and its site, from ``beta@south``; the site is empty for one's own."""
+    name, _, site = cloud.partition("@")
+    return name, site
 
 
 def seconds_of(moment: str) -> float:

@@ -78,8 +78,8 @@ async def test_both_sites_keep_what_was_stated_and_signed(tmp_path: Path, initia
     two = await two_sites(tmp_path, initiator)
     await moved(two, initiator)
     one, other = (two.a, two.b) if initiator == "a" else (two.b, two.a)
-    here = await one.notary.evidence("run-1")
-    there = await other.notary.evidence(foreign_id(initiator, "run-1"))
+    here = await one.peer.notary.evidence("run-1")
+    there = await other.peer.notary.evidence(foreign_id(initiator, "run-1"))
     assert {one.signed for one in here} == {one.signed for one in there}
     stated = {(one.statement.site, one.statement.kind) for one in here}
     assert stated - {("b", StatementKind.OPENED)} == {

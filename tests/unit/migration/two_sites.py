@@ -5,6 +5,7 @@ Each has its own documents, ledger and keys. What crosses does so as JSON, signe
 
 import base64
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -17,15 +18,11 @@ from crossport.clouds.memory import MemoryCloud
 from crossport.identity import role_document as roles
 from crossport.identity import statement as statements
 from crossport.identity.key_signer import KeySigner
-from crossport.identity.messages import Messages
 from crossport.migration.local_site import LocalSite, SiteParts
-from crossport.migration.partner.desk import DeskParts, SiteDesk
-from crossport.migration.partner.foreign import Foreign
-from crossport.migration.partner.notary import Notary
-from crossport.migration.partner.remote_site import RemoteParts, RemoteSite, Wanted
+from crossport.migration.partner.peer import Peer, PeerMeans
 from crossport.migration.parts import Parts
 from crossport.migration.passage import Passage
-from crossport.model.artifact import Artifact, DiskRef, Ticket
+from crossport.model.artifact import Moved, Progress, Ticket
 from crossport.model.keyring import Algorithm, Key, KeyRole
 from crossport.model.partner import TenantRule
 from crossport.model.permit import SignedStatement, Stated
@@ -35,6 +32,8 @@ from crossport.spi.site import Site
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.partner import MemorySite, MemoryWorld
 from crossport.testing.run import DirectLedger, DirectRun
+from crossport.transfer.partner.grant import Tickets
+from crossport.transfer.partner.reference import PARTNER, References
 
 TENANT = "default"
 
@@ -75,41 +74,29 @@ class Keys:
         return statements.signed(payload, self.permit)
 
 
-class Shown:
-    """What a partner was shown: handles for references. Tickets have the references: one process moves."""
+class FarMover(FaultyMover):
+    """A mover of one process for both sites: it looks a partner's ticket up at the partner."""
 
-    def __init__(self) -> None:
-        self.refs: dict[tuple[str, str, str], DiskRef] = {}
+    def __init__(self, clock: TestClock) -> None:
+        super().__init__(clock)
+        self.tickets: dict[str, Tickets] = {}
 
-    async def shown(self, partner: str, run: str, artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
-        return tuple(self._shown(partner, run, one) for one in artifacts)
+    async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
+        return await super().move(await self._real(read, write), await self._real(write, read), report)
 
-    def _shown(self, partner: str, run: str, artifact: Artifact) -> Artifact:
-        handle = next((key[2] for key, ref in self.refs.items() if ref == artifact.ref), secrets.token_hex(8))
-        self.refs[partner, run, handle] = artifact.ref
-        return replace(artifact, ref=DiskRef(kind="partner", locator=handle, size=artifact.ref.size))
-
-    async def known(self, partner: str, run: str, artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
-        try:
-            return tuple(replace(one, ref=self.refs[partner, run, one.ref.locator]) for one in artifacts)
-        except KeyError:
-            raise errors.Refused("transfer.reference.foreign", "Nobody was shown this.") from None
-
-    async def give(self, partner: str, ticket: Ticket, *, run: str, tenant: str) -> Ticket:
-        return replace(ticket, run=run, tenant=tenant)
-
-    async def forget(self, run: str) -> None:
-        self.refs = {key: ref for key, ref in self.refs.items() if key[1] != run}
-
-
-def taken(partner: str, ticket: Ticket, wanted: Wanted) -> Ticket:
-    return replace(ticket, run=wanted.run, tenant=wanted.tenant, epoch=wanted.epoch)
+    async def _real(self, ticket: Ticket, other: Ticket) -> Ticket:
+        if ticket.ref.kind != PARTNER:
+            return ticket
+        asker = next(name for name in self.tickets if name != ticket.place.site)
+        assert not other.place.site
+        given = await self.tickets[ticket.place.site].admit(asker, ticket.ref.locator, ticket.way)
+        return replace(ticket, ref=given.ticket.ref)
 
 
 class SimulatedSite:
     """One site: its clouds, documents, ledger and keys, and its place on the link."""
 
-    def __init__(self, name: str, link: MemorySite, clock: TestClock, mover: FaultyMover) -> None:
+    def __init__(self, name: str, link: MemorySite, clock: TestClock, mover: FarMover) -> None:
         self.name = name
         self.link = link
         self.clock = clock
@@ -118,20 +105,31 @@ class SimulatedSite:
         self.documents = MemoryDocuments()
         self.ledger = DirectLedger()
         self.keys = Keys(name, clock.wall())
-        self.shown = Shown()
-        self.messages = Messages(name, lambda: self.documents, clock, lambda: secrets.token_hex(16))
-        self.notary = Notary(name, self.keys, lambda: self.documents, clock)
-        self.foreign = Foreign(lambda: self.documents, clock)
         self._numbers = count(1)
-        desk = DeskParts(
-            site=self.local,
-            messages=self.messages,
-            notary=self.notary,
-            foreign=self.foreign,
-            references=self.shown,
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew, as a control plane that was killed does: nothing is left but what was durable."""
+        tickets = Tickets(lambda: self.documents, self.clock)
+        self.mover.tickets[self.name] = tickets
+        self.peer = Peer(
+            PeerMeans(
+                site=self.name,
+                documents=lambda: self.documents,
+                ledger=lambda: self.ledger,
+                clock=self.clock,
+                token=lambda: secrets.token_hex(16),
+                signer=self.keys,
+                link=self.link,
+                partners=self.link,
+                mover=self.mover,
+                tickets=tickets,
+                references=References(lambda: self.documents),
+                cloud=lambda tenant, cloud: self._connect(cloud),
+            )
         )
-        self.desk = SiteDesk(desk)
-        self.desk.serve(link)
+        self.link.answers.clear()
+        self.peer.serve(self.link, self.local)
 
     def local(self, tenant: str = TENANT) -> LocalSite:
         return LocalSite(
@@ -152,24 +150,9 @@ class SimulatedSite:
             raise errors.NotFound("cloud.unknown", f"There is no cloud {cloud}.", field="cloud")
         return self.clouds[cloud]
 
-    def remote(self, partner: str) -> RemoteSite:
-        return RemoteSite(
-            partner,
-            RemoteParts(
-                site=self.name,
-                tenant=TENANT,
-                link=self.link,
-                partners=self.link,
-                messages=self.messages,
-                notary=self.notary,
-                clock=self.clock,
-                take=taken,
-            ),
-        )
-
     async def site(self, cloud: str) -> Site:
         _, _, partner = cloud.partition("@")
-        return self.remote(partner) if partner else self.local()
+        return self.peer.abroad.site(TENANT, partner) if partner else self.local()
 
     def parts(self, estimator: Any, hooks: RecordingHooks) -> Parts:
         async def passage(source: str, target: str) -> Passage:
@@ -198,9 +181,10 @@ class TwoSites:
 
 async def two_sites(root: Path, initiator: str = "a", **tags: Any) -> TwoSites:
     """Return both sites, with the VM ``web`` running at alpha, and a migration that ``initiator`` makes."""
-    world = await new_world(root, **tags)
-    link = MemoryWorld(world.clock)
-    sites = {name: SimulatedSite(name, link.site(name), world.clock, world.mover) for name in ("a", "b")}
+    world = await new_world(root, mover=FarMover, **tags)
+    assert isinstance(world.mover, FarMover)
+    link, mover = MemoryWorld(world.clock), world.mover
+    sites = {name: SimulatedSite(name, link.site(name), world.clock, mover) for name in ("a", "b")}
     link.accept("a", "b")
     clouds: dict[str, MemoryCloud] = {"a": world.alpha, "b": world.beta}
     for name, other in (("a", "b"), ("b", "a")):

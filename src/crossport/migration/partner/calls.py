@@ -11,6 +11,7 @@ from pydantic import Field
 
 from crossport.migration.partner.foreign import RunEnd
 from crossport.migration.partner.serving import Ask, Serving
+from crossport.migration.standing import Standing
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Ticket, Way
 from crossport.model.health import Health, HealthChecks
 from crossport.model.permit import SignedStatement, StatementKind
@@ -40,6 +41,7 @@ __all__ = [
     "ReadBack",
     "Release",
     "Reserve",
+    "Stand",
     "Verify",
     "Withdraw",
 ]
@@ -180,7 +182,7 @@ class GiveTicket(Ask):
         """Give a ticket for what was opened."""
         (artifact,) = await at.known((self.artifact,))
         ticket = await at.site.ticket(at.act, self.cloud, artifact, self.way)
-        return await at.references.give(at.deed.partner.name, ticket, run=at.deed.run, tenant=self.tenant)
+        return await at.tickets.give(at.deed.partner.name, ticket, run=at.deed.run, tenant=self.tenant)
 
 
 @record()
@@ -386,8 +388,24 @@ class Clean(Ask):
         return await at.site.clean(at.act, self.cloud, keep_vm=self.keep_vm)
 
 
+@record()
+class Stand(Ask):
+    """How an end of ``run``, the partner's word for it, stands here. ``vm`` is the source's, if known."""
+
+    OPERATION = "site.standing"
+    ANSWER = Standing
+
+    run: Label
+    which: RunEnd
+    vm: Label = ""
+
+    async def made(self, at: Serving) -> Standing:
+        """Look at it."""
+        return await at.standing(self.run, self.which, self.vm)
+
+
 CALLS: tuple[type[Ask], ...] = (
-    *(Describe, Check, Reserve, OpenForReading, PrepareImport, GiveTicket, ReadBack, Compare, Verify),
+    *(Describe, Check, Stand, Reserve, OpenForReading, PrepareImport, GiveTicket, ReadBack, Compare, Verify),
     *(Instantiate, PrepareCommit, Permit, OpenUp, Withdraw, GiveUp, Discard, Release, Clean),
 )
 """All of them. What asks no end of a run changes nothing, but for cleaning."""

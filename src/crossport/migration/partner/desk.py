@@ -12,15 +12,19 @@ from weakref import WeakValueDictionary
 from crossport import errors
 from crossport.identity.messages import Messages
 from crossport.migration.partner.calls import CALLS, Clean
-from crossport.migration.partner.foreign import Entry, Foreign, ForeignRun
+from crossport.migration.partner.foreign import Entry, Foreign, ForeignRun, RunEnd, foreign_id
 from crossport.migration.partner.notary import Deed, Notary
-from crossport.migration.partner.serving import Ask, References, Serving
+from crossport.migration.partner.serving import Ask, Serving
+from crossport.migration.standing import Standing, Standings
 from crossport.model import codec
 from crossport.model.message import Envelope
 from crossport.model.partner import Partner, TenantRule
 from crossport.model.run import Act
+from crossport.spi.mover import Mover
 from crossport.spi.partner import Answer, PartnerOperations
 from crossport.spi.site import Site
+from crossport.transfer.partner.grant import Tickets
+from crossport.transfer.partner.reference import References
 
 __all__ = ["DeskParts", "SiteDesk"]
 
@@ -34,6 +38,9 @@ class DeskParts:
     notary: Notary
     foreign: Foreign
     references: References
+    tickets: Tickets
+    mover: Mover
+    standings: Standings
 
 
 class SiteDesk:
@@ -101,18 +108,35 @@ class SiteDesk:
         async def became(vm: str) -> None:
             await self._parts.foreign.became(here, vm)
 
+        async def standing(word: str, end: RunEnd, vm: str) -> Standing:
+            return await self._standing((partner.name, word), ask, (end, vm))
+
         return Serving(
             site=self._parts.site(rule.ours),
             act=Act(run=here, step=ask.step, epoch=envelope.epoch),
             deed=Deed(partner=partner, initiator=partner.name, run=envelope.run, here=here),
             notary=self._parts.notary,
             references=self._parts.references,
+            tickets=self._parts.tickets,
             became=became,
+            standing=standing,
         )
+
+    async def _standing(self, run: tuple[str, str], ask: Ask, which: tuple[RunEnd, str]) -> Standing:
+        """Return how a run of this tenant of the partner stands here, if it was ever here."""
+        known = await self._parts.foreign.find(foreign_id(*run))
+        if known is None or (known.theirs, known.cloud) != (ask.tenant, ask.cloud):
+            return Standing()
+        end, vm = which
+        looks = self._parts.standings
+        if end is RunEnd.SOURCE:
+            return await looks.source(known.tenant, known.id, known.cloud, vm)
+        return await looks.target(known.tenant, known.id, known.cloud)
 
     async def _answer(self, ask: Ask, serving: Serving) -> str:
         answer = await ask.made(serving)
         if isinstance(ask, Clean):
+            await self._parts.mover.forget(serving.deed.here)
             await self._parts.references.forget(serving.deed.here)
         return codec.encoded(answer, ask.ANSWER)
 

@@ -4,20 +4,22 @@ What it states is believed only with its signature, and what this site states go
 answer was lost is sent again as the same message; one that takes long is asked for until it is done.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from crossport import errors
 from crossport.identity.messages import Messages
 from crossport.migration.partner import calls
+from crossport.migration.partner.foreign import RunEnd
 from crossport.migration.partner.notary import Deed, Notary
 from crossport.migration.partner.serving import About, Ask
+from crossport.migration.standing import Standing
 from crossport.model import codec
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Ticket, Way
 from crossport.model.failure import Failure
 from crossport.model.health import Health, HealthChecks
 from crossport.model.message import Reply
+from crossport.model.name import parted
 from crossport.model.permit import SignedStatement, Statement, StatementKind
 from crossport.model.run import Act
 from crossport.model.vm import VM
@@ -25,25 +27,13 @@ from crossport.spi.clock import Clock
 from crossport.spi.cloud import NewVM, RoomFor
 from crossport.spi.partner import PartnerLink, Partners
 from crossport.spi.site import Cleaned, Compared, Description, StopRule
+from crossport.transfer.partner.grant import Asked, taken
 
-__all__ = ["RemoteParts", "RemoteSite", "Take", "Wanted"]
+__all__ = ["RemoteParts", "RemoteSite"]
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a partner's ticket has to be good for."""
-
-    tenant: str
-    run: str
-    epoch: int
-    artifact: Artifact
-    way: Way
-
-
-Take = Callable[[str, Ticket, Wanted], Ticket]
-"""Makes of a partner's ticket what may be used here, or refuses it."""
 TRIES = 3
 """How often a message is sent whose answer was lost, before the step that sent it is tried anew."""
 PAUSE_S = 0.5
@@ -61,7 +51,6 @@ class RemoteParts:
     messages: Messages
     notary: Notary
     clock: Clock
-    take: Take
 
 
 class RemoteSite:
@@ -106,8 +95,8 @@ class RemoteSite:
         ask = calls.GiveTicket(**self._about(cloud, act), artifact=artifact, way=way)
         ticket = await self._asked(act, ask, Ticket)
         tenant = self._parts.tenant
-        wanted = Wanted(tenant=tenant, run=act.run, epoch=act.epoch, artifact=artifact, way=way)
-        return self._parts.take(self.name, ticket, wanted)
+        asked = Asked(tenant, act.run, act.epoch, artifact.name, way, artifact.ref)
+        return taken(self.name, ticket, asked)
 
     async def read_back(
         self, act: Act, cloud: str, artifacts: tuple[Artifact, ...], moved: tuple[Moved, ...]
@@ -178,10 +167,15 @@ class RemoteSite:
         """Have removed what is not kept."""
         return await self._asked(act, calls.Clean(**self._about(cloud, act), keep_vm=keep_vm), Cleaned)
 
+    async def standing(self, run: str, cloud: str, which: RunEnd, vm: str = "") -> Standing:
+        """Return how that end of a run of this site stands there."""
+        ask = calls.Stand(**self._about(cloud), run=run, which=which, vm=vm)
+        return await self._asked(None, ask, Standing)
+
     # What all calls share.
     def _about(self, cloud: str, act: Act | None = None) -> About:
         step = act.step if act else "none"
-        return {"tenant": self._parts.tenant, "cloud": cloud.partition("@")[0], "step": step}
+        return {"tenant": self._parts.tenant, "cloud": parted(cloud)[0], "step": step}
 
     async def _stated(self, act: Act, ask: Ask, kinds: tuple[StatementKind, ...]) -> Statement:
         return await self._believed(act, await self._asked(act, ask, SignedStatement), kinds)

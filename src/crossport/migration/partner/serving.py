@@ -3,20 +3,23 @@
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol, TypedDict
+from typing import Annotated, ClassVar, TypedDict
 
 from pydantic import Field
 
 from crossport.migration.partner.foreign import RunEnd
 from crossport.migration.partner.notary import Deed, Notary
-from crossport.model.artifact import Artifact, Ticket
+from crossport.migration.standing import Standing
+from crossport.model.artifact import Artifact
 from crossport.model.name import Name
 from crossport.model.permit import SignedStatement, Statement, StatementKind
 from crossport.model.record import record
 from crossport.model.run import Act
 from crossport.spi.site import Site
+from crossport.transfer.partner.grant import Tickets
+from crossport.transfer.partner.reference import References
 
-__all__ = ["About", "Ask", "References", "Serving"]
+__all__ = ["About", "Ask", "Serving"]
 
 Step = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._-]*$", max_length=120)]
 
@@ -29,26 +32,6 @@ class About(TypedDict):
     step: str
 
 
-class References(Protocol):
-    """Who shows a partner handles in the place of what lies behind them, and knows them again."""
-
-    async def shown(self, partner: str, run: str, artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
-        """Return the artifacts as the partner may see them."""
-        ...
-
-    async def known(self, partner: str, run: str, artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
-        """Return what the partner was shown as it is; raise Refused for what it was not."""
-        ...
-
-    async def give(self, partner: str, ticket: Ticket, *, run: str, tenant: str) -> Ticket:
-        """Keep a ticket, and return what the partner may see, in its own words for run and tenant."""
-        ...
-
-    async def forget(self, run: str) -> None:
-        """Forget what was shown for a run."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """One call as it is made: at which site of ours, in whose name, and what is believed on the way."""
@@ -58,7 +41,9 @@ class Serving:
     deed: Deed
     notary: Notary
     references: References
+    tickets: Tickets
     became: Callable[[str], Awaitable[None]]
+    standing: Callable[[str, RunEnd, str], Awaitable[Standing]]
 
     async def shown(self, artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
         """Return artifacts as the partner may see them."""
