@@ -10,7 +10,7 @@ these beside the root.
 import hashlib
 from collections.abc import Sequence
 
-__all__ = ["CHUNK", "Tree", "leaf", "path", "root_along", "zero_leaf"]
+__all__ = ["CHUNK", "Tree", "leaf", "node", "path", "root_along", "zero_leaf"]
 
 CHUNK = 256 << 10
 """Bytes in a chunk unless a manifest says otherwise."""
@@ -21,6 +21,11 @@ def leaf(chunk: bytes | memoryview) -> bytes:
     digest = hashlib.sha256(b"\x00")
     digest.update(chunk)
     return digest.digest()
+
+
+def node(left: bytes, right: bytes) -> bytes:
+    """Return the digest of an inner node over the two below it."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def zero_leaf(size: int) -> bytes:
@@ -51,11 +56,11 @@ def root_along(digest: bytes, index: int, count: int, path: Sequence[bytes]) -> 
         if not last:
             return None
         if place & 1 or place == last:
-            digest = _node(sibling, digest)
+            digest = node(sibling, digest)
             while not place & 1 and place:
                 place, last = place >> 1, last >> 1
         else:
-            digest = _node(digest, sibling)
+            digest = node(digest, sibling)
         place, last = place >> 1, last >> 1
     return None if last else digest
 
@@ -89,13 +94,13 @@ class Tree:
             return hashlib.sha256().digest()
         root = self._roots[-1]
         for left in reversed(self._roots[:-1]):
-            root = _node(left, root)
+            root = node(left, root)
         return root
 
     def _add_subtree(self, root: bytes, level: int) -> None:
         width = 1 << level
         while self.leaf_count & width:
-            root = _node(self._roots.pop(), root)
+            root = node(self._roots.pop(), root)
             self.leaf_count -= width
             width <<= 1
         self._roots.append(root)
@@ -103,7 +108,7 @@ class Tree:
 
     def _zero_root(self, level: int) -> bytes:
         while len(self._zero_roots) <= level:
-            self._zero_roots.append(_node(self._zero_roots[-1], self._zero_roots[-1]))
+            self._zero_roots.append(node(self._zero_roots[-1], self._zero_roots[-1]))
         return self._zero_roots[level]
 
 
@@ -112,7 +117,3 @@ def _root(leaves: Sequence[bytes]) -> bytes:
     for each in leaves:
         tree.add(each)
     return tree.root()
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()

@@ -18,6 +18,7 @@ from tests.unit.api.site import Site, site
 from crossport.model.access import Role, TokenRequest
 from crossport.model.plan import Plan, PlannedVM
 from crossport.model.run import CommitRule, MigrationRequest
+from crossport.testing.audit import MemoryAudit
 
 SETTINGS = """
 headers = {{ Authorization = "Bearer ${{CROSSPORT_TEST_TOKEN}}" }}
@@ -102,7 +103,8 @@ async def schemathesis(address: str, token: str, file: Path, *options: str) -> t
 async def test_the_api_keeps_what_its_description_promises(tmp_path: Path, existing: bool, examples: int):
     file = tmp_path / "schemathesis.toml"
     with structlog.testing.capture_logs():
-        async with site(tmp_path / "site") as one, served(one) as address:
+        # Thousands of requests: each that changes something would wait for the disk twice.
+        async with site(tmp_path / "site", audit=MemoryAudit()) as one, served(one) as address:
             run = await populate(one)
             # Found by itself it could be the very token of these requests, which would then be revoked.
             spare, _ = await one.tokens.create(TokenRequest(name="spare", role=Role.VIEWER), tenant="default")

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from crossport import __version__
 from crossport.api import openapi, problem
 from crossport.api.access import admit
+from crossport.api.audited import Auditing
 from crossport.api.guard import Figures, Guard, Limits, RateLimit
 from crossport.api.resource.cloud import Clouds
 from crossport.api.resource.gateway import GatewayRoutes
@@ -28,6 +29,7 @@ from crossport.api.resource.token import TokenRoutes
 from crossport.api.resource.vm import VMs
 from crossport.api.route import Route
 from crossport.api.token import Tokens
+from crossport.spi.audit import Audit
 from crossport.spi.clock import Clock
 from crossport.spi.control import Control
 from crossport.spi.gateway import Gateways
@@ -42,7 +44,7 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the API makes reachable."""
+    """What the API makes reachable. ``audit_reads``: what changes nothing is in the audit log, too."""
 
     control: Control
     gateways: Gateways
@@ -50,6 +52,8 @@ class Services:
     rates: RateBook
     making: Making
     keys: RoleKeys
+    audit: Audit
+    audit_reads: bool = False
 
 
 class Application:
@@ -77,8 +81,10 @@ class Application:
         self.routes = _table(services, registry, self.description)
         self._description: dict[str, Any] | None = None
         limit = RateLimit(limits, clock)
+        auditing = Auditing(services.audit, reads=services.audit_reads)
         for route in self.routes:
-            _serve(self.asgi, route, admit(route, services.tokens, limit))
+            admitted = auditing.admission(route, admit(route, services.tokens, limit))
+            _serve(self.asgi, route, admitted, auditing.call(route))
         problem.install(self.asgi, self.methods)
         self.asgi.add_middleware(
             Guard,
@@ -132,7 +138,7 @@ def _table(
     )
 
 
-def _serve(app: FastAPI, route: Route, admitted: Callable[..., Any]) -> None:
+def _serve(app: FastAPI, route: Route, admitted: Callable[..., Any], call: Callable[..., Any]) -> None:
     async def named(request: Request) -> None:
         request.state.operation = route.operation
 
@@ -148,7 +154,7 @@ def _serve(app: FastAPI, route: Route, admitted: Callable[..., Any]) -> None:
         options["response_class"] = Response
     app.add_api_route(
         route.path,
-        route.call,
+        call,
         methods=[route.method],
         status_code=route.status,
         operation_id=route.operation,

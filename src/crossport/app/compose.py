@@ -45,9 +45,18 @@ def site_settings(settings: Settings) -> SiteSettings:
     )
 
 
-def services_of(site: OpenSite, tokens: Tokens) -> Services:
+def services_of(site: OpenSite, tokens: Tokens, *, audit_reads: bool = False) -> Services:
     """Return what the site's API makes reachable."""
-    return Services(site.control, site.hub, tokens, site.rates, site.making, site.keys)
+    return Services(
+        control=site.control,
+        gateways=site.hub,
+        tokens=tokens,
+        rates=site.rates,
+        making=site.making,
+        keys=site.keys,
+        audit=site.engine.audit,
+        audit_reads=audit_reads,
+    )
 
 
 async def is_active(site: OpenSite) -> bool:

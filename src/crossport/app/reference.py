@@ -92,7 +92,9 @@ def _kind(of: Any) -> str:
         case (origin, _) if origin is tuple:
             return "texts"
         case (None, _):
-            return {str: "text", int: "whole number", float: "number", Path: "path"}[of]
+            return {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}[
+                of
+            ]
         case _:
             return "table, see below"
 

@@ -65,7 +65,7 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Calla
         registry = CollectorRegistry()
         registry.register(site.figures)
         application = Application(
-            services_of(site, tokens),
+            services_of(site, tokens, audit_reads=settings.audit_reads),
             clock=clock,
             new_id=lambda: secrets.token_hex(8),
             limits=limits,

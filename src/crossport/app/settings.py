@@ -70,7 +70,8 @@ class Settings:
     ``egress`` lists what the site may fetch from the web:
     ``images.example.org``, ``*.example.org``, ``https://host:8443``, ``http://host``, and networks that are
     not public (``10.1.0.0/16``); nothing without it. ``egress_ca`` is a file with certificates that are
-    trusted for that beside the machine's.
+    trusted for that beside the machine's. The audit log has whatever changes something; with ``audit_reads``
+    what was only looked at, too.
     """
 
     home: Path
@@ -96,6 +97,7 @@ class Settings:
     burst: Whole = 200
     egress: tuple[str, ...] = ()
     egress_ca: str = ""
+    audit_reads: bool = False
 
 
 def load(environment: Mapping[str, str], *, root: bool) -> Settings:

@@ -190,6 +190,7 @@ def _engine(settings: SiteSettings, clock: Clock) -> Engine:
     chosen = EngineSettings(
         state_dir=settings.state_dir,
         node=settings.node,
+        site=settings.name,
         database_url=settings.database_url,
         keep_days=settings.keep_days,
         keep_count=settings.keep_runs,

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from crossport import errors
 from crossport.engine import run_rows
+from crossport.engine.audit_log import AuditLog
 from crossport.engine.bell import Bells, rung
 from crossport.engine.context import Place, decision_step, forget_unanswered
 from crossport.engine.database import Database, private, psycopg_url
@@ -51,11 +52,13 @@ log = structlog.get_logger("crossport.engine")
 class Engine:
     """Durable runs of registered kinds, on SQLite or PostgreSQL.
 
-    Register every kind, then ``open``. ``ledger``, ``documents`` and ``runs`` may be used after ``open``.
+    Register every kind, then ``open``. ``ledger``, ``documents``, ``audit`` and ``runs`` may be used after
+    ``open``.
     """
 
     ledger: Ledger
     documents: Documents
+    audit: AuditLog
     runs: Runs
 
     def __init__(self, settings: EngineSettings, clock: Clock) -> None:
@@ -135,6 +138,8 @@ class Engine:
         )
         self.ledger = DurableLedger(self._database)
         self.documents = Documents(self._database)
+        self.audit = AuditLog(self._database, settings, self._clock)
+        closing.push_async_callback(self.audit.close)
         self.runs = Runs(self._database, self._bells, LOOK_S)
         self._executor = Executor(place, self._lease, self._kinds, settings)
         closing.push_async_callback(self._executor.end)

@@ -6,7 +6,19 @@ migration in ``migrations/versions``; a test compares both.
 
 import sqlalchemy as sa
 
-__all__ = ["metadata", "runs", "events", "progress", "ledger", "nodes", "decisions", "documents"]
+__all__ = [
+    "metadata",
+    "runs",
+    "events",
+    "progress",
+    "ledger",
+    "nodes",
+    "decisions",
+    "documents",
+    "audit_records",
+    "audit_nodes",
+    "audit_tip",
+]
 
 metadata = sa.MetaData()
 
@@ -91,4 +103,34 @@ documents = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("json", sa.Text, nullable=False),
+)
+
+audit_records = sa.Table(
+    "audit_records",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),  # from 0, without gaps
+    sa.Column("leaf", sa.LargeBinary, nullable=False),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Index("audit_records_run", "run", "number"),
+)
+
+# The roots of complete subtrees, at every eighth level only.
+audit_nodes = sa.Table(
+    "audit_nodes",
+    metadata,
+    sa.Column("level", sa.Integer, primary_key=True),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+)
+
+# One row: whoever appends locks it, so that there is one sequence, whichever node writes.
+audit_tip = sa.Table(
+    "audit_tip",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("roots", sa.LargeBinary, nullable=False),  # of the complete subtrees, from the left
 )

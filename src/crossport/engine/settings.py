@@ -18,12 +18,14 @@ class EngineSettings:
 
     ``state_dir`` belongs to one process. ``database_url`` is empty for SQLite inside it, or
     ``postgresql://…`` for several nodes on one database; take it from a file or the environment, never
-    from an argument list. ``node`` names this process among the others. A node that did not say for
+    from an argument list. ``node`` names this process among the others
+    of the ``site``. A node that did not say for
     ``lease_s`` that it lives loses its runs to another.
     """
 
     state_dir: Path
     node: str = "node"
+    site: str = "local"
     database_url: str = field(default="", repr=False)
     lease_s: float = 10.0
     at_once: int = 64

@@ -27,6 +27,7 @@ from crossport.model.construct import Network
 from crossport.model.request import CloudEntry
 from crossport.model.run import Act, MigrationRequest, RunRecord, RunState
 from crossport.model.vm import VM
+from crossport.spi.audit import Audit
 from crossport.spi.document import Documents
 from crossport.spi.secret import Secrets
 from crossport.testing.file_disk import FileDisks
@@ -159,8 +160,11 @@ class Site:
 
 
 @asynccontextmanager
-async def site(root: Path, *, limits: Limits = GENEROUS) -> AsyncGenerator[Site]:
-    """Run a site below ``root`` with the clouds alpha (VMs web, db, odd) and beta."""
+async def site(root: Path, *, limits: Limits = GENEROUS, audit: Audit | None = None) -> AsyncGenerator[Site]:
+    """Run a site below ``root`` with the clouds alpha (VMs web, db, odd) and beta.
+
+    With ``audit`` requests are told there, and not in the site's own log.
+    """
     clock, swift, counter = MovableClock(), SwiftClock(), Counter()
     async with open_site(
         SiteSettings(name="test", state_dir=root / "control"),
@@ -173,7 +177,8 @@ async def site(root: Path, *, limits: Limits = GENEROUS) -> AsyncGenerator[Site]
         tokens = Tokens(opened.engine.documents, clock, counter.bytes)
         request = TokenRequest(name="first", role=Role.ADMIN, rights=(Right.RETIRE, Right.SITE), days=0)
         _, secret = await tokens.create(request, tenant="default")
-        services = dataclasses.replace(services_of(opened, tokens), gateways=gateways)
+        own = services_of(opened, tokens)
+        services = dataclasses.replace(own, gateways=gateways, audit=audit or own.audit)
         application = Application(services, clock=clock, new_id=counter.id, limits=limits)
         one = Site(root, application, opened, gateways, tokens, clock, secret.reveal())
         for name in ("alpha", "beta"):
