@@ -151,7 +151,7 @@ class Messages:
         new = _Kept(of=of, until=envelope.time + 2 * WINDOW_S)
         if not self._is_of_now(envelope):
             found = await self._found(key)
-            if found is None:
+            if found is None or found.value.until < self._clock.wall():
                 raise _refused(
                     "message.time.off",
                     f"It is of {envelope.time:.0f}, and here it is {self._clock.wall():.0f}.",

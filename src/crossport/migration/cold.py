@@ -145,7 +145,7 @@ class ColdMigration:
             await (await self._leg.source()).reserve(act, self._request.source, vm=vm.id)
             return True
 
-        await self._leg.timed("reserve", reserve, bool)
+        await self._leg.timed("reserve", reserve, bool, How(retry=PATIENT))
 
     async def _bring(self, proposed: Proposed) -> tuple[Exported, tuple[Moved, ...]]:
         """Bring everything to the target; return the source as it is then, and what arrived, in its order."""

@@ -28,6 +28,7 @@ from crossport.model.partner import TenantRule
 from crossport.model.permit import SignedStatement, Stated
 from crossport.model.role import RoleDocument
 from crossport.spi.cloud import Cloud
+from crossport.spi.document import Document
 from crossport.spi.site import Site
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.partner import MemorySite, MemoryWorld
@@ -93,6 +94,18 @@ class FarMover(FaultyMover):
         return replace(ticket, ref=given.ticket.ref)
 
 
+class LosingDocuments(MemoryDocuments):
+    """Documents of a site that may die when it is about to keep an answer."""
+
+    lost_answers = 0
+
+    async def put(self, kind: str, key: str, value: Any, *, generation: int | None = None) -> Document[Any]:
+        if kind == "message" and generation is None and self.lost_answers:
+            self.lost_answers -= 1
+            raise errors.Unavailable("test.died", "The site died before it kept the answer.")
+        return await super().put(kind, key, value, generation=generation)
+
+
 class SimulatedSite:
     """One site: its clouds, documents, ledger and keys, and its place on the link."""
 
@@ -102,7 +115,7 @@ class SimulatedSite:
         self.clock = clock
         self.mover = mover
         self.clouds: dict[str, Cloud] = {}
-        self.documents = MemoryDocuments()
+        self.documents = LosingDocuments()
         self.ledger = DirectLedger()
         self.keys = Keys(name, clock.wall())
         self._numbers = count(1)
