@@ -18,6 +18,7 @@ from crossport.clouds.memory import MemoryCloud
 from crossport.identity import role_document as roles
 from crossport.identity import statement as statements
 from crossport.identity.key_signer import KeySigner
+from crossport.identity.messages import Messages
 from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.migration.partner.peer import Peer, PeerMeans
 from crossport.migration.parts import Parts
@@ -157,6 +158,11 @@ class SimulatedSite:
                 token=lambda: f"{self.name}-{next(self._numbers)}",
             ),
         )
+
+    def written(self, to: str, operation: str, body: str, *, run: str = "", epoch: int = 0) -> bytes:
+        """Return a message of this site that says whatever a test likes."""
+        messages = Messages(self.name, MemoryDocuments, self.clock, lambda: secrets.token_hex(16))
+        return messages.written(to, operation, body, run=run, epoch=epoch)
 
     async def _connect(self, cloud: str) -> Cloud:
         if cloud not in self.clouds:
