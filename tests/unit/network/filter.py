@@ -96,6 +96,9 @@ class Filter:
             if words[0] == "goto":
                 return f"goto {words[1]}"
             value, words = seen(words, packet)
+            if words[0] == "&":
+                value = str(ipaddress.IPv4Address(int(ipaddress.IPv4Address(value)) & mask_of(words[1:3])))
+                words = words[3:]
             if words[0] == "vmap":
                 return self.sets[words[1].removeprefix("@")].get(value, "")
             negated = words[0] == "!="
@@ -113,6 +116,12 @@ class Filter:
             elif matches(value, choice):
                 return True
         return False
+
+
+def mask_of(words: list[str]) -> int:
+    """Return the mask of ``MASK ==``."""
+    assert words[1] == "=="
+    return int(ipaddress.IPv4Address(words[0]))
 
 
 def elements(words: list[str]) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,9 @@ calm = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 FRONT, BACK = ipaddress.ip_network("10.20.0.0/28"), ipaddress.ip_network("10.21.0.0/28")
 BRIDGE_OF = {FRONT: "nfront", BACK: "nback"}
 OUTSIDE = ["10.30.0.5", "100.64.0.1", "192.0.2.7"]
-SEAT, PEER = str(SEATS[2]), str(SEATS[70])
+# A gateway that reads here, one of another cloud that writes, and one there that reads.
+SEAT, PEER, TWIN = str(SEATS[2]), str(SEATS[70]), str(SEATS[66])
+GATEWAYS = (SEAT, PEER, TWIN)
 MACS = [f"52:54:00:00:00:0{number}" for number in range(4)]
 OWN = [("10.20.0.4", "10.20.0.5"), ("10.20.0.6",), ("10.21.0.4",), ()]
 
@@ -52,14 +54,14 @@ ports = st.tuples(*(st.tuples(st.lists(groups, max_size=2), st.booleans()) for _
 Ports = Sequence[tuple[Sequence[SecurityGroup], bool]]
 
 addresses = st.sampled_from(
-    ["10.20.0.4", "10.20.0.5", "10.20.0.6", "10.20.0.9", "10.21.0.4", *OUTSIDE, SEAT, PEER]
+    ["10.20.0.4", "10.20.0.5", "10.20.0.6", "10.20.0.9", "10.21.0.4", *OUTSIDE, SEAT, PEER, TWIN]
 )
 packets = st.builds(
     Packet,
     source=addresses,
     target=addresses,
     protocol=st.sampled_from(["tcp", "udp", "icmp", "sctp"]),
-    port=numbers,
+    port=numbers | st.sampled_from([1023, 1024, 65535]),
 )
 
 
@@ -110,8 +112,9 @@ def guard(number: int, chosen: Ports) -> Guard:
 
 def model_admits(packet: Packet, chosen: Ports) -> bool:
     """Say from the model alone whether a new connection from outside the router passes."""
-    if packet.source in (SEAT, PEER) or packet.target in (SEAT, PEER):
-        return {packet.source, packet.target} == {SEAT, PEER}
+    if packet.source in GATEWAYS or packet.target in GATEWAYS:
+        worker = packet.protocol == "tcp" and packet.port >= 1024
+        return worker and {packet.source, packet.target} == {SEAT, PEER}
     sender, receiver = port_of(packet.source), port_of(packet.target)
     inside = any(ipaddress.ip_address(packet.target) in net for net in BRIDGE_OF)
     if sender is None and (packet.source.startswith(("10.20.", "10.21.")) or not inside):

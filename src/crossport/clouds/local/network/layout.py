@@ -21,9 +21,11 @@ __all__ = [
     "BETWEEN_CLOUDS",
     "LINKS",
     "SEATS",
+    "SEAT_MASK",
     "Layout",
     "Seat",
     "bridge_name",
+    "opposite",
     "prefix",
     "router_address",
     "subnet",
@@ -36,6 +38,8 @@ IPv4Network = ipaddress.IPv4Network
 BETWEEN_CLOUDS = IPv4Network("100.64.0.0/10")
 LINKS = IPv4Network("100.64.0.0/12")
 SEATS = IPv4Network("100.96.0.0/11")
+SEAT_MASK = IPv4("0.0.0.7")
+"""What of a seat's address tells one that reads from one that writes."""
 _SLOTS = 1 << 18  # as many /30 as LINKS has, and /29 as SEATS has
 
 
@@ -46,6 +50,12 @@ def _digest(text: str, length: int) -> str:
 def prefix(home: str) -> str:
     """Return how the names of all namespaces of a home begin."""
     return f"xp-{_digest(home, 8)}-"
+
+
+def opposite(address: IPv4) -> IPv4:
+    """Return what `SEAT_MASK` leaves of the seats that one at ``address`` speaks with."""
+    other = int(address) ^ 4  # the two /30 of a cloud's seats
+    return IPv4(other & int(SEAT_MASK))
 
 
 def bridge_name(network: str) -> str:

@@ -13,7 +13,8 @@ The rules:
 * A sealed port (quarantine, isolated) exchanges packets with the router itself only, and only when the
   router began; connections it had before end at once.
 * The router's own namespace is the prober's: it reaches every port, whatever the groups say.
-* The gateways' seats reach seats of this and other clouds, and nothing else reaches them.
+* A gateway that reads reaches the seats of gateways that write, of this and other clouds, and these reach it:
+  by TCP, at the ports at which workers listen. Nothing else reaches a seat, and a seat reaches nothing else.
 
 As in OpenStack, rules of several groups add up, a port without group admits nothing, and a group that says
 nothing about egress admits all of it (`rules_of`).
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crossport import errors
-from crossport.clouds.local.network.layout import SEATS
+from crossport.clouds.local.network.layout import SEAT_MASK, SEATS, opposite
 from crossport.model.construct import Direction, Rule, SecurityGroup
 
 __all__ = [
@@ -44,6 +45,8 @@ Protocol = Literal["tcp", "udp", "icmp", "any"]
 _ALL_EGRESS = Rule(direction=Direction.EGRESS)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _PORTS = 65536
+_WORKERS = "meta l4proto tcp th dport 1024-65535"
+"""A worker listens at a port of its kernel's choice; whatever else runs at a gateway is below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +195,13 @@ def _forward(seats: Mapping[str, ipaddress.IPv4Address], wan: str) -> list[str]:
     lines.append("ct state established,related accept")
     exits = ", ".join(f'"{device}"' for device in (*sorted(seats), *([wan] if wan else [])))
     for device, address in sorted(seats.items()):
-        lines.append(f'iifname "{device}" oifname {{ {exits} }} ip saddr {address} ip daddr {SEATS} accept')
+        peer = opposite(address)
+        there, back = (
+            f"ip {field} {SEATS} ip {field} & {SEAT_MASK} == {peer}" for field in ("daddr", "saddr")
+        )
+        lines.append(f'iifname "{device}" oifname {{ {exits} }} ip saddr {address} {there} {_WORKERS} accept')
         if wan:
-            lines.append(f'iifname "{wan}" oifname "{device}" ip saddr {SEATS} ip daddr {address} accept')
+            lines.append(f'iifname "{wan}" oifname "{device}" {back} ip daddr {address} {_WORKERS} accept')
     lines.append("iifname @bridges goto leaving")
     if wan:
         # What comes from outside for an address that is not here must not go back outside.
