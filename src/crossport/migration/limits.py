@@ -166,7 +166,7 @@ class Limits:
                 id=f"{self._node}/{write.run}/{write.artifact}/{write.epoch}",
                 tenant=read.tenant,
                 run=read.run,
-                link=(read.place.cloud, write.place.cloud),
+                link=(read.place.called, write.place.called),
             ),
             self._clock,
         )

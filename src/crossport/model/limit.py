@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from crossport.model.name import NAME
+from crossport.model.name import CLOUD
 from crossport.model.record import record
 
 __all__ = ["LEAST_BPS", "LinkLimit", "LinkLimitStatus", "Rate", "RateWindow", "RunLimit"]
@@ -14,7 +14,7 @@ LEAST_BPS = 100_000
 MOST_BPS = 1_000_000_000_000
 
 Rate = Annotated[int, Field(ge=LEAST_BPS, le=MOST_BPS)]
-_Cloud = Annotated[str, Field(pattern=NAME, max_length=63)]
+_Cloud = Annotated[str, Field(pattern=CLOUD, max_length=127)]
 _Time = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 
 
@@ -33,6 +33,8 @@ class RateWindow:
 @record()
 class LinkLimit:
     """All copies from ``source`` to ``target`` together send at most ``rate_bps`` bits per second.
+
+    A partner's cloud is called ``beta@partner``; the limit holds for the copies that this site initiates.
 
     In a window its rate holds instead; times are those of ``zone``. Tenants that copy over the link at the
     same time get equal shares, and what one does not use goes to the others.

@@ -8,9 +8,11 @@ from pydantic import Field
 
 from crossport.model.url import WEB_URL
 
-__all__ = ["NAME", "Moment", "Name", "parted", "reason", "seconds_of"]
+__all__ = ["CLOUD", "NAME", "Moment", "Name", "parted", "reason", "seconds_of"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+CLOUD = NAME[:-1] + r"(?:@[A-Za-z0-9][A-Za-z0-9._-]*)?$"
+"""A cloud of this site, or of a partner: ``beta@south``."""
 LONGEST = 63
 _DAY = (
     r"(?:20\d\d-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)"
@@ -41,7 +43,7 @@ Moment = Annotated[str, Field(pattern=_MOMENT)]
 
 def reason(detail: Mapping[str, Any]) -> str:
     """Return the sentence that tells a person what pydantic found, given one entry of its ``errors()``."""
-    if detail["type"] == "string_pattern_mismatch" and detail["ctx"]["pattern"] == NAME:
+    if detail["type"] == "string_pattern_mismatch" and detail["ctx"]["pattern"] in {NAME, CLOUD}:
         return "This is no name: use letters, digits, dots, dashes and underscores, a letter or digit first."
     if detail.get("ctx", {}).get("pattern") == _MOMENT:
         return _NO_MOMENT

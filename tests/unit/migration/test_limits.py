@@ -10,6 +10,7 @@ import pytest
 from crossport import errors
 from crossport.app.clock import SystemClock
 from crossport.migration.limits import Limits, checked, rate_at
+from crossport.model import codec
 from crossport.model.artifact import DiskRef, Place, Ticket, Way
 from crossport.model.limit import LinkLimit, RateWindow, RunLimit
 from crossport.spi.limit import Passing
@@ -284,3 +285,16 @@ async def test_what_bounds_a_run_ends_with_it(limits: Limits, documents: MemoryD
     for _ in range(2):
         await mover.forget("run-1")
     assert [one.key for one in await documents.list("limit.run", RunLimit)] == ["run-2"]
+
+
+@pytest.mark.parametrize(
+    ("cloud", "good"), [("beta", True), ("beta@south", True), ("beta@", False), ("@south", False)]
+)
+def test_a_link_may_lead_to_a_partner(cloud: str, good: bool):
+    said = {"source": "alpha", "target": cloud, "rate_bps": 1_000_000}
+    if good:
+        assert codec.from_plain(said, LinkLimit).target == cloud
+        return
+    with pytest.raises(errors.Invalid) as caught:
+        codec.from_plain(said, LinkLimit)
+    assert caught.value.field == "target"

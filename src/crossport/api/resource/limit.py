@@ -11,14 +11,14 @@ from crossport.api.parameter import After, Limit, Page, RunId, Who, page
 from crossport.api.route import Route
 from crossport.model.access import Right
 from crossport.model.limit import LinkLimit, LinkLimitStatus, RunLimit
-from crossport.model.name import NAME
+from crossport.model.name import CLOUD
 from crossport.spi.control import Control
 from crossport.spi.limit import RateBook
 
 __all__ = ["RateLimits"]
 
-_Source = Annotated[str, Path(pattern=NAME, max_length=63, description="The cloud that is copied from.")]
-_Target = Annotated[str, Path(pattern=NAME, max_length=63, description="The cloud that is copied to.")]
+_Source = Annotated[str, Path(pattern=CLOUD, max_length=127, description="The cloud that is copied from.")]
+_Target = Annotated[str, Path(pattern=CLOUD, max_length=127, description="The cloud that is copied to.")]
 
 
 class RateLimits:
