@@ -22,12 +22,14 @@ from crossport.gateway.office import Means, Office
 from crossport.gateway.own_host import OwnHost
 from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
 from crossport.identity.signing.desk import Authority
+from crossport.identity.signing.heads import KeptHeads as SignedHeads
 from crossport.identity.signing.keeper import Keeper
 from crossport.identity.site_keys import KeptKeys
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.embedded import SiteMaking
 from crossport.migration.fetch import FetchMeans, WebImages
 from crossport.migration.fetches import Fetches, FetchParts
+from crossport.migration.heads import HeadParts, KeptHeads
 from crossport.migration.hook import Command, OperatorHooks, Webhook
 from crossport.migration.limits import Limits
 from crossport.migration.parts import RateProbe
@@ -85,6 +87,7 @@ class OpenSite:
     making: SiteMaking
     figures: NodeFigures
     keys: KeptKeys
+    heads: KeptHeads
 
 
 def drivers() -> dict[str, Connect]:
@@ -161,8 +164,7 @@ async def open_site(
             images_most=settings.images_most,
         )
     )
-    keeper = _keeper(settings, identity, master)
-    web = _web(settings, hub, counted, clock)
+    keeper, web = _keeper(settings, identity, master), _web(settings, hub, counted, clock)
     fetches = _fetches(engine, web, registry, sealed, clock)
     async with engine:
         try:
@@ -170,8 +172,8 @@ async def open_site(
             await fetches.prune()
             making = SiteMaking(registry, maker or _local(folder), control, fetches)
             keys = KeptKeys(keeper, lambda: engine.documents, clock, site=settings.name, node=settings.node)
-            figures = NodeFigures(counted, hub.desks)
-            yield OpenSite(control, rates, engine, identity, hub, making, figures, keys)
+            figures, heads = NodeFigures(counted, hub.desks), _heads(settings, engine, keeper, clock)
+            yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads)
         finally:
             await keeper.close()
             await registry.close()
@@ -183,6 +185,18 @@ def _keeper(settings: SiteSettings, identity: SiteIdentity, master: MasterKeys) 
     return Keeper(
         settings.state_dir / "signer",
         lambda: Authority(site=settings.name, key=identity.authority_key, approvals=approvals),
+    )
+
+
+def _heads(settings: SiteSettings, engine: Engine, keeper: Keeper, clock: Clock) -> KeptHeads:
+    return KeptHeads(
+        HeadParts(
+            site=settings.name,
+            book=lambda: engine.audit,
+            documents=lambda: engine.documents,
+            signer=SignedHeads(keeper),
+            clock=clock,
+        )
     )
 
 

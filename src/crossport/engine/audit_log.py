@@ -15,6 +15,7 @@ from crossport.engine import audit_rows
 from crossport.engine.database import Database
 from crossport.engine.settings import EngineSettings
 from crossport.model.audit import AuditEntry, AuditKind, AuditRecord, AuditResult, KeptRecord
+from crossport.model.head import AuditProof, Head
 from crossport.spi.clock import Clock
 
 __all__ = ["AuditLog"]
@@ -33,7 +34,7 @@ class _Waiting:
 
 
 class AuditLog:
-    """Implements `crossport.spi.audit.Audit`. `close` before the database is closed."""
+    """Implements `crossport.spi.audit.Audit` and `AuditBook`. `close` before the database is closed."""
 
     def __init__(self, database: Database, settings: EngineSettings, clock: Clock) -> None:
         self._database = database
@@ -74,6 +75,27 @@ class AuditLog:
     ) -> tuple[KeptRecord, ...]:
         """Return records behind number ``after``: all, or those of one run or action."""
         return await self._database.run(lambda it: audit_rows.records(it, after, limit, run, action))
+
+    async def proof(self, number: int) -> AuditProof:
+        """Return a record, and that it is in the log as it is now."""
+        found = await self._database.run(lambda it: audit_rows.proof(it, number))
+        if found is None:
+            raise errors.NotFound(
+                "audit.record.unknown",
+                f"The audit log has no record {number}.",
+                field="number",
+                remedy="List them with: crossport audit list",
+            )
+        return found
+
+    async def tip(self) -> Head:
+        """Return the head of the log as it is now."""
+        edge = await self._database.run(audit_rows.frontier)
+        return Head(site=self._blank.site, size=edge.size, root=edge.root().hex(), time=self._now())
+
+    async def consistency(self, first: int, second: int) -> tuple[str, ...]:
+        """Return the proof that the first ``first`` records are the beginning of ``second``."""
+        return await self._database.run(lambda it: audit_rows.consistency(it, first, second))
 
     async def close(self) -> None:
         """Return when nothing is being written any more."""

@@ -10,12 +10,14 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from crossport import merkle
+from crossport.audit import tree
 from crossport.audit.tree import Frontier, Stored
 from crossport.engine.schema import audit_nodes, audit_records, audit_tip
 from crossport.model import codec
 from crossport.model.audit import AuditRecord, KeptRecord
+from crossport.model.head import AuditProof
 
-__all__ = ["append", "frontier", "records", "stored"]
+__all__ = ["append", "consistency", "frontier", "proof", "records", "stored"]
 
 DIGEST = hashlib.sha256().digest_size
 
@@ -67,6 +69,27 @@ def records(
         query = query.where(table.c.action == action)
     rows = connection.execute(query.order_by(table.c.number).limit(limit))
     return tuple(KeptRecord(leaf=row.leaf.hex(), text=row.record) for row in rows)
+
+
+def proof(connection: sa.Connection, number: int) -> AuditProof | None:
+    """Return a record with its path to the root of the log as it is now; None when there is none."""
+    edge = frontier(connection)
+    found = records(connection, number - 1, 1, "", "")
+    if not found or not 0 <= number < edge.size:
+        return None
+    path = tree.inclusion(number, edge.size, stored(connection))
+    return AuditProof(
+        record=found[0],
+        number=number,
+        size=edge.size,
+        root=edge.root().hex(),
+        path=tuple(each.hex() for each in path),
+    )
+
+
+def consistency(connection: sa.Connection, first: int, second: int) -> tuple[str, ...]:
+    """Return the proof that the log of ``first`` records is the beginning of that of ``second``."""
+    return tuple(each.hex() for each in tree.consistency(first, second, stored(connection)))
 
 
 def stored(connection: sa.Connection) -> Stored:

@@ -12,6 +12,7 @@ from crossport import errors
 from crossport.engine.engine import Engine
 from crossport.engine.runs import RunFilter
 from crossport.engine.settings import Limits
+from crossport.migration.audited_site import audited
 from crossport.migration.deletion import need_deletable
 from crossport.migration.embedded import need_unused
 from crossport.migration.estimate import HistoryEstimator
@@ -125,7 +126,9 @@ class SiteControl:
 
         async def site(cloud: str) -> Site:
             partner = parted(cloud)[1]
-            return abroad_site(means.abroad, tenant, partner) if partner else self.own_site(tenant)
+            if not partner:
+                return self.audited_site(tenant)
+            return audited(abroad_site(means.abroad, tenant, partner), means.engine.audit, tenant)
 
         return Parts(
             site=site,
@@ -135,6 +138,10 @@ class SiteControl:
             hooks=means.hooks,
             passage=lambda source, target: self._links.passage(tenant, source, target),
         )
+
+    def audited_site(self, tenant: str) -> Site:
+        """Return this site as an end of a migration, whoever asks it, with each call in the audit log."""
+        return audited(self.own_site(tenant), self._engine.audit, tenant)
 
     def own_site(self, tenant: str) -> LocalSite:
         """Return this site as an end of a migration of this tenant."""

@@ -3,14 +3,16 @@
 import base64
 import binascii
 import hashlib
-from dataclasses import field
+from dataclasses import field, replace
 
 from crossport import errors
+from crossport.audit import head as heads
 from crossport.identity import role_document as roles
 from crossport.identity import statement as statements
 from crossport.identity.signing.question import (
     VERSION,
     Answer,
+    AskHead,
     AskKeys,
     AskRevoke,
     AskRotate,
@@ -22,6 +24,7 @@ from crossport.identity.signing.seal_judge import Standards, judge
 from crossport.identity.signing.vault import Done, Vault
 from crossport.model import codec
 from crossport.model.failure import Failure
+from crossport.model.head import Witnessed
 from crossport.model.keyring import Key, KeyRole
 from crossport.model.record import record
 from crossport.model.role import RoleDocument
@@ -73,6 +76,8 @@ class Desk:
             return self._sealed(asked.ask, document)
         if isinstance(asked.ask, AskStatement):
             return self._stated(asked.ask, document)
+        if isinstance(asked.ask, AskHead):
+            return self._headed(asked.ask, document)
         if not isinstance(asked.ask, AskKeys):
             document = self._changed(asked.ask, document)
         return self._vault.document() or self._kept(document)
@@ -122,6 +127,30 @@ class Desk:
         what = f"{said.kind} of run {said.run} of {stated.initiator} to {stated.to}"
         self._vault.note(Done(at=now, what=what, key=key.id(), of=hashlib.sha256(payload).hexdigest()))
         signed = statements.signed(payload, self._vault.signer(key.id()))
+        return codec.encoded(signed).encode()
+
+    def _headed(self, ask: AskHead, document: RoleDocument) -> bytes:
+        now, site = self._clock.wall(), self._authority.site
+        head = ask.head if ask.head.site != site else replace(ask.head, time=now)
+        last = self._vault.head(head.site)
+        known = heads.head_of(last)[0] if last else None
+        if last and known and known.size != ask.since:
+            return codec.encoded(last).encode()
+        heads.judge(known, head, ask.proof)
+        if abs(head.time - now) > heads.CLOCKS_S:
+            raise errors.Refused(
+                "audit.head.clock",
+                f"The clocks of {site} and {head.site} are {abs(head.time - now):.0f} s apart.",
+                remedy="Set the clock that is wrong; nothing was signed.",
+            )
+        key = roles.signing_key(document, KeyRole.AUDIT, now)
+        if key is None:
+            raise RuntimeError("the current document has a key for each role")
+        what = head if head.site == site else Witnessed(witness=site, time=now, head=head)
+        signed = heads.signed(what, self._vault.signer(key.id()))
+        told = f"audit log of {head.site}, {head.size} records"
+        self._vault.note(Done(at=now, what=told, key=key.id(), of=head.root))
+        self._vault.keep_head(head.site, signed)
         return codec.encoded(signed).encode()
 
     def _rotated(self, ask: AskRotate, document: RoleDocument) -> RoleDocument:

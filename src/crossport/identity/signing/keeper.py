@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 from crossport import errors
 from crossport.hypervisor import confine, unix_socket
@@ -21,6 +22,7 @@ from crossport.identity.signing.desk import Authority
 from crossport.identity.signing.question import (
     HEAD,
     Answer,
+    AskHead,
     AskKeys,
     AskRevoke,
     AskRotate,
@@ -32,12 +34,21 @@ from crossport.identity.signing.question import (
 )
 from crossport.model import codec
 
-__all__ = ["Keeper", "SIGNER"]
+__all__ = ["Ask", "Asked", "Keeper", "SIGNER"]
 
+Ask: TypeAlias = AskKeys | AskRotate | AskRevoke | AskSeal | AskStatement | AskHead
 SIGNER = confine.NOBODY + 1
 """The signer's uid: no worker has it, so that none can read its files."""
 PATIENCE_S = 60.0
 _LIMITS = confine.Limits(address_space=1 << 30, cpu_s=None, file_size=64 << 20, open_files=64)
+
+
+class Asked(Protocol):
+    """Who answers as the signer does."""
+
+    async def ask(self, ask: Ask) -> bytes:
+        """Return the answer; raise what the signer refuses with."""
+        ...
 
 
 class Keeper:
@@ -57,7 +68,7 @@ class Keeper:
         """The process that confines the signer, None when there is none."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
-    async def ask(self, ask: AskKeys | AskRotate | AskRevoke | AskSeal | AskStatement) -> bytes:
+    async def ask(self, ask: Ask) -> bytes:
         """Return the answer. Raise what the signer refuses with, and Unavailable when it is gone or hangs.
 
         What was asked when it died may have been done; it goes on from there at the next question.

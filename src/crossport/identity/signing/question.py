@@ -10,12 +10,14 @@ from pydantic import Field
 from crossport import errors
 from crossport.model import codec
 from crossport.model.failure import Failure
+from crossport.model.head import Head
 from crossport.model.record import record
 from crossport.model.role import RevokeRequest, RotateRequest
 from crossport.model.sealing import Approval, SignedClaim
 
 __all__ = [
     "Answer",
+    "AskHead",
     "AskKeys",
     "AskRevoke",
     "AskRotate",
@@ -76,11 +78,27 @@ class AskStatement:
 
 
 @record()
+class AskHead:
+    """Sign a head of the site's audit log; or countersign that of a partner, which has been believed.
+
+    ``proof`` (hex) shows that it continues the log of which ``since`` records are known. Where the signer
+    signed last for another size, it answers with that instead, to be asked again with the proof since then.
+    """
+
+    do: Literal["head"] = "head"
+    head: Head
+    since: int
+    proof: Annotated[tuple[str, ...], Field(max_length=128)] = ()
+
+
+@record()
 class Question:
     """One question to the signer."""
 
     version: int = VERSION
-    ask: Annotated[AskKeys | AskRotate | AskRevoke | AskSeal | AskStatement, Field(discriminator="do")]
+    ask: Annotated[
+        AskKeys | AskRotate | AskRevoke | AskSeal | AskStatement | AskHead, Field(discriminator="do")
+    ]
 
 
 @record()

@@ -4,12 +4,15 @@ Everything is on disk before an answer leaves, so that a signer that is killed g
 """
 
 import os
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 
 from crossport import errors
 from crossport.identity import private_file
 from crossport.identity.key_signer import KeySigner
 from crossport.model import codec
+from crossport.model.head import SignedHead
 from crossport.model.keyring import Algorithm
 from crossport.model.record import record
 
@@ -26,6 +29,11 @@ class Done:
     what: str
     key: str
     of: str
+
+
+@record()
+class _Heads:
+    last: Mapping[str, SignedHead] = field(default_factory=dict[str, SignedHead])
 
 
 class Vault:
@@ -78,6 +86,19 @@ class Vault:
             return False
         private_file.write(path, "\n".join([*live, f"{expires} {nonce}"]).encode())
         return True
+
+    def head(self, site: str) -> SignedHead | None:
+        """Return the last head of this site's audit log that was signed here."""
+        return self._heads().last.get(site)
+
+    def keep_head(self, site: str, head: SignedHead) -> None:
+        """Keep the last head of a site."""
+        last = {**self._heads().last, site: head}
+        private_file.write(self._directory / "heads.json", codec.encoded(_Heads(last=last)).encode())
+
+    def _heads(self) -> _Heads:
+        kept = private_file.read(self._directory / "heads.json")
+        return codec.decoded(kept, _Heads) if kept else _Heads()
 
     def signer(self, id_: str) -> KeySigner:
         """Return the signer with this id; raise NotFound ``signer.key.absent``."""
