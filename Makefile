@@ -44,12 +44,13 @@ fmt: ## Put the code into the agreed form.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: ## Measure a migration in phases, its outage, copying beside other tools, and what Crossport costs.
+bench: ## Measure a migration in phases, its outage, copying beside other tools, and what Crossport and its security cost.
 	@scripts/set-up test
 	$(BIN)/python bench/phases.py
 	$(BIN)/python bench/warm.py
 	$(BIN)/python bench/transfer.py
 	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/security.py
 
 lab: ## Run only the tests that boot guests and make networks on this machine.
 	@scripts/set-up test

@@ -36,8 +36,6 @@ ELSEWHERE = {
     "crossport cloud list --server https://192.0.2.7:8443 --ca ca.pem --token-file token.txt": (
         "tests/lab/serve/test_life.py"
     ),
-    "crossport image encrypt web.ova web.ova.age --to age1…": "tests/unit/cli/test_image_encryption.py",
-    "crossport image decrypt web.ova.age web.ova --key north.key": "tests/unit/cli/test_image_encryption.py",
     "crossport key revoke KEY": "tests/unit/cli/test_key.py",
     "crossport key show awskms:arn:aws:kms:eu-central-1:123456789012:key/ID": (
         "tests/conformance/test_signers.py"
