@@ -7,11 +7,13 @@ from crossport.migration.estimate import predicted
 from crossport.migration.finding import export_point, source_findings, standing, target_findings
 from crossport.migration.gateway_finding import gateway_findings
 from crossport.migration.mapping import propose
+from crossport.migration.partner_finding import partner_finding
 from crossport.migration.parts import Parts
 from crossport.migration.step import Proposed
 from crossport.migration.warm_finding import check_rules, warm_findings
 from crossport.model.artifact import ExportPoint
 from crossport.model.finding import Finding, Severity
+from crossport.model.mapping import Mapping
 from crossport.model.request import Assessment, DryRun, Verdict, VmAssessment
 from crossport.model.run import MigrationRequest
 from crossport.model.vm import VM, PowerState
@@ -27,14 +29,7 @@ async def judged(
     request: MigrationRequest, source: Description, target: Description, parts: Parts
 ) -> Proposed:
     """Return what ``request`` would do between these two ends. Writes nothing."""
-    vm = source.vm
-    if vm is None:
-        raise errors.NotFound(
-            "vm.unknown",
-            f"The source did not describe {request.vm}.",
-            field="vm",
-            remedy=f"List them with: crossport vm list {request.source}",
-        )
+    vm = _vm(request, source)
     point = export_point(request, vm)
     mapping, mapped = propose(
         vm,
@@ -129,8 +124,11 @@ def in_order(request: MigrationRequest) -> MigrationRequest:
 async def dry_run(request: MigrationRequest, parts: Parts) -> DryRun:
     """Return what ``request`` would do."""
     source = await _described(parts, "source", request.source, request.vm)
-    target = await _described(parts, "target", request.target)
-    found = await judged(request, source, target, parts)
+    target = await _target(parts, request.target)
+    if isinstance(target, Finding):
+        found = await _without_target(request, source, target, parts)
+    else:
+        found = await judged(request, source, target, parts)
     return DryRun(
         vm=found.vm,
         source=request.source,
@@ -140,6 +138,44 @@ async def dry_run(request: MigrationRequest, parts: Parts) -> DryRun:
         estimate=found.estimate,
         verdict=verdict(found.findings, request.accept),
     )
+
+
+async def _target(parts: Parts, cloud: str) -> Description | Finding:
+    """Describe the target, or return what keeps its site from doing so, if that is a partner."""
+    try:
+        return await _described(parts, "target", cloud)
+    except errors.Error as error:
+        finding = partner_finding(cloud, error)
+        if finding is None:
+            raise
+        return finding
+
+
+async def _without_target(
+    request: MigrationRequest, source: Description, finding: Finding, parts: Parts
+) -> Proposed:
+    """Return what can be said without the target: that nothing can be proposed, and why."""
+    vm = _vm(request, source)
+    point = export_point(request, vm)
+    return Proposed(
+        vm=vm,
+        point=point,
+        mapping=Mapping(),
+        findings=(finding, *source_findings(vm, source, point), *source.findings),
+        estimate=await parts.estimator.estimate(vm, request),
+        moving=0,
+    )
+
+
+def _vm(request: MigrationRequest, source: Description) -> VM:
+    if source.vm is None:
+        raise errors.NotFound(
+            "vm.unknown",
+            f"The source did not describe {request.vm}.",
+            field="vm",
+            remedy=f"List them with: crossport vm list {request.source}",
+        )
+    return source.vm
 
 
 async def _described(parts: Parts, field: str, cloud: str, vm: str = "") -> Description:
@@ -155,11 +191,14 @@ async def _described(parts: Parts, field: str, cloud: str, vm: str = "") -> Desc
 async def assess(source: str, target: str, vms: tuple[VM, ...], parts: Parts) -> Assessment:
     """Judge every VM of ``source``; with a ``target``, also how it would fit there."""
     here = await _described(parts, "source", source)
-    there = await _described(parts, "target", target) if target else None
+    there = await _target(parts, target) if target else None
     rows: list[VmAssessment] = []
     for vm in vms:
         request = MigrationRequest(vm=vm.id, source=source, target=target or source)
-        if there is None:
+        if isinstance(there, Finding):
+            found = await _without_target(request, _about(here, vm), there, parts)
+            findings, estimate = found.findings, found.estimate
+        elif there is None:
             findings, estimate = source_findings(vm, here, None), predicted(vm, request, None)
         else:
             found = await judged(request, _about(here, vm), there, parts)

@@ -420,8 +420,12 @@ ROWS: tuple[Row, ...] = (
         Scene.ask,
     ),
 )
-ELSEWHERE = {"plan.vm.moved", "warm.changes.missed", "warm.snapshot.taken"}
-"""What a plan alone tells (the test below), and what is found only in the copy (test_dropped_bit.py)."""
+ELSEWHERE = {
+    *("plan.vm.moved", "warm.changes.missed", "warm.snapshot.taken"),
+    *("partner.end.away", "partner.end.refused", "partner.release.apart"),
+}
+"""What a plan alone tells (the test below), what is found only in the copy (test_dropped_bit.py), and what
+only a partner can be found with (test_two_sites.py)."""
 
 
 async def judged(root: Path, row: Row) -> tuple[Finding, ...]:

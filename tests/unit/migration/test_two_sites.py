@@ -3,6 +3,7 @@
 The real desk and the real remote site, over a link in this process.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ import pytest
 from tests.unit.migration.two_sites import TwoSites, between, two_sites
 from tests.unit.migration.world import disk_bytes
 
+from crossport import errors
 from crossport.migration.end import Ends
+from crossport.migration.judge import assess, dry_run
 from crossport.migration.partner.foreign import foreign_id
 from crossport.migration.permit import SourceState, TargetState
 from crossport.model.permit import StatementKind
+from crossport.model.request import DryRun, Verdict
 from crossport.model.run import LedgerState, MigrationReport, Mode, RunState, WarmRules
 from crossport.model.vm import PowerState
+from crossport.testing.partner import Fate
 
 INITIATORS = ("a", "b")
 
@@ -88,3 +93,47 @@ async def test_both_sites_keep_what_was_stated_and_signed(tmp_path: Path, initia
         ("a", StatementKind.START_PERMITTED),
     }
     assert (("b", StatementKind.OPENED) in stated) == (initiator == "a")  # nobody asks for it otherwise
+
+
+async def dry(two: TwoSites) -> DryRun:
+    return await dry_run(two.world.request(**between("a")), two.world.parts)
+
+
+async def test_a_dry_run_proposes_what_there_is_at_the_partners_cloud(tmp_path: Path):
+    found = await dry(await two_sites(tmp_path))
+    assert found.verdict is Verdict.GO
+    assert {"medium", "frontend", "ann-at-beta"} <= {one.target for one in found.mapping.choices}
+
+
+def lost(from_: str, to: str, operation: str) -> Fate:
+    del from_, to, operation
+    return Fate(arrives=0)
+
+
+async def newer(partner: object, content: bytes) -> bytes:
+    raise errors.Conflict("message.version.newer", "b reads version 1.", remedy=errors.SAME_RELEASE)
+
+
+Trouble = Callable[[TwoSites], Any]
+TROUBLES: list[tuple[Trouble, str]] = [
+    (lambda two: setattr(two.link, "fate", lost), "partner.end.away"),
+    (lambda two: two.b.link.revoke("a"), "partner.end.refused"),
+    (lambda two: two.a.link.revoke("b"), "partner.end.refused"),
+    (lambda two: two.b.link.allow("a"), "partner.end.refused"),
+    (lambda two: two.b.link.answers.update({"site.describe": newer}), "partner.release.apart"),
+    (lambda two: two.b.link.answers.clear(), "partner.release.apart"),
+]
+
+
+@pytest.mark.parametrize(("trouble", "code"), TROUBLES)
+async def test_what_keeps_a_partner_from_being_the_target_is_a_finding(
+    tmp_path: Path, trouble: Trouble, code: str
+):
+    two = await two_sites(tmp_path)
+    trouble(two)
+    found = await dry(two)
+    assert (found.findings[0].code, found.findings[0].subject) == (code, "partner b")
+    assert found.findings[0].remedy
+    assert found.verdict is Verdict.FIX
+    assessment = await assess("alpha", "beta@b", await two.world.alpha.vms(), two.world.parts)
+    assert [one.findings[0].code for one in assessment.vms] == [code]
