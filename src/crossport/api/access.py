@@ -1,4 +1,4 @@
-"""Admit a request: the bearer token, then the right that the route asks for.
+"""Admit a request: the bearer token, then what the policies say.
 
 A token is taken from the Authorization header only, never from a URL, which would end up in logs.
 """
@@ -7,21 +7,22 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 
-from crossport import errors
 from crossport.api.guard import RateLimit
+from crossport.api.judge import Judge
 from crossport.api.problem import TooMany, Unauthenticated
 from crossport.api.route import Route
 from crossport.api.token import Tokens
-from crossport.model.access import Right
 
 __all__ = ["admit"]
 
 
-def admit(route: Route, tokens: Tokens, limit: RateLimit) -> Callable[[Request], Awaitable[None]]:
-    """Return a dependency that lets only callers pass who hold the route's right."""
+def admit(
+    route: Route, tokens: Tokens, limit: RateLimit, judge: Judge
+) -> Callable[[Request], Awaitable[None]]:
+    """Return a dependency that lets only callers pass whom the policies permit the route."""
 
     async def check(request: Request) -> None:
-        if route.right is None:
+        if route.public:
             return
         caller = await tokens.caller(request.headers.get("authorization", ""))
         if caller is None:
@@ -34,8 +35,7 @@ def admit(route: Route, tokens: Tokens, limit: RateLimit) -> Callable[[Request],
             )
         _take(limit, f"token {caller.token}")
         request.state.caller = caller
-        if route.right not in caller.rights:
-            raise _refused(route, route.right)
+        await judge.judge(route, caller, request)
 
     return check
 
@@ -48,12 +48,3 @@ def _take(limit: RateLimit, who: str) -> None:
     wait_s = limit.take(who)
     if wait_s:
         raise TooMany(wait_s)
-
-
-def _refused(route: Route, right: Right) -> errors.Refused:
-    return errors.Refused(
-        "request.right.lacking",
-        f"This token may not {route.action} ({route.resource}): it lacks the right {right}.",
-        field="Authorization",
-        remedy="Use a token with this right; see `crossport token create --help`.",
-    )

@@ -1,4 +1,4 @@
-"""Put the API together: the routes of every resource, each behind its right, and the guard before all."""
+"""Put the API together: the routes of every resource, each behind the policies, and the guard before all."""
 
 import re
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from crossport.api import openapi, problem
 from crossport.api.access import admit
 from crossport.api.audited import Auditing
 from crossport.api.guard import Figures, Guard, Limits, RateLimit
+from crossport.api.judge import Judge
 from crossport.api.resource.cloud import Clouds
 from crossport.api.resource.gateway import GatewayRoutes
 from crossport.api.resource.key import KeyRoutes
@@ -30,6 +31,7 @@ from crossport.api.resource.vm import VMs
 from crossport.api.route import Route
 from crossport.api.token import Tokens
 from crossport.spi.audit import Audit
+from crossport.spi.authorize import Authorizer
 from crossport.spi.clock import Clock
 from crossport.spi.control import Control
 from crossport.spi.gateway import Gateways
@@ -53,6 +55,7 @@ class Services:
     making: Making
     keys: RoleKeys
     audit: Audit
+    authorizer: Authorizer
     audit_reads: bool = False
 
 
@@ -80,10 +83,12 @@ class Application:
         )
         self.routes = _table(services, registry, self.description)
         self._description: dict[str, Any] | None = None
-        limit = RateLimit(limits, clock)
+        self._authorizer = services.authorizer
+        self._authorizer.require(route.operation for route in self.routes if not route.public)
+        limit, judge = RateLimit(limits, clock), Judge(services.authorizer, clock)
         auditing = Auditing(services.audit, reads=services.audit_reads)
         for route in self.routes:
-            admitted = auditing.admission(route, admit(route, services.tokens, limit))
+            admitted = auditing.admission(route, admit(route, services.tokens, limit, judge))
             _serve(self.asgi, route, admitted, auditing.call(route))
         problem.install(self.asgi, self.methods)
         self.asgi.add_middleware(
@@ -108,7 +113,7 @@ class Application:
     def description(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
         if self._description is None:
-            self._description = openapi.described(self.asgi, self.routes)
+            self._description = openapi.described(self.asgi, self.routes, self._authorizer.permitting)
         return self._description
 
     def _is_upload(self, method: str, path: str) -> bool:

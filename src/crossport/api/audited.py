@@ -19,6 +19,7 @@ from crossport.api.right import Caller
 from crossport.api.route import Route
 from crossport.audit.recorded import failed, recorded
 from crossport.model.audit import AuditEntry
+from crossport.model.authorization import Decision
 from crossport.spi.audit import Audit
 
 __all__ = ["Auditing"]
@@ -56,7 +57,7 @@ class Auditing:
     def call(self, route: Route) -> Callable[..., Any]:
         """Return what answers the route: its own call, between intent and outcome where that is wanted."""
         call = route.call
-        if route.right is None or inspect.isasyncgenfunction(call):
+        if route.public or inspect.isasyncgenfunction(call):
             return call
         if route.method in SAFE and not self._reads:
             return call
@@ -94,8 +95,19 @@ def _entry(route: Route, request: Request, facts: Mapping[str, str] | None = Non
         tenant=caller.tenant if caller else "",
         subject=f"{request.method} {request.url.path}",
         run=request.path_params.get("run", ""),
-        facts={"request": request.state.id, "address": address, **(facts or {})},
+        facts={"request": request.state.id, "address": address, **_decided(request), **(facts or {})},
     )
+
+
+def _decided(request: Request) -> dict[str, str]:
+    """Return which policies let the request pass or not; nothing before they were asked."""
+    decision: Decision | None = getattr(request.state, "decision", None)
+    if not decision:
+        return {}
+    return {
+        "decision": "allowed" if decision.allowed else "denied",
+        "policies": ", ".join(decision.policies or decision.lacking),
+    }
 
 
 def _facts(name: str, value: object) -> Iterator[tuple[str, str]]:

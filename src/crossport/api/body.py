@@ -12,7 +12,7 @@ from crossport import errors
 from crossport.api.problem import UnsupportedMedia
 from crossport.model.name import reason
 
-__all__ = ["adapter", "body", "content"]
+__all__ = ["adapter", "body", "content", "said"]
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ def body(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
     async def read(request: Request) -> T:
         _need_media(request, "application/json", "JSON")
         try:
-            value = _whole(from_json(await request.body(), allow_inf_nan=False))
+            value = _whole(await _parsed(request))
         except ValueError as error:
             raise errors.Invalid(
                 "request.body.json", f"The body is not JSON: {error}.", remedy="Correct it and send it again."
@@ -44,6 +44,23 @@ def body(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
         return result
 
     return read
+
+
+async def said(request: Request) -> dict[str, Any]:
+    """Return the body's fields, before anything about them is checked; none of what is no JSON object."""
+    try:
+        value = await _parsed(request)
+    except ValueError:
+        return {}  # whoever reads the body tells what is wrong with it
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+async def _parsed(request: Request) -> Any:
+    """Return the body's JSON, parsed once for all who ask; raise ValueError."""
+    state = request.state
+    if not hasattr(state, "parsed"):
+        state.parsed = from_json(await request.body(), allow_inf_nan=False)
+    return state.parsed
 
 
 def content(request: Request) -> AsyncIterator[bytes]:

@@ -1,10 +1,12 @@
 """The API's description in OpenAPI 3.1: what FastAPI knows, and what the route table adds to it.
 
 Added are the bodies (which are read by ``api.body``), an example for every request and answer, the problems
-that each operation can answer, the bearer token, and per operation its resource, action and right.
+that each operation can answer, the bearer token, and per operation its resource, action and the
+policies that permit it.
 """
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +20,7 @@ from crossport.api.route import Route
 
 __all__ = ["described"]
 
+Permitting = Callable[[str], tuple[str, ...]]
 EVERYWHERE = (401, 403, 405, 413, 422, 429, 500)
 REFERENCE = "#/components/schemas/{model}"
 TEXT = {"type": "string"}
@@ -40,8 +43,8 @@ PROBLEM = {
 }
 
 
-def described(app: FastAPI, routes: tuple[Route, ...]) -> dict[str, Any]:
-    """Return the document for ``routes`` as ``app`` serves them."""
+def described(app: FastAPI, routes: tuple[Route, ...], permitting: Permitting) -> dict[str, Any]:
+    """Return the document for ``routes`` as ``app`` serves them, each with the policies ``permitting`` it."""
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -58,7 +61,7 @@ def described(app: FastAPI, routes: tuple[Route, ...]) -> dict[str, Any]:
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for route in routes:
         operation = document["paths"][route.path][route.method.lower()]
-        _complete(operation, route, bodies)
+        _complete(operation, route, bodies, permitting)
         if route.names:
             operation["responses"][str(route.status)]["links"] = _links(route, routes)
     return document
@@ -74,10 +77,12 @@ def _bodies(routes: tuple[Route, ...], schemas: dict[str, Any]) -> dict[Any, Any
     return {kind: found[kind, "validation"] for kind in kinds}
 
 
-def _complete(operation: dict[str, Any], route: Route, bodies: dict[Any, Any]) -> None:
+def _complete(
+    operation: dict[str, Any], route: Route, bodies: dict[Any, Any], permitting: Permitting
+) -> None:
     operation["x-resource"], operation["x-action"] = route.resource, route.action
-    operation["x-right"] = str(route.right) if route.right else None
-    operation["security"] = [{"token": []}] if route.right else []
+    operation["x-permitted-by"] = [] if route.public else [*permitting(route.operation)]
+    operation["security"] = [] if route.public else [{"token": []}]
     if route.body:
         content = {"schema": bodies[route.body], "example": route.sent}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
@@ -88,7 +93,7 @@ def _complete(operation: dict[str, Any], route: Route, bodies: dict[Any, Any]) -
     for media in answers[str(route.status)].get("content", {}).values():
         media["example"] = route.example
     for status in (
-        *(EVERYWHERE if route.right else ()),
+        *(() if route.public else EVERYWHERE),
         *route.raises,
         *((415,) if route.body or route.upload else ()),
     ):

@@ -16,6 +16,7 @@ class Caller:
     token: str
     tenant: str
     rights: frozenset[Right]
+    role: Role | None = None
 
 
 def rights_of(role: Role, extra: tuple[Right, ...] = ()) -> frozenset[Right]:

@@ -1,6 +1,6 @@
-"""How a route of the API is declared: what it asks of its caller stands beside its path.
+"""How a route of the API is declared: what it touches and what it does stands beside its path.
 
-Nothing is served that does not say what right it needs and which resource it touches.
+Who may call it is said by the policies, which know it by its operation.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,6 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from crossport.model.access import Right
 from crossport.model.record import record
 
 __all__ = ["ID", "Route"]
@@ -20,7 +19,7 @@ ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$"
 
 @record(kw_only=False)
 class Route:
-    """One operation. ``right`` None is for the health endpoint alone.
+    """One operation. A ``public`` one takes no token: it tells nothing.
 
     ``operation`` reads ``resource.action`` (``run.cancel``): what is touched, and what is done with it.
     ``example`` is what a good answer looks like, ``body`` the class of the request, ``sent`` a request that
@@ -34,7 +33,6 @@ class Route:
     method: str
     path: str
     operation: str
-    right: Right | None
     call: Callable[..., Any]
     example: Any = None
     status: int = 200
@@ -45,6 +43,7 @@ class Route:
     stream: bool = False
     before: Callable[..., Any] | None = None
     upload: bool = False
+    public: bool = False
     names: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

@@ -70,7 +70,8 @@ class Tokens:
             return None
         if token.expires and token.expires <= self._clock.wall():
             return None
-        return Caller(token=token.id, tenant=token.tenant, rights=rights_of(token.role, token.rights))
+        rights = rights_of(token.role, token.rights)
+        return Caller(token=token.id, tenant=token.tenant, rights=rights, role=token.role)
 
     async def listed(self, tenant: str | None) -> tuple[Token, ...]:
         """Return the tokens of ``tenant``, or of all tenants when None, by id."""

@@ -1,15 +1,20 @@
 """The composition root: what a site is made of by the settings. Everything else gets its parts handed in."""
 
+from pathlib import Path
+
 from crossport.api import Services, Tokens
 from crossport.app.settings import Settings, secret_text
 from crossport.app.site import OpenSite, SiteSettings
+from crossport.authorize import PolicyAuthorizer
+from crossport.authorize import opened as policy_book
 from crossport.engine.runs import RunFilter
 from crossport.migration.hook import Command, Webhook
 from crossport.model.run import RunState
+from crossport.spi.authorize import Authorizer
 from crossport.spi.secret import Secret
 from crossport.transfer.egress import Egress
 
-__all__ = ["is_active", "services_of", "site_settings"]
+__all__ = ["authorizer_of", "is_active", "services_of", "site_settings"]
 
 UNDER_WAY = (RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
 
@@ -45,7 +50,9 @@ def site_settings(settings: Settings) -> SiteSettings:
     )
 
 
-def services_of(site: OpenSite, tokens: Tokens, *, audit_reads: bool = False) -> Services:
+def services_of(
+    site: OpenSite, tokens: Tokens, authorizer: Authorizer, *, audit_reads: bool = False
+) -> Services:
     """Return what the site's API makes reachable."""
     return Services(
         control=site.control,
@@ -55,8 +62,14 @@ def services_of(site: OpenSite, tokens: Tokens, *, audit_reads: bool = False) ->
         making=site.making,
         keys=site.keys,
         audit=site.engine.audit,
+        authorizer=authorizer,
         audit_reads=audit_reads,
     )
+
+
+def authorizer_of(settings: Settings) -> PolicyAuthorizer:
+    """Return what decides by the shipped policies and the operator's; raise Invalid naming what is wrong."""
+    return PolicyAuthorizer(policy_book(Path(settings.policies) if settings.policies else None))
 
 
 async def is_active(site: OpenSite) -> bool:

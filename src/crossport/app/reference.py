@@ -25,6 +25,7 @@ from crossport.app.clock import SystemClock
 from crossport.app.compose import services_of
 from crossport.app.settings import PREFIX, Count, HookSetting, Limit, Settings
 from crossport.app.site import SiteSettings, open_site
+from crossport.authorize import PolicyAuthorizer, opened
 from crossport.cli.dispatch import application
 from crossport.cli.output import Output
 from crossport.cli.plan_file import schema
@@ -46,7 +47,8 @@ async def _described(folder: Path) -> dict[str, Any]:
     """Return what a site says of its API."""
     clock = SystemClock()
     async with open_site(SiteSettings(name="reference", state_dir=folder / "control"), clock) as site:
-        services = services_of(site, Tokens(site.engine.documents, clock, secrets.token_bytes))
+        tokens = Tokens(site.engine.documents, clock, secrets.token_bytes)
+        services = services_of(site, tokens, PolicyAuthorizer(opened()))
         return Application(services, clock=clock, new_id=str).description()
 
 

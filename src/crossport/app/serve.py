@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from crossport import errors
 from crossport.api import Application, Limits, Tokens
 from crossport.app.certificate import Certificate, served_names
-from crossport.app.compose import is_active, services_of, site_settings
+from crossport.app.compose import authorizer_of, is_active, services_of, site_settings
 from crossport.app.first_token import ensure_first_token
 from crossport.app.gateway_doors import gateways_served
 from crossport.app.settings import Settings, host_and_port
@@ -46,6 +46,7 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Calla
     ``told`` is called when requests are answered.
     """
     served_names(settings)
+    authorizer = authorizer_of(settings)
     state = StateDir(settings.home)
     state.prepare()
     patience_s = OWNER_PATIENCE_S if embedded else 0.0
@@ -65,7 +66,7 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Calla
         registry = CollectorRegistry()
         registry.register(site.figures)
         application = Application(
-            services_of(site, tokens, audit_reads=settings.audit_reads),
+            services_of(site, tokens, authorizer, audit_reads=settings.audit_reads),
             clock=clock,
             new_id=lambda: secrets.token_hex(8),
             limits=limits,

@@ -71,7 +71,8 @@ class Settings:
     ``images.example.org``, ``*.example.org``, ``https://host:8443``, ``http://host``, and networks that are
     not public (``10.1.0.0/16``); nothing without it. ``egress_ca`` is a file with certificates that are
     trusted for that beside the machine's. The audit log has whatever changes something; with ``audit_reads``
-    what was only looked at, too.
+    what was only looked at, too. ``policies`` is a folder with files ``*.cedar``: policies that hold beside
+    the shipped ones; one that is wrong lets the site not start.
     """
 
     home: Path
@@ -98,6 +99,7 @@ class Settings:
     egress: tuple[str, ...] = ()
     egress_ca: str = ""
     audit_reads: bool = False
+    policies: str = ""
 
 
 def load(environment: Mapping[str, str], *, root: bool) -> Settings:

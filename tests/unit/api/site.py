@@ -20,6 +20,8 @@ from crossport.api import Application, Limits, Tokens
 from crossport.app.clock import SystemClock
 from crossport.app.compose import services_of
 from crossport.app.site import OpenSite, SiteSettings, open_site
+from crossport.authorize import PolicyAuthorizer
+from crossport.authorize import opened as policy_book
 from crossport.clouds import memory
 from crossport.clouds.memory import MemoryCloud, MemoryMaker
 from crossport.model.access import Right, Role, TokenRequest
@@ -107,6 +109,7 @@ class Site:
     opened: OpenSite
     gateways: MemoryGateways
     tokens: Tokens
+    authorizer: PolicyAuthorizer
     clock: MovableClock
     secret: str
     made: Iterator[int] = field(default_factory=count)
@@ -177,10 +180,11 @@ async def site(root: Path, *, limits: Limits = GENEROUS, audit: Audit | None = N
         tokens = Tokens(opened.engine.documents, clock, counter.bytes)
         request = TokenRequest(name="first", role=Role.ADMIN, rights=(Right.RETIRE, Right.SITE), days=0)
         _, secret = await tokens.create(request, tenant="default")
-        own = services_of(opened, tokens)
+        authorizer = PolicyAuthorizer(policy_book())
+        own = services_of(opened, tokens, authorizer)
         services = dataclasses.replace(own, gateways=gateways, audit=audit or own.audit)
         application = Application(services, clock=clock, new_id=counter.id, limits=limits)
-        one = Site(root, application, opened, gateways, tokens, clock, secret.reveal())
+        one = Site(root, application, opened, gateways, tokens, authorizer, clock, secret.reveal())
         for name in ("alpha", "beta"):
             await opened.control.add_cloud("default", await one.found(name))
         for name in ("web", "db"):

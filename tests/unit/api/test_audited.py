@@ -26,6 +26,7 @@ async def test_a_change_is_told_before_and_after(client: httpx.AsyncClient, site
     assert (intent.tenant, intent.subject) == ("default", "POST /v1/clouds/alpha/vms/web/stop")
     assert intent.facts["power_off"] == "True"
     assert intent.facts["request"] == answer.headers["x-request-id"]
+    assert (intent.facts["decision"], intent.facts["policies"]) == ("allowed", "right.operate")
 
 
 async def test_a_change_that_fails_is_told_with_its_code(client: httpx.AsyncClient, site: Site):

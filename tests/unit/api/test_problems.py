@@ -114,7 +114,20 @@ async def test_the_log_tells_ids_and_no_secret(site: Site, client: httpx.AsyncCl
         answer = await client.post(
             "/v1/clouds?password=hush", json={"name": "c", "driver": "memory", "settings": settings}
         )
-    (line,) = log
+    decided, line = log
+    assert {**decided, "micros": 0, "token": "", "log_level": ""} == {
+        "event": "decision",
+        "request": line["request"],
+        "operation": "cloud.add",
+        "allowed": True,
+        "policies": ("right.administer",),
+        "tenant": "default",
+        "of": "default",
+        "clouds": ["c"],
+        "micros": 0,
+        "token": "",
+        "log_level": "",
+    }
     assert line["request"] == answer.headers["x-request-id"]
     assert (line["operation"], line["tenant"], line["status"]) == ("cloud.add", "default", 201)
     assert "hush" not in str(log)

@@ -53,9 +53,14 @@ async def test_nobody_hands_out_more_than_the_own_token_may(site: Site):
     async with site.client(await site.token(Role.ADMIN)) as client:
         wish = {"name": "x", "role": "viewer"}
         assert (await client.post("/v1/tokens", json=wish)).status_code == 201
-        for more in ({"rights": ["retire"]}, {"rights": ["site"]}, {"tenant": "other"}):
+        for more in ({"rights": ["retire"]}, {"rights": ["site"]}):
             answer = await client.post("/v1/tokens", json=wish | more)
             assert (answer.status_code, answer.json()["code"]) == (403, "token.rights.exceeded")
+        answer = await client.post("/v1/tokens", json=wish | {"tenant": "other"})
+        assert (answer.status_code, answer.json()["code"]) == (403, "request.policy.forbids")
+        assert answer.json()["detail"] == (
+            "This token may not create (token). It is another tenant's. (Policy tenant.isolation.)"
+        )
 
 
 async def test_tenants_do_not_see_each_other(site: Site):

@@ -9,7 +9,6 @@ from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, CloudName, Limit, Page, Who, page
 from crossport.api.route import Route
-from crossport.model.access import Right
 from crossport.model.construct import Constructs
 from crossport.model.request import CloudEntry, CloudStatus
 from crossport.spi.control import Control
@@ -25,17 +24,15 @@ class Clouds:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
-        read, administer = Right.READ, Right.ADMINISTER
         many, one = "/v1/clouds", "/v1/clouds/{cloud}"
         sent, status = example.shown(example.CLOUD), example.shown(example.CLOUD_STATUS)
         listed, built = example.page_of(example.CLOUD), example.shown(example.CONSTRUCTS)
         return (
-            Route("GET", many, "cloud.list", read, self.list, listed),
+            Route("GET", many, "cloud.list", self.list, listed),
             Route(
                 "POST",
                 many,
                 "cloud.add",
-                administer,
                 self.add,
                 status,
                 201,
@@ -44,10 +41,10 @@ class Clouds:
                 raises=(409, 503),
                 names={"cloud": "$response.body#/entry/name"},
             ),
-            Route("GET", one, "cloud.show", read, self.show, sent, raises=(404,)),
-            Route("DELETE", one, "cloud.remove", administer, self.remove, status=204, raises=(404, 409)),
-            Route("GET", one + "/status", "cloud.check", read, self.check, status, raises=(404, 503)),
-            Route("GET", one + "/constructs", "cloud.offer", read, self.constructs, built, raises=(404, 503)),
+            Route("GET", one, "cloud.show", self.show, sent, raises=(404,)),
+            Route("DELETE", one, "cloud.remove", self.remove, status=204, raises=(404, 409)),
+            Route("GET", one + "/status", "cloud.check", self.check, status, raises=(404, 503)),
+            Route("GET", one + "/constructs", "cloud.offer", self.constructs, built, raises=(404, 503)),
         )
 
     async def list(self, who: Who, after: After = "", limit: Limit = 100) -> Page[CloudEntry]:

@@ -9,7 +9,6 @@ from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, GatewayId, Limit, Page, Who, page
 from crossport.api.route import Route
-from crossport.model.access import Right
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
 from crossport.spi.control import Control
 from crossport.spi.gateway import Gateways
@@ -46,16 +45,14 @@ class GatewayRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
-        read, administer = Right.READ, Right.ADMINISTER
         many, one = "/v1/gateways", "/v1/gateways/{gateway}"
         shown, sent = example.shown(GATEWAY), example.shown(REQUEST)
         return (
-            Route("GET", many, "gateway.list", read, self.list, example.page_of(GATEWAY)),
+            Route("GET", many, "gateway.list", self.list, example.page_of(GATEWAY)),
             Route(
                 "POST",
                 many,
                 "gateway.enroll",
-                administer,
                 self.enroll,
                 example.shown(ENROLMENT),
                 201,
@@ -63,9 +60,9 @@ class GatewayRoutes:
                 sent,
                 raises=(404, 409),
             ),
-            Route("GET", one, "gateway.show", read, self.show, shown, raises=(404,)),
-            Route("POST", one + "/drain", "gateway.drain", administer, self.drain, shown, raises=(404,)),
-            Route("DELETE", one, "gateway.remove", administer, self.remove, status=204, raises=(404,)),
+            Route("GET", one, "gateway.show", self.show, shown, raises=(404,)),
+            Route("POST", one + "/drain", "gateway.drain", self.drain, shown, raises=(404,)),
+            Route("DELETE", one, "gateway.remove", self.remove, status=204, raises=(404,)),
         )
 
     async def list(self, who: Who, after: After = "", limit: Limit = 100) -> Page[Gateway]:

@@ -8,7 +8,6 @@ from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import Who
 from crossport.api.route import Route
-from crossport.model.access import Right
 from crossport.model.keyring import Algorithm, Key, KeyRole
 from crossport.model.role import RevokeRequest, RoleDocument, RotateRequest, SiteKeys
 from crossport.spi.role import RoleKeys
@@ -48,18 +47,17 @@ class KeyRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
-        shown, site = example.shown(KEYS), Right.SITE
+        shown = example.shown(KEYS)
         rotate, revoke = (
             example.shown(RotateRequest(role=KeyRole.SEAL)),
             example.shown(RevokeRequest(key=KEY.id())),
         )
         return (
-            Route("GET", "/v1/keys", "key.list", site, self.list, shown, raises=(409,)),
+            Route("GET", "/v1/keys", "key.list", self.list, shown, raises=(409,)),
             Route(
                 "POST",
                 "/v1/keys/rotate",
                 "key.rotate",
-                site,
                 self.rotate,
                 shown,
                 200,
@@ -71,7 +69,6 @@ class KeyRoutes:
                 "POST",
                 "/v1/keys/revoke",
                 "key.revoke",
-                site,
                 self.revoke,
                 shown,
                 200,

@@ -9,7 +9,6 @@ from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, Limit, Page, RunId, Who, page
 from crossport.api.route import Route
-from crossport.model.access import Right
 from crossport.model.limit import LinkLimit, LinkLimitStatus, RunLimit
 from crossport.model.name import CLOUD
 from crossport.spi.control import Control
@@ -36,15 +35,14 @@ class RateLimits:
         sent, bound = example.shown(limit), example.shown(RunLimit(rate_bps=100_000_000))
         names = {"source": "$response.body#/limit/source", "target": "$response.body#/limit/target"}
         return (
-            Route("GET", many, "limit.list", Right.READ, self.list, {"items": [shown], "next": ""}),
-            Route("POST", many, "limit.set", Right.SITE, self.set, shown, 200, LinkLimit, sent, names=names),
-            Route("DELETE", one, "limit.remove", Right.SITE, self.remove, status=204, raises=(404,)),
-            Route("GET", run, "run.show-limit", Right.READ, self.run_limit, bound, raises=(404,)),
+            Route("GET", many, "limit.list", self.list, {"items": [shown], "next": ""}),
+            Route("POST", many, "limit.set", self.set, shown, 200, LinkLimit, sent, names=names),
+            Route("DELETE", one, "limit.remove", self.remove, status=204, raises=(404,)),
+            Route("GET", run, "run.show-limit", self.run_limit, bound, raises=(404,)),
             Route(
                 "POST",
                 run,
                 "run.limit",
-                Right.OPERATE,
                 self.limit_run,
                 bound,
                 200,

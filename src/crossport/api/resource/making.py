@@ -8,7 +8,6 @@ from crossport.api import example
 from crossport.api.body import body, content
 from crossport.api.parameter import After, CloudName, Key, Limit, Page, Who, page
 from crossport.api.route import Route
-from crossport.model.access import Right
 from crossport.model.construct import Image
 from crossport.model.exchange import Destruction, FetchRequest
 from crossport.model.name import NAME
@@ -30,7 +29,7 @@ class MakingRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
-        read, administer, one = Right.READ, Right.ADMINISTER, "/v1/clouds/{cloud}"
+        one = "/v1/clouds/{cloud}"
         status, sent = example.shown(example.CLOUD_STATUS), example.shown(CloudRequest(name="alpha"))
         told = example.shown(Destruction(things=("cloud alpha", "image debian-12"), done=False))
         named = {"cloud": "$response.body#/entry/name"}
@@ -40,7 +39,6 @@ class MakingRoutes:
                 "POST",
                 "/v1/embedded-clouds",
                 "cloud.create",
-                administer,
                 self.create,
                 status,
                 201,
@@ -49,12 +47,11 @@ class MakingRoutes:
                 raises=(409, 503),
                 names=named,
             ),
-            Route("GET", destruction, "cloud.preview", read, self.preview, told, raises=(*fails, 503)),
+            Route("GET", destruction, "cloud.preview", self.preview, told, raises=(*fails, 503)),
             Route(
                 "POST",
                 destruction,
                 "cloud.destroy",
-                administer,
                 self.destroy,
                 {**told, "done": True},
                 raises=(*fails, 503),
@@ -63,16 +60,15 @@ class MakingRoutes:
         )
 
     def _image_routes(self, one: str, fails: tuple[int, ...]) -> tuple[Route, ...]:
-        read, administer, image = Right.READ, Right.ADMINISTER, example.shown(example.IMAGE)
+        image = example.shown(example.IMAGE)
         listed = example.page_of(example.IMAGE)
         wanted = FetchRequest(url="https://images.example.org/debian-12.qcow2", format="qcow2")
         return (
-            Route("GET", one + "/images", "image.list", read, self.images, listed, raises=(*fails, 503)),
+            Route("GET", one + "/images", "image.list", self.images, listed, raises=(*fails, 503)),
             Route(
                 "PUT",
                 one + "/images/{image}",
                 "image.upload",
-                administer,
                 self.upload,
                 image,
                 201,
@@ -83,7 +79,6 @@ class MakingRoutes:
                 "POST",
                 one + "/images/{image}",
                 "image.fetch",
-                administer,
                 self.fetch,
                 example.shown(example.RUN),
                 202,
@@ -96,7 +91,6 @@ class MakingRoutes:
                 "DELETE",
                 one + "/images/{image}",
                 "image.delete",
-                administer,
                 self.delete,
                 status=204,
                 raises=(*fails, 503),

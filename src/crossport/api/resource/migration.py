@@ -9,7 +9,6 @@ from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import Key, Who
 from crossport.api.route import Route
-from crossport.model.access import Right
 from crossport.model.exchange import AssessmentRequest
 from crossport.model.request import Assessment, DryRun
 from crossport.model.run import MigrationRequest, RunRecord
@@ -26,7 +25,7 @@ class Migrations:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
-        read, operate, fails = Right.READ, Right.OPERATE, (404, 409, 503)
+        fails = (404, 409, 503)
         asked = example.shown(AssessmentRequest(source="alpha", target="beta"))
         judged, sent = example.shown(example.ASSESSMENT), example.shown(example.REQUEST)
         dry, run, kind = example.shown(example.DRY_RUN), example.shown(example.RUN), MigrationRequest
@@ -35,7 +34,6 @@ class Migrations:
                 "POST",
                 "/v1/assessments",
                 "migration.assess",
-                read,
                 self.assess,
                 judged,
                 200,
@@ -47,7 +45,6 @@ class Migrations:
                 "POST",
                 "/v1/dry-runs",
                 "migration.try",
-                read,
                 self.try_out,
                 dry,
                 200,
@@ -59,7 +56,6 @@ class Migrations:
                 "POST",
                 "/v1/migrations",
                 "migration.start",
-                operate,
                 self.start,
                 run,
                 202,

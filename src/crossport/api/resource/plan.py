@@ -9,7 +9,6 @@ from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, Key, Limit, Page, PlanName, Who, page
 from crossport.api.route import Route
-from crossport.model.access import Right
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.run import RunRecord
 from crossport.spi.control import Control
@@ -25,18 +24,17 @@ class Plans:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
-        read, operate, many, one = Right.READ, Right.OPERATE, "/v1/plans", "/v1/plans/{plan}"
+        many, one = "/v1/plans", "/v1/plans/{plan}"
         plan, listed = example.shown(example.PLAN), example.page_of(example.PLAN)
         checked, status = example.shown(example.PLAN_CHECK), example.shown(example.PLAN_STATUS)
         named, began = {"plan": "$response.body#/name"}, {"run": "$response.body#/id"}
         run, fails = example.shown(example.RUN), (404, 409, 503)
         return (
-            Route("GET", many, "plan.list", read, self.list, listed),
+            Route("GET", many, "plan.list", self.list, listed),
             Route(
                 "POST",
                 many,
                 "plan.put",
-                operate,
                 self.put,
                 plan,
                 200,
@@ -45,11 +43,11 @@ class Plans:
                 raises=(404, 409),
                 names=named,
             ),
-            Route("GET", one, "plan.show", read, self.show, plan, raises=(404,)),
-            Route("DELETE", one, "plan.remove", operate, self.remove, status=204, raises=(404, 409)),
-            Route("POST", one + "/check", "plan.check", read, self.check, checked, raises=fails),
-            Route("POST", one + "/run", "plan.run", operate, self.run, run, 202, raises=fails, names=began),
-            Route("GET", one + "/status", "plan.status", read, self.status, status, raises=(404,)),
+            Route("GET", one, "plan.show", self.show, plan, raises=(404,)),
+            Route("DELETE", one, "plan.remove", self.remove, status=204, raises=(404, 409)),
+            Route("POST", one + "/check", "plan.check", self.check, checked, raises=fails),
+            Route("POST", one + "/run", "plan.run", self.run, run, 202, raises=fails, names=began),
+            Route("GET", one + "/status", "plan.status", self.status, status, raises=(404,)),
         )
 
     async def list(self, who: Who, after: After = "", limit: Limit = 100) -> Page[Plan]:

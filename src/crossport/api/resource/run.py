@@ -11,7 +11,6 @@ from crossport.api.body import body
 from crossport.api.parameter import After, Limit, Page, RunId, Who
 from crossport.api.route import Route
 from crossport.model import codec
-from crossport.model.access import Right
 from crossport.model.exchange import ResolveRequest, Retirement
 from crossport.model.request import Evidence, ResolveAs
 from crossport.model.run import Created, MigrationReport, RunRecord, RunState
@@ -35,19 +34,16 @@ class Runs:
         return self._to_read() + self._to_decide() + self._to_clean()
 
     def _to_read(self) -> tuple[Route, ...]:
-        read, one, missing = Right.READ, "/v1/runs/{run}", (404,)
+        one, missing = "/v1/runs/{run}", (404,)
         run, event = example.shown(example.RUN), example.shown(example.EVENT)
         ledger = example.page_of(example.CREATED)
         return (
-            Route(
-                "GET", "/v1/runs", "run.list", read, self.list, example.page_of(example.RUN), raises=missing
-            ),
-            Route("GET", one, "run.show", read, self.show, run, raises=missing),
+            Route("GET", "/v1/runs", "run.list", self.list, example.page_of(example.RUN), raises=missing),
+            Route("GET", one, "run.show", self.show, run, raises=missing),
             Route(
                 "GET",
                 one + "/events",
                 "run.follow",
-                read,
                 self.events,
                 event,
                 raises=missing,
@@ -58,7 +54,6 @@ class Runs:
                 "GET",
                 one + "/report",
                 "run.report",
-                read,
                 self.report,
                 example.shown(example.REPORT),
                 raises=(404, 409),
@@ -67,31 +62,27 @@ class Runs:
                 "GET",
                 one + "/evidence",
                 "run.evidence",
-                read,
                 self.evidence,
                 example.shown(example.EVIDENCE),
                 raises=missing,
             ),
-            Route("GET", one + "/ledger", "run.ledger", read, self.ledger, ledger, raises=missing),
+            Route("GET", one + "/ledger", "run.ledger", self.ledger, ledger, raises=missing),
         )
 
     def _to_decide(self) -> tuple[Route, ...]:
-        operate, one, fails = Right.OPERATE, "/v1/runs/{run}", (404, 409)
+        one, fails = "/v1/runs/{run}", (404, 409)
         run, sent = example.shown(example.RUN), example.shown(ResolveRequest(outcome=ResolveAs.SOURCE))
         kind = ResolveRequest
         return (
-            Route("POST", one + "/cancel", "run.cancel", operate, self.cancel, run, 202, raises=fails),
-            Route("POST", one + "/resume", "run.resume", operate, self.resume, run, 202, raises=fails),
-            Route("POST", one + "/cutover", "run.cut-over", operate, self.cut_over, run, 202, raises=fails),
-            Route("POST", one + "/commit", "run.commit", operate, self.commit, run, 202, raises=fails),
-            Route(
-                "POST", one + "/rollback", "run.roll-back", operate, self.roll_back, run, 202, raises=fails
-            ),
+            Route("POST", one + "/cancel", "run.cancel", self.cancel, run, 202, raises=fails),
+            Route("POST", one + "/resume", "run.resume", self.resume, run, 202, raises=fails),
+            Route("POST", one + "/cutover", "run.cut-over", self.cut_over, run, 202, raises=fails),
+            Route("POST", one + "/commit", "run.commit", self.commit, run, 202, raises=fails),
+            Route("POST", one + "/rollback", "run.roll-back", self.roll_back, run, 202, raises=fails),
             Route(
                 "POST",
                 one + "/resolve",
                 "run.resolve",
-                operate,
                 self.resolve,
                 run,
                 202,
@@ -102,23 +93,22 @@ class Runs:
         )
 
     def _to_clean(self) -> tuple[Route, ...]:
-        operate, one, fails = Right.OPERATE, "/v1/runs/{run}", (404, 409)
+        one, fails = "/v1/runs/{run}", (404, 409)
         cleaned, path = example.shown(example.CLEANED), one + "/retirement"
         told = example.shown(Retirement(things=("VM web in alpha", "volume vol-1 (1 GiB)"), done=False))
         retired = {**told, "done": True}
         return (
-            Route("POST", one + "/clean", "run.clean", operate, self.clean, cleaned, raises=fails),
+            Route("POST", one + "/clean", "run.clean", self.clean, cleaned, raises=fails),
             Route(
                 "POST",
                 one + "/finish-test",
                 "run.finish-test",
-                operate,
                 self.finish_test,
                 cleaned,
                 raises=fails,
             ),
-            Route("GET", path, "source.preview", Right.READ, self.retirement, told, raises=fails),
-            Route("POST", path, "source.retire", Right.RETIRE, self.retire, retired, raises=fails),
+            Route("GET", path, "source.preview", self.retirement, told, raises=fails),
+            Route("POST", path, "source.retire", self.retire, retired, raises=fails),
         )
 
     async def list(

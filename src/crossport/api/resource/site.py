@@ -34,20 +34,17 @@ class SiteRoutes:
         """Return the table."""
         greeting = Greeting(version=__version__, tenant="default", token="3f9a1c7e20b4", rights=(Right.READ,))  # noqa: S106
         return (
-            Route("GET", "/healthz", "site.health", None, self.health, example.shown(Healthy())),
+            Route("GET", "/healthz", "site.health", self.health, example.shown(Healthy()), public=True),
             Route(
                 "GET",
                 "/metrics",
                 "site.metrics",
-                Right.SITE,
                 self.metrics,
                 "up 1.0",
                 response=PlainTextResponse,
             ),
-            Route("GET", "/v1/site", "site.show", Right.READ, self.show, example.shown(greeting)),
-            Route(
-                "GET", "/v1/openapi.json", "site.describe", Right.READ, self.describe, {"openapi": "3.1.0"}
-            ),
+            Route("GET", "/v1/site", "site.show", self.show, example.shown(greeting)),
+            Route("GET", "/v1/openapi.json", "site.describe", self.describe, {"openapi": "3.1.0"}),
         )
 
     async def health(self) -> Healthy:

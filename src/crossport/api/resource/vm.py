@@ -8,7 +8,6 @@ from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, CloudName, Key, Limit, Page, VmName, Who, page
 from crossport.api.route import Route
-from crossport.model.access import Right
 from crossport.model.exchange import Console, Destruction, StopRequest
 from crossport.model.request import VmRequest
 from crossport.model.vm import VM, PowerState
@@ -27,7 +26,6 @@ class VMs:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
-        read, operate = Right.READ, Right.OPERATE
         many, one = "/v1/clouds/{cloud}/vms", "/v1/clouds/{cloud}/vms/{vm}"
         vm, sent = example.shown(example.WEB), example.shown(example.VM_REQUEST)
         listed, log = example.page_of(example.WEB), example.shown(Console(text="web login: "))
@@ -36,12 +34,11 @@ class VMs:
         deleted = {**told, "done": True}
         stop, fails = example.shown(StopRequest()), (404, 409, 503)
         return (
-            Route("GET", many, "vm.list", read, self.list, listed, raises=(404, 503)),
+            Route("GET", many, "vm.list", self.list, listed, raises=(404, 503)),
             Route(
                 "POST",
                 many,
                 "vm.create",
-                operate,
                 self.create,
                 vm,
                 201,
@@ -50,16 +47,12 @@ class VMs:
                 raises=fails,
                 names=named,
             ),
-            Route("GET", one, "vm.show", read, self.show, vm, raises=(404, 503)),
-            Route("POST", one + "/start", "vm.start", operate, self.start, vm, raises=fails),
-            Route(
-                "POST", one + "/stop", "vm.stop", operate, self.stop, vm, 200, StopRequest, stop, raises=fails
-            ),
-            Route("GET", one + "/deletion", "vm.preview", read, self.preview, told, raises=fails),
-            Route(
-                "POST", one + "/deletion", "vm.delete", Right.ADMINISTER, self.delete, deleted, raises=fails
-            ),
-            Route("GET", one + "/console", "vm.console", read, self.console, log, raises=(404, 503)),
+            Route("GET", one, "vm.show", self.show, vm, raises=(404, 503)),
+            Route("POST", one + "/start", "vm.start", self.start, vm, raises=fails),
+            Route("POST", one + "/stop", "vm.stop", self.stop, vm, 200, StopRequest, stop, raises=fails),
+            Route("GET", one + "/deletion", "vm.preview", self.preview, told, raises=fails),
+            Route("POST", one + "/deletion", "vm.delete", self.delete, deleted, raises=fails),
+            Route("GET", one + "/console", "vm.console", self.console, log, raises=(404, 503)),
         )
 
     async def list(
