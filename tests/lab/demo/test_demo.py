@@ -13,10 +13,13 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from tests.lab.demo.secrets_used import Processes, lying, secret, shown, used_by
 
 from crossport.cli.demo.play import guest_cache
 from crossport.clouds.local.network import leftovers
+from crossport.model.keyring import KeyRole
 from crossport.model.run import PHASES
 
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(300)]
@@ -45,9 +48,16 @@ def played(home: Path, *options: str) -> tuple[subprocess.CompletedProcess[str],
 
 
 @pytest.fixture(scope="module")
-def demo(home: Path) -> tuple[str, dict[str, Any], float]:
+def processes() -> Processes:
+    """What was seen of processes while the demonstration ran."""
+    return Processes()
+
+
+@pytest.fixture(scope="module")
+def demo(home: Path, processes: Processes) -> tuple[str, dict[str, Any], float]:
     began = time.monotonic()
-    ended, facts = played(home)
+    with processes:
+        ended, facts = played(home)
     return ended.stdout, facts, time.monotonic() - began
 
 
@@ -107,6 +117,45 @@ def test_the_person_is_told_what_to_try_next(demo: tuple[str, dict[str, Any], fl
         timeout=CLEAN_S,
     )
     assert json.loads(report.stdout)["outcome"] == "done"
+
+
+def test_no_secret_is_seen_anywhere_but_in_its_own_file(
+    demo: tuple[str, dict[str, Any], float], home: Path, processes: Processes, tmp_path: Path
+) -> None:
+    """All files, databases, disks and logs that it left, what its processes were called, what it answers."""
+    state = home / "demo"
+
+    def run(*words: str) -> bytes:
+        command = [sys.executable, "-m", "crossport.app", *words]
+        env = {**os.environ, "CROSSPORT_HOME": str(state)}
+        return subprocess.run(command, env=env, capture_output=True, check=True, timeout=CLEAN_S).stdout
+
+    with processes:
+        token = json.loads(run("token", "create", "seen", "--role", "viewer", "--json"))["secret"]
+        answers = [
+            run("run", "show", demo[1]["run"], "--json"),
+            run("run", "report", demo[1]["run"], "--json"),
+        ]
+        answers += [
+            run("cloud", "list", "--json"),
+            run("token", "list", "--json"),
+            run("key", "list", "--json"),
+        ]
+        answers.append(described(state / "control" / "socket", token))
+    used = [*used_by(state), secret("created token", token.encode())]
+    named = {one.name for one in used}
+    assert {"master key", "approvals secret", "token of alpha", "token of beta", "token of control"} <= named
+    assert len([name for name in named if name.startswith("private key")]) >= 1 + len(KeyRole)
+    assert shown(used, b"\0".join(processes.seen)) == []
+    assert shown(used, b"\0".join((*answers, demo[0].encode()))) == []
+    assert lying(used, home, tmp_path / "patterns") == []
+
+
+def described(socket: Path, token: str) -> bytes:
+    """Return the API's description of itself."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), timeout=CLEAN_S) as client:
+        headers = {"Authorization": f"Bearer {token}"}
+        return client.get("http://site/v1/openapi.json", headers=headers).raise_for_status().content
 
 
 def test_ctrl_c_leaves_nothing_that_clean_does_not_find(

@@ -21,7 +21,8 @@ DAY_S = 86400.0
 
 
 def rows() -> list[list[str]]:
-    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")][1:]
+    text = PAGE.read_text().partition("## All keys\n")[2]
+    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
