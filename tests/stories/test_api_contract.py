@@ -33,6 +33,7 @@ SAID_BY_NO_SCHEMA = {
     "POST /v1/clouds/{cloud}/vms": "what the cloud offers",
     "POST /v1/migrations": "which orders of a warm migration fit together",
     "POST /v1/dry-runs": "which orders of a warm migration fit together",
+    "POST /v1/partners": "what an invitation is",
     "POST /v1/plans": "what a plan's days are, and which VMs come after which",
 }
 """Where a request may be refused although it has the form that was promised."""

@@ -23,6 +23,7 @@ from crossport.api.resource.key import KeyRoutes
 from crossport.api.resource.limit import RateLimits
 from crossport.api.resource.making import MakingRoutes
 from crossport.api.resource.migration import Migrations
+from crossport.api.resource.partner import PartnerRoutes
 from crossport.api.resource.plan import Plans
 from crossport.api.resource.run import Runs
 from crossport.api.resource.site import SiteRoutes
@@ -38,6 +39,7 @@ from crossport.spi.gateway import Gateways
 from crossport.spi.limit import RateBook
 from crossport.spi.making import Making
 from crossport.spi.role import RoleKeys
+from crossport.spi.trust import Trust
 
 __all__ = ["Application", "Services"]
 
@@ -54,6 +56,7 @@ class Services:
     rates: RateBook
     making: Making
     keys: RoleKeys
+    trust: Trust
     audit: Audit
     authorizer: Authorizer
     audit_reads: bool = False
@@ -139,6 +142,7 @@ def _table(
         *GatewayRoutes(services.gateways, control).routes(),
         *RateLimits(services.rates, control).routes(),
         *KeyRoutes(services.keys).routes(),
+        *PartnerRoutes(services.trust).routes(),
         *TokenRoutes(services.tokens).routes(),
     )
 

@@ -16,6 +16,8 @@ __all__ = [
     "Key",
     "Limit",
     "Page",
+    "PartnerName",
+    "TenantName",
     "PlanName",
     "RunId",
     "TokenId",
@@ -58,6 +60,8 @@ VmName = Annotated[
 ]
 RunId = Annotated[str, Path(pattern=ID, max_length=128, description="The run's id.")]
 GatewayId = Annotated[str, Path(pattern=NAME, max_length=63, description="The gateway's id.")]
+PartnerName = Annotated[str, Path(pattern=NAME, max_length=63, description="The partner's name.")]
+TenantName = Annotated[str, Path(pattern=NAME, max_length=63, description="A tenant of the partner.")]
 TokenId = Annotated[str, Path(pattern=r"^[0-9a-f]+$", max_length=64, description="The token's id.")]
 After = Annotated[
     str, Query(max_length=255, description="Begin behind this place: the ``next`` of the page before.")

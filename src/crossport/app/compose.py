@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from crossport.api import Services, Tokens
+from crossport.app.partner_parts import partner_address
 from crossport.app.settings import Settings, secret_text
 from crossport.app.site import OpenSite, SiteSettings
 from crossport.authorize import PolicyAuthorizer
@@ -35,6 +36,7 @@ def site_settings(settings: Settings) -> SiteSettings:
             authorities=secret_text(settings.egress_ca, "egress_ca") if settings.egress_ca else "",
         ),
         fetch_size=settings.upload_size,
+        partner_address=partner_address(settings),
         commands={
             name: Command(argv=hook.command, timeout_s=hook.timeout_s)
             for name, hook in settings.hooks.items()
@@ -61,6 +63,7 @@ def services_of(
         rates=site.rates,
         making=site.making,
         keys=site.keys,
+        trust=site.partners.office,
         audit=site.engine.audit,
         authorizer=authorizer,
         audit_reads=audit_reads,

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from crossport import errors
-from crossport.app.settings import Settings, host_and_port
+from crossport.app.door import door
+from crossport.app.settings import Settings
 from crossport.app.site import OpenSite
 from crossport.client.state_dir import StateDir
 from crossport.gateway.listener import Doors, listening
@@ -29,22 +29,5 @@ async def gateways_served(
 
 def doors_of(settings: Settings, socket: Path) -> Doors:
     """Return where the settings let gateways of other machines knock; raise Invalid naming the setting."""
-    host, port = host_and_port(settings.gateway_listen)
-    if not host:
-        raise errors.Invalid(
-            "gateway.listen.form",
-            f"{settings.gateway_listen!r} is not HOST:PORT.",
-            field="gateway_listen",
-            remedy="Write 192.0.2.7:8444.",
-        )
-    bare = host.strip("[]")
-    everywhere = bare in ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-    names = (*settings.hosts, *(() if everywhere else (host,)))
-    if not names:
-        raise errors.Invalid(
-            "gateway.listen.unnamed",
-            f"Nobody can dial {host}.",
-            field="hosts",
-            remedy="Name the addresses of this server in the setting hosts.",
-        )
-    return Doors(socket, bare, port, tuple(f"{name}:{port}" for name in dict.fromkeys(names)))
+    host, port, names = door(settings, settings.gateway_listen, "gateway_listen")
+    return Doors(socket, host, port, tuple(f"{name}:{port}" for name in names))

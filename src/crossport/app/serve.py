@@ -25,6 +25,7 @@ from crossport.app.certificate import Certificate, served_names
 from crossport.app.compose import authorizer_of, is_active, services_of, site_settings
 from crossport.app.first_token import ensure_first_token
 from crossport.app.gateway_doors import gateways_served
+from crossport.app.partner_parts import partners_served
 from crossport.app.settings import Settings, host_and_port
 from crossport.app.site import OpenSite, open_site
 from crossport.client.state_dir import StateDir
@@ -54,6 +55,7 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Calla
         _owned(state, clock, patience_s),
         open_site(site_settings(settings), clock) as site,
         gateways_served(site, settings, state, clock, embedded=embedded),
+        partners_served(site.partners, settings),
     ):
         tokens = Tokens(site.engine.documents, clock, secrets.token_bytes)
         await ensure_first_token(tokens, state.token_file)

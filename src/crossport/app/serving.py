@@ -31,6 +31,7 @@ def _with(settings: Settings, options: ServeOptions) -> Settings:
         settings,
         # An embedded server is for this machine's owner alone.
         listen="" if options.embedded else options.listen or settings.listen,
+        partner_listen="" if options.embedded else settings.partner_listen,
         hosts=checked_hosts(options.hosts) if options.hosts else settings.hosts,
         idle_s=settings.idle_s if options.idle_s is None else options.idle_s,
     )

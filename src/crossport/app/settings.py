@@ -61,6 +61,7 @@ class Settings:
     ``database_url`` is empty for SQLite; it may come from the file that ``database_url_file`` names.
     ``site_name`` and ``hosts`` go into certificates. ``idle_s`` is when an embedded server ends.
     ``gateway_listen`` (``HOST:PORT``) is where gateways of other machines dial; one nearby needs none.
+    ``partner_listen`` (``HOST:PORT``) is where other sites that are partners reach this one.
     Ended runs are kept for ``keep_days``, at most ``keep_runs`` of them (0: no limit), and longer as long as
     something of them is left in a cloud or retained. ``hooks`` are what migrations may name. ``body_size``
     bounds what the API takes at once, ``upload_size`` images. ``stock_size`` bounds how many bytes of content
@@ -82,6 +83,7 @@ class Settings:
     token_file: str = ""
     listen: str = ""
     gateway_listen: str = ""
+    partner_listen: str = ""
     hosts: tuple[str, ...] = ()
     database_url: str = field(default="", repr=False)
     node: str = ""

@@ -13,6 +13,7 @@ import httpx
 from crossport import errors
 from crossport.app.figures import CountedMover, NodeFigures
 from crossport.app.master_key import master_keys
+from crossport.app.partner_parts import PartnerMeans, PartnerParts, partner_parts
 from crossport.app.sealed import SealedDocuments
 from crossport.app.shared_identity import share_identity, shared_documents
 from crossport.clouds.local.maker import LocalMaker
@@ -21,6 +22,7 @@ from crossport.gateway.hub import Hub
 from crossport.gateway.office import Means, Office
 from crossport.gateway.own_host import OwnHost
 from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
+from crossport.identity.link_authority import LinkAuthorities
 from crossport.identity.signing.desk import Authority
 from crossport.identity.signing.heads import KeptHeads as SignedHeads
 from crossport.identity.signing.keeper import Keeper
@@ -58,7 +60,8 @@ class SiteSettings:
     """What makes a site: its name, where its state lies, its database, and what the operator registered.
 
     ``stock_size`` bounds what its own workers keep for each tenant of the content that passes through,
-    ``images_most`` how many published images they look into for each disk.
+    ``images_most`` how many published images they look into for each disk. ``partner_address`` is where
+    partners reach it (``https://HOST:PORT``), empty where they do not.
     """
 
     name: str
@@ -73,6 +76,7 @@ class SiteSettings:
     webhooks: Mapping[str, Webhook] = field(default_factory=dict[str, Webhook])
     egress: Egress = field(default_factory=lambda: Egress(()))
     fetch_size: int = 256 << 30
+    partner_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class OpenSite:
     figures: NodeFigures
     keys: KeptKeys
     heads: KeptHeads
+    partners: PartnerParts
 
 
 def drivers() -> dict[str, Connect]:
@@ -146,10 +151,10 @@ async def open_site(
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
     own = OwnHost(_host(settings), office.keeping, settings.node)
     hub = Hub(office, clock, own, boot=secrets.token_hex(8))
-    names = NameKeys(master.derived("transfer names"))
     rates = Limits(lambda: engine.documents, clock, settings.node)
     dialling, copies = Dialling(), Settings(egress=settings.egress)
-    counted = CountedMover(mover or SimpleMover(hub, clock, copies, rates, dialling, names))
+    transfer = SimpleMover(hub, clock, copies, rates, dialling, NameKeys(master.derived("transfer names")))
+    counted = CountedMover(mover or transfer)
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
@@ -164,27 +169,57 @@ async def open_site(
             images_most=settings.images_most,
         )
     )
-    keeper, web = _keeper(settings, identity, master), _web(settings, hub, counted, clock)
-    fetches = _fetches(engine, web, registry, sealed, clock)
+    keeper, keys, partners = _partners(settings, engine, identity, sealed, master, clock)
+    fetches = _fetches(engine, _web(settings, hub, counted, clock), registry, sealed, clock)
     async with engine:
         try:
+            await partners.rounds.follow()
             await own.tidy()
             await fetches.prune()
             making = SiteMaking(registry, maker or _local(folder), control, fetches)
-            keys = KeptKeys(keeper, lambda: engine.documents, clock, site=settings.name, node=settings.node)
             figures, heads = NodeFigures(counted, hub.desks), _heads(settings, engine, keeper, clock)
-            yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads)
+            partners.operations.answer("audit.head", heads.answer)
+            yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads, partners)
         finally:
             await keeper.close()
             await registry.close()
 
 
-def _keeper(settings: SiteSettings, identity: SiteIdentity, master: MasterKeys) -> Keeper:
+def _partners(
+    settings: SiteSettings,
+    engine: Engine,
+    identity: SiteIdentity,
+    sealed: Secrets,
+    master: MasterKeys,
+    clock: Clock,
+) -> tuple[Keeper, KeptKeys, PartnerParts]:
+    """Return what keeps the site's keys, the keys for its operator, and the link to other sites."""
+    authorities = LinkAuthorities(identity, sealed, lambda: engine.documents, clock)
+    keeper = _keeper(settings, identity, master, authorities)
+    keys = KeptKeys(keeper, lambda: engine.documents, clock, site=settings.name, node=settings.node)
+    means = PartnerMeans(
+        site=settings.name,
+        address=settings.partner_address,
+        keys=keys,
+        relist=keeper.close,
+        authorities=authorities,
+        documents=lambda: engine.documents,
+        clock=clock,
+        secret=master.derived("partner invitations"),
+    )
+    return keeper, keys, partner_parts(means)
+
+
+def _keeper(
+    settings: SiteSettings, identity: SiteIdentity, master: MasterKeys, authorities: LinkAuthorities
+) -> Keeper:
     """Return what starts and asks this node's signer."""
     approvals = master.derived("approvals").hex()
     return Keeper(
         settings.state_dir / "signer",
-        lambda: Authority(site=settings.name, key=identity.authority_key, approvals=approvals),
+        lambda: Authority(
+            site=settings.name, key=identity.authority_key, approvals=approvals, others=authorities.keys
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from crossport import errors
+from crossport.cli.private import claimed
 from crossport.cli.session import Here, Session
 from crossport.cli.surroundings import GatewayOptions
 from crossport.cli.text import Table, fields
@@ -45,12 +46,8 @@ def enroll(
     subnet
         The reserved subnet.
     """
-    _claim(file)
-    try:
+    with claimed(file):
         enrolment = session.send(calls.enroll_gateway(EnrollRequest(cloud=cloud, subnet=subnet)))
-    except errors.Error:
-        file.unlink()
-        raise
     file.write_text(enrolment.join + "\n")
     command = f"crossport gateway run --join {file.name} --authority {enrolment.fingerprint}"
     minutes = round((enrolment.expires - session.machine.wall()) / 60)
@@ -235,19 +232,6 @@ def _state(gateway: Gateway) -> str:
 
 def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
-
-
-def _claim(file: Path) -> None:
-    """Make the file, for its owner's eyes only, before anything is asked for."""
-    try:
-        file.touch(mode=0o600, exist_ok=False)
-    except OSError as error:
-        raise errors.Invalid(
-            "cli.file.unwritable",
-            f"{file} cannot be made: {error.strerror}.",
-            field="--file",
-            remedy="Name a file that does not exist yet.",
-        ) from error
 
 
 def _text(join: str, session: Session) -> str:

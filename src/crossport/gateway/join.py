@@ -4,21 +4,17 @@ Whoever has it can join once, until it expires; so it goes through standard inpu
 through arguments.
 """
 
-import base64
-import binascii
 from typing import Annotated
 
 from pydantic import Field
 
 from crossport import errors
+from crossport.identity.carried import Carried
 from crossport.identity.tls import fingerprint
-from crossport.model import codec
 from crossport.model.record import record
 
 __all__ = ["Invitation", "Nodes", "packed", "unpacked"]
 
-_PREFIX = "crossport-join-"
-_VERSION = 1
 Nodes = dict[str, tuple[str, ...]]
 """The site's nodes by name, each with its addresses: ``HOST:PORT``, or ``unix:/path`` on its own machine."""
 
@@ -34,42 +30,7 @@ class Invitation:
     nodes: Nodes
 
 
-def packed(invitation: Invitation) -> str:
-    """Return the invitation as one line."""
-    text = codec.encoded(invitation).encode()
-    return f"{_PREFIX}{_VERSION}.{base64.urlsafe_b64encode(text).decode()}"
-
-
-def unpacked(text: str, expected: str = "") -> Invitation:
-    """Read a line of `packed`.
-
-    ``expected`` is the authority's fingerprint as the site told it. Raise Invalid for anything else, Refused
-    (``gateway.join.authority``) when the line names another authority.
-    """
-    head, _, body = text.strip().partition(".")
-    version = head.removeprefix(_PREFIX)
-    if not head.startswith(_PREFIX) or not version.isdigit():
-        raise _unreadable("It does not begin as one.")
-    if int(version) > _VERSION:
-        raise errors.Invalid(
-            "gateway.join.newer",
-            f"It is of version {version}; this release reads {_VERSION}.",
-            field="join",
-            remedy="Install the site's release of Crossport here.",
-        )
-    try:
-        invitation = codec.decoded(base64.urlsafe_b64decode(body), Invitation)
-        found = fingerprint(invitation.authority)
-    except (binascii.Error, ValueError, errors.Invalid) as error:
-        raise _unreadable("It is damaged.") from error
-    if expected and found != expected.lower().removeprefix("sha256:"):
-        raise errors.Refused(
-            "gateway.join.authority",
-            f"It names an authority with the fingerprint {found}, not {expected}.",
-            field="authority",
-            remedy="Somebody may have exchanged it on its way. Enroll again and compare both ends.",
-        )
-    return invitation
+_VERSION = 1
 
 
 def _unreadable(why: str) -> errors.Invalid:
@@ -79,3 +40,41 @@ def _unreadable(why: str) -> errors.Invalid:
         field="join",
         remedy="Take the whole line that `crossport gateway enroll` wrote.",
     )
+
+
+def _newer(version: int) -> errors.Invalid:
+    return errors.Invalid(
+        "gateway.join.newer",
+        f"It is of version {version}; this release reads {_VERSION}.",
+        field="join",
+        remedy="Install the site's release of Crossport here.",
+    )
+
+
+_LINE = Carried(Invitation, "crossport-join-", _VERSION, _unreadable, _newer)
+
+
+def packed(invitation: Invitation) -> str:
+    """Return the invitation as one line."""
+    return _LINE.packed(invitation)
+
+
+def unpacked(text: str, expected: str = "") -> Invitation:
+    """Read a line of `packed`.
+
+    ``expected`` is the authority's fingerprint as the site told it. Raise Invalid for anything else, Refused
+    (``gateway.join.authority``) when the line names another authority.
+    """
+    invitation = _LINE.unpacked(text)
+    try:
+        found = fingerprint(invitation.authority)
+    except ValueError as error:
+        raise _unreadable("It is damaged.") from error
+    if expected and found != expected.lower().removeprefix("sha256:"):
+        raise errors.Refused(
+            "gateway.join.authority",
+            f"It names an authority with the fingerprint {found}, not {expected}.",
+            field="authority",
+            remedy="Somebody may have exchanged it on its way. Enroll again and compare both ends.",
+        )
+    return invitation

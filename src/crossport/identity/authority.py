@@ -105,6 +105,17 @@ class SiteIdentity:
                 certificate, key = _loaded(kept, path)
         return cls(site, certificate, key, clock)
 
+    @classmethod
+    def made(cls, site: str, clock: Clock) -> tuple["SiteIdentity", Secret]:
+        """Return a further authority of a site, and what `kept` finds it again by; it names no hosts."""
+        text = _made(site, _time(clock), ec.generate_private_key(ec.SECP256R1()), [])
+        return cls(site, *_loaded(text, Path(_FILE)), clock), Secret(text.decode())
+
+    @classmethod
+    def kept(cls, site: str, secret: Secret, clock: Clock) -> "SiteIdentity":
+        """Return an authority that was `made` before."""
+        return cls(site, *_loaded(secret.reveal().encode(), Path(_FILE)), clock)
+
     @property
     def authority_pem(self) -> str:
         """The authority's certificate, for whoever has to trust this site."""

@@ -23,6 +23,7 @@ __all__ = [
     "LEAD_S",
     "Seen",
     "believed",
+    "believed_before",
     "changed",
     "digest",
     "is_stale",
@@ -172,6 +173,12 @@ def believed(envelope: bytes, site: str, root: bytes, now: float, seen: Seen | N
     if now >= document.expires:
         raise _refused("roles.document.expired", "It is expired, and no newer one is there.")
     return document
+
+
+def believed_before(envelope: bytes, site: str, root: bytes) -> Seen:
+    """Return by what a newer one is compared with a document that was believed, though it may be expired."""
+    document = believed(envelope, site, root, 0.0, None)
+    return Seen(version=document.version, sha256=digest(envelope))
 
 
 def root_of(envelope: bytes) -> bytes:

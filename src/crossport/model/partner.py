@@ -5,10 +5,26 @@ from typing import Annotated
 
 from pydantic import Field
 
-from crossport.model.name import Name
+from crossport.model.name import Moment, Name
 from crossport.model.record import record
 
-__all__ = ["LinkFigures", "Partner", "PartnerState", "TenantRule"]
+__all__ = [
+    "AcceptRequest",
+    "Compromise",
+    "CompromiseRequest",
+    "ConfirmRequest",
+    "InviteRequest",
+    "LinkFigures",
+    "Partner",
+    "PartnerInvitation",
+    "PartnerState",
+    "ShownPartner",
+    "TenantRule",
+    "Touched",
+]
+
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SiteName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 
 
 class PartnerState(StrEnum):
@@ -68,3 +84,73 @@ class Partner:
     changed: float
     refreshed: float
     compromised: float | None = None
+
+
+@record()
+class ShownPartner:
+    """A partner, and what both operators compare, whole: the hex SHA-256 of its authority and of ours."""
+
+    fingerprint: str
+    own_fingerprint: str
+    partner: Partner
+
+
+@record()
+class InviteRequest:
+    """Which site is invited, by the name that it has itself."""
+
+    partner: SiteName
+
+
+@record()
+class PartnerInvitation:
+    """What an invited site needs to become a partner, once and until ``expires`` (Unix seconds).
+
+    ``invitation`` is the text to carry to its operator, with a secret in it that is kept nowhere else.
+    ``fingerprint`` is the hex SHA-256 of this site's authority.
+    """
+
+    partner: str
+    expires: float
+    fingerprint: str
+    invitation: str
+
+
+@record()
+class AcceptRequest:
+    """The text that the other site's operator handed over."""
+
+    invitation: Annotated[str, Field(max_length=1 << 20)]
+
+
+@record()
+class ConfirmRequest:
+    """The whole fingerprint of the partner's authority, as its operator said it."""
+
+    fingerprint: Fingerprint
+
+
+@record()
+class CompromiseRequest:
+    """Since when a partner's keys may have been in other hands; empty means that it was always so."""
+
+    since: Moment = ""
+
+
+@record()
+class Touched:
+    """Something that a partner's keys had a part in: a ``kind`` (run, seal, statement), its id, and when."""
+
+    kind: str
+    id: str
+    at: float
+    about: str = ""
+
+
+@record()
+class Compromise:
+    """What was done with a partner's keys from ``since`` (Unix seconds) on, oldest first."""
+
+    partner: str
+    since: float
+    touched: tuple[Touched, ...]

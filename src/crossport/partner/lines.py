@@ -28,6 +28,11 @@ class TlsLines:
         self._read = bytearray()
         self._over = False
 
+    @property
+    def connection(self) -> socket.socket:
+        """The connection below, for asking the kernel about it."""
+        return self._writer.get_extra_info("socket")
+
     async def send(self, line: bytes) -> None:
         """Send a line."""
         if b"\n" in line or len(line) > MAX_LINE:
@@ -62,10 +67,13 @@ class TlsLines:
     async def close(self) -> None:
         """End the connection. May be called again."""
         self._writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
+        try:
             async with asyncio.timeout(_CLOSE_S):
                 await self._writer.wait_closed()
-        self._writer.transport.abort()
+        except (OSError, TimeoutError):
+            return  # it was cut, or the other end does not say goodbye
+        finally:
+            self._writer.transport.abort()
 
     async def _write(self, line: bytes) -> None:
         if self._writer.transport.is_closing():

@@ -78,7 +78,7 @@ class Listener:
         self._config.load()
         self._state = ServerState()
         self._open: dict[asyncio.BaseTransport, tuple[Peer, x509.Certificate]] = {}
-        self._entering: dict[asyncio.Task[None], None] = {}
+        self._entering: dict[asyncio.Task[bool], None] = {}
         self._talks: dict[asyncio.Task[None], Peer] = {}
         self._log: Any = structlog.get_logger("crossport.partner")
         self._view: _View = self._seen((), None)
@@ -120,13 +120,14 @@ class Listener:
         task = asyncio.create_task(self._secured(connection))
         self._entering[task] = None
         task.add_done_callback(lambda done: self._entering.pop(done, None))
+        # Also of one that had to go before it began.
+        task.add_done_callback(lambda done: None if _came_in(done) else connection.close())
         if len(self._entering) > STRANGERS:
             next(iter(self._entering)).cancel()
 
-    async def _secured(self, connection: socket.socket) -> None:
-        """Do the handshake; what follows is done by the protocol that comes out of it."""
+    async def _secured(self, connection: socket.socket) -> bool:
+        """Do the handshake, and say whether it was done; the protocol that comes of it does the rest."""
         loop = asyncio.get_running_loop()
-        done = False
         try:
             keep_alive(connection)
             await loop.connect_accepted_socket(
@@ -135,13 +136,11 @@ class Listener:
                 ssl=self._view.context,
                 ssl_handshake_timeout=HANDSHAKE_S,
             )
-            done = True
         except OSError as error:
             said = error.reason if isinstance(error, ssl.SSLError) else error.strerror
             self._log.info("no partner", reason=said or type(error).__name__)
-        finally:
-            if not done:
-                connection.close()
+            return False
+        return True
 
     def _entered(self, transport: asyncio.Transport) -> None:
         """Give a connection whose peer is known to the protocol that it asked for."""
@@ -183,8 +182,10 @@ class Listener:
             how = error
         finally:
             self._left(writer.transport)
-            await lines.end(how)
-            await lines.close()
+            try:
+                await lines.end(how)
+            finally:
+                await lines.close()
 
     def _seen(self, partners: tuple[Partner, ...], before: "_View | None") -> _View:
         """Return what holds with these partners; the context is a new one only if something changed."""
@@ -218,12 +219,16 @@ class Listener:
         return Peer(partner=site)
 
     async def _close(self) -> None:
-        tasks = [*self._entering, *self._talks]
+        tasks: list[asyncio.Task[Any]] = [*self._entering, *self._talks]
         for task in tasks:
             task.cancel()
         for transport, (peer, _) in tuple(self._open.items()):
             self._end(transport, peer)
         await asyncio.gather(*tasks, *self._state.tasks, return_exceptions=True)
+
+
+def _came_in(handshake: asyncio.Task[bool]) -> bool:
+    return not handshake.cancelled() and handshake.exception() is None and handshake.result()
 
 
 class _Entrance(asyncio.Protocol):

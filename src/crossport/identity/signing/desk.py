@@ -42,11 +42,15 @@ MAX_KEYS = 150
 
 @record()
 class Authority:
-    """The site's name, the key of its certificate authority, and the secret (hex) of approvals."""
+    """The site's name, the key of its certificate authority, and the secret (hex) of approvals.
+
+    ``others`` are keys of authorities that vouch for it to partners beside that one.
+    """
 
     site: str
     key: Key
     approvals: str = field(repr=False)
+    others: tuple[Key, ...] = ()
 
 
 class Desk:
@@ -188,8 +192,8 @@ class Desk:
         document = roles.believed(kept, self._authority.site, root.public_key(), 0.0, None)
         known = {key.id() for key in document.keys}
         keys = tuple(key for key in document.keys if now < key.valid_until)
-        if self._authority.key.id() not in known:
-            keys = (*keys, self._authority.key)
+        authorities = (self._authority.key, *self._authority.others)
+        keys = (*keys, *(key for key in authorities if key.id() not in known))
         for role in OWN:
             if roles.signing_key(document, role, now) is None:
                 keys = (*keys, self._listed(self._vault.made(), role, now))
@@ -207,7 +211,7 @@ class Desk:
             root=roles.public(root),
             issued=now,
             expires=now + roles.DOCUMENT_LIFETIME_S,
-            keys=(self._authority.key, *made),
+            keys=(self._authority.key, *self._authority.others, *made),
         )
         self._kept(document)
         return document
