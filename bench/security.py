@@ -3,8 +3,8 @@
 * sealing and verifying a package of a guest, beside writing it unsealed: processor seconds for each gigabyte
 * stating, signing and verifying a seal alone: what is added to disks that are streamed and hashed anyway
 * TLS between two ends on this machine, beside the same bytes without it
-* who a request is of, from its token: time for each request
-* the audit log: records written a second, and the time to build the tree over many
+* who a request is of, from its token, and whether the policies allow it: time for each request
+* the audit log: records written a second, and the time to verify an export of many
 
 Prints a table; ``--facts`` writes the figures as JSON.
 """
@@ -32,7 +32,9 @@ from crossport import merkle
 from crossport.api.token import Tokens
 from crossport.app import log
 from crossport.app.clock import SystemClock
-from crossport.audit.tree import Frontier
+from crossport.audit.verify import Verdict, line, verified
+from crossport.authorize.authorizer import PolicyAuthorizer
+from crossport.authorize.book import opened
 from crossport.certify.replay import Seen
 from crossport.certify.seal import sealed
 from crossport.certify.verify import Importer, Verification
@@ -41,8 +43,10 @@ from crossport.identity import SiteIdentity
 from crossport.identity.key_signer import KeySigner
 from crossport.identity.role_document import public
 from crossport.identity.tls import context_of, load
-from crossport.model.access import Role, TokenRequest
-from crossport.model.audit import AuditEntry, AuditResult, Result
+from crossport.model import codec
+from crossport.model.access import Right, Role, TokenRequest
+from crossport.model.audit import AuditEntry, AuditKind, AuditRecord, AuditResult, KeptRecord, Result
+from crossport.model.authorization import Principal, Question, Resource
 from crossport.model.certified import Manifest, Part, PartKind, Seal, SealedDisk
 from crossport.model.import_policy import ImportPolicy, Partner
 from crossport.model.keyring import Algorithm, Key, Keyring, KeyRole
@@ -76,7 +80,8 @@ def main() -> int:
         found["seal"] = _seal(20 if chosen.quick else 200)
         found["tls"] = _tls(folder / "identity", size * MIB)
         found |= asyncio.run(_engine(folder / "engine", 500 if chosen.quick else 5000))
-        found["tree"] = _tree(records)
+        found["decision_s"] = _decision(200 if chosen.quick else 2000)
+        found["verification"] = _verification(folder, records)
     found["machine"]["load_after"] = os.getloadavg()[0]
     if chosen.facts:
         chosen.facts.write_text(json.dumps(found, indent=1) + "\n")
@@ -227,16 +232,45 @@ async def _written(engine: Engine, count: int) -> None:
         await engine.audit.note(entry, AuditResult(result=Result.DONE))
 
 
-def _tree(records: int) -> dict[str, Any]:
-    """Build the tree over so many records of a usual length, as whoever verifies a whole log does."""
-    frontier = Frontier()
-
-    def build() -> None:
+def _verification(folder: Path, records: int) -> dict[str, Any]:
+    """Verify an exported log of so many records, as whoever holds heads of it does."""
+    kept = AuditRecord(
+        site="bench",
+        node="local",
+        number=0,
+        time=time.time(),
+        kind=AuditKind.NOTE,
+        action="vm.start",
+        actor="token 0123456789abcdef",
+        tenant="acme",
+        subject="alpha/web",
+        result=Result.DONE,
+    )
+    file = folder / "log"
+    with file.open("wb") as out:
         for number in range(records):
-            frontier.add(merkle.leaf(memoryview(b"%300d" % number)))
-        frontier.root()
+            text = codec.encoded(replace(kept, number=number))
+            out.write(line(KeptRecord(leaf=merkle.leaf(text.encode()).hex(), text=text)) + b"\n")
+    found: list[Verdict] = []
+    with file.open("rb") as lines:
+        spent = _spent(lambda: found.append(verified(lines, {}, Keyring())))
+    if found[0].flaws or found[0].size != records:
+        raise RuntimeError(found[0])
+    return {"records": records, **spent}
 
-    return {"records": records, **_spent(build)}
+
+def _decision(times: int) -> float:
+    """Return the median seconds that the policies take for one request."""
+    authorizer = PolicyAuthorizer(opened())
+    principal = Principal(tenant="acme", rights=frozenset({Right.READ, Right.OPERATE}))
+    question = Question(
+        principal=principal,
+        operation="run.cancel",
+        resource=Resource(kind="run", tenant="acme", id="0123456789ab", clouds=("alpha", "beta")),
+    )
+    if not authorizer.decide(question).allowed:
+        raise RuntimeError("An operator may cancel runs.")
+    return statistics.median(_spent(lambda: authorizer.decide(question))["wall_s"] for _ in range(times))
 
 
 if __name__ == "__main__":
