@@ -17,6 +17,7 @@ from crossport.api.access import admit
 from crossport.api.audited import Auditing
 from crossport.api.guard import Figures, Guard, Limits, RateLimit
 from crossport.api.judge import Judge
+from crossport.api.resource.audit import AuditRoutes
 from crossport.api.resource.cloud import Clouds
 from crossport.api.resource.gateway import GatewayRoutes
 from crossport.api.resource.key import KeyRoutes
@@ -31,7 +32,7 @@ from crossport.api.resource.token import TokenRoutes
 from crossport.api.resource.vm import VMs
 from crossport.api.route import Route
 from crossport.api.token import Tokens
-from crossport.spi.audit import Audit
+from crossport.spi.audit import Audit, AuditBook, Heads
 from crossport.spi.authorize import Authorizer
 from crossport.spi.clock import Clock
 from crossport.spi.control import Control
@@ -59,6 +60,8 @@ class Services:
     trust: Trust
     audit: Audit
     authorizer: Authorizer
+    book: AuditBook
+    heads: Heads
     audit_reads: bool = False
 
 
@@ -144,6 +147,7 @@ def _table(
         *KeyRoutes(services.keys).routes(),
         *PartnerRoutes(services.trust).routes(),
         *TokenRoutes(services.tokens).routes(),
+        *AuditRoutes(services.book, services.heads).routes(),
     )
 
 

@@ -66,6 +66,8 @@ def services_of(
         trust=site.partners.office,
         audit=site.engine.audit,
         authorizer=authorizer,
+        book=site.engine.audit,
+        heads=site.heads,
         audit_reads=audit_reads,
     )
 

@@ -47,6 +47,7 @@ COMMANDS = (
     _command("gateway", "gateway:app", "Let gateways join, run one, see and remove them.", OPERATE),
     _command("key", "key:app", "See, rotate and revoke the keys that the site signs with.", OPERATE),
     _command("trust", "trust:app", "Make partners of other sites, say what they may, end that.", OPERATE),
+    _command("audit", "audit:app", "Read, export and verify the audit log.", OPERATE),
     _command("token", "token:app", "Hand out and revoke tokens.", OPERATE),
     _command("completion", "completion:completion", "Print completion for your shell.", OPERATE),
     _command("version", "version:version", "Print the version.", OPERATE),

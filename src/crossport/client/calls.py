@@ -4,6 +4,7 @@ from typing import Any
 
 from crossport.client.call import Call, Page, path
 from crossport.model.access import Greeting, NewToken, ShownToken, TokenRequest
+from crossport.model.audit import KeptRecord
 from crossport.model.construct import Constructs, Image
 from crossport.model.exchange import (
     AssessmentRequest,
@@ -15,6 +16,7 @@ from crossport.model.exchange import (
     StopRequest,
 )
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
+from crossport.model.head import AuditProof, SignedHead
 from crossport.model.limit import LinkLimit, LinkLimitStatus, RunLimit
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.request import (
@@ -35,6 +37,9 @@ from crossport.spi.site import Cleaned
 __all__ = [
     "add_cloud",
     "assess",
+    "audit_heads",
+    "audit_record",
+    "audit_records",
     "cancel",
     "check_cloud",
     "check_plan",
@@ -87,6 +92,7 @@ __all__ = [
     "runs",
     "site",
     "set_limit",
+    "sign_audit",
     "start_vm",
     "stop_vm",
     "tokens",
@@ -377,6 +383,30 @@ def rotate_key(request: RotateRequest) -> Call[SiteKeys]:
 def revoke_key(request: RevokeRequest) -> Call[SiteKeys]:
     """Revoke a key."""
     return Call("POST", path("keys", "revoke"), SiteKeys, request)
+
+
+def audit_records(
+    run: str = "", action: str = "", after: str = "", limit: int = 500
+) -> Call[Page[KeptRecord]]:
+    """Return records of the audit log, by number."""
+    query = {"run": run, "action": action, "after": after, "limit": str(limit)}
+    return Call("GET", path("audit"), Page[KeptRecord], query={k: v for k, v in query.items() if v})
+
+
+def audit_record(number: int) -> Call[AuditProof]:
+    """Return a record and its proof."""
+    return Call("GET", path("audit", "records", str(number)), AuditProof)
+
+
+def audit_heads(site: str = "", after: str = "") -> Call[Page[SignedHead]]:
+    """Return the heads that the site keeps of a log."""
+    query = {"site": site, "after": after}
+    return Call("GET", path("audit", "heads"), Page[SignedHead], query={k: v for k, v in query.items() if v})
+
+
+def sign_audit() -> Call[SignedHead]:
+    """Have the audit log signed as it is now."""
+    return Call("POST", path("audit", "heads"), SignedHead)
 
 
 def tokens(after: str = "") -> Call[Page[ShownToken]]:

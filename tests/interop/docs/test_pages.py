@@ -37,6 +37,10 @@ ELSEWHERE = {
         "tests/lab/serve/test_life.py"
     ),
     "crossport key revoke KEY": "tests/unit/cli/test_key.py",
+    "crossport image trust keyring.json local.roles --site local --root ROOT": "tests/unit/cli/test_audit.py",
+    "crossport audit verify log.jsonl --heads own.heads --keyring keyring.json": (
+        "tests/unit/cli/test_audit.py"
+    ),
     "crossport key show awskms:arn:aws:kms:eu-central-1:123456789012:key/ID": (
         "tests/conformance/test_signers.py"
     ),
