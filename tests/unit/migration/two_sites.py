@@ -139,7 +139,7 @@ class SimulatedSite:
                 mover=self.mover,
                 tickets=tickets,
                 references=References(lambda: self.documents),
-                cloud=lambda tenant, cloud: self._connect(cloud),
+                cloud=lambda tenant, cloud: self.connect(cloud),
             )
         )
         self.link.answers.clear()
@@ -150,7 +150,7 @@ class SimulatedSite:
             self.name,
             SiteParts(
                 tenant=tenant,
-                connect=self._connect,
+                connect=self.connect,
                 documents=self.documents,
                 ledger=self.ledger,
                 mover=self.mover,
@@ -164,7 +164,7 @@ class SimulatedSite:
         messages = Messages(self.name, MemoryDocuments, self.clock, lambda: secrets.token_hex(16))
         return messages.written(to, operation, body, run=run, epoch=epoch)
 
-    async def _connect(self, cloud: str) -> Cloud:
+    async def connect(self, cloud: str) -> Cloud:
         if cloud not in self.clouds:
             raise errors.NotFound("cloud.unknown", f"There is no cloud {cloud}.", field="cloud")
         return self.clouds[cloud]
