@@ -14,6 +14,7 @@ from crossport import errors
 from crossport.app.figures import CountedMover, NodeFigures
 from crossport.app.master_key import master_keys
 from crossport.app.partner_parts import PartnerMeans, PartnerParts, partner_parts
+from crossport.app.peer_parts import Among, partner_disks, peer_of
 from crossport.app.sealed import SealedDocuments
 from crossport.app.shared_identity import share_identity, shared_documents
 from crossport.clouds.local.maker import LocalMaker
@@ -153,8 +154,11 @@ async def open_site(
     hub = Hub(office, clock, own, boot=secrets.token_hex(8))
     rates = Limits(lambda: engine.documents, clock, settings.node)
     dialling, copies = Dialling(), Settings(egress=settings.egress)
-    transfer = SimpleMover(hub, clock, copies, rates, dialling, NameKeys(master.derived("transfer names")))
-    counted = CountedMover(mover or transfer)
+    keeper, keys, partners = _partners(settings, engine, identity, sealed, master, clock)
+    among, names = Among(settings.name, partners, engine, clock), NameKeys(master.derived("transfer names"))
+    disks = partner_disks(among, hub, names, settings.egress)
+    counted = CountedMover(mover or SimpleMover(disks.host, clock, copies, rates, dialling, names))
+    peer = peer_of(among, disks, counted, keeper, registry)
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
@@ -164,12 +168,13 @@ async def open_site(
             hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
             clock=clock,
             token=lambda: secrets.token_hex(16),
-            probe=probe if mover else probe or WorkerRateProbe(hub, clock, dialling=dialling),
+            probe=probe if mover else probe or WorkerRateProbe(disks.host, clock, dialling=dialling),
             seats=hub,
             images_most=settings.images_most,
+            abroad=peer.abroad,
         )
     )
-    keeper, keys, partners = _partners(settings, engine, identity, sealed, master, clock)
+    peer.serve(partners.operations, control.audited_site)
     fetches = _fetches(engine, _web(settings, hub, counted, clock), registry, sealed, clock)
     async with engine:
         try:
@@ -181,6 +186,7 @@ async def open_site(
             partners.operations.answer("audit.head", heads.answer)
             yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads, partners)
         finally:
+            await peer.close()
             await keeper.close()
             await registry.close()
 

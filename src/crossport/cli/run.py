@@ -51,7 +51,8 @@ def list_(
 
 @app.command
 def show(run: RunName, /, *, session: Here) -> None:
-    """Show a run; one that needs attention or waits with all that is known about both ends.
+    """Show a run; one that needs attention or waits, or that a partner has an end of, with all that is known
+    about both ends, and what both sites have signed.
 
     For example:
 
@@ -59,7 +60,8 @@ def show(run: RunName, /, *, session: Here) -> None:
     """
     record = session.send(calls.run(run))
     undecided = record.state in (RunState.ATTENTION, RunState.WAITING)
-    if undecided and record.kind == MIGRATIONS:
+    shared = any("@" in record.labels.get(end, "") for end in ("source", "target"))
+    if (undecided or shared) and record.kind == MIGRATIONS:
         evidence = session.send(calls.evidence(run))
         session.out.result(evidence, *_evidence(evidence))
     else:

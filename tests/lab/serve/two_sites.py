@@ -1,0 +1,116 @@
+"""Two sites of two owners: two state directories, two servers, a real link; and a simulated cloud each."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+from tests.lab.serve.scene import HOLD
+from tests.lab.serve.test_life import Machine
+
+from crossport.clouds.memory import MemoryCloud
+from crossport.model.run import Act
+from crossport.testing.world import ALPHA, BETA, web_vm
+
+__all__ = ["Owner", "TwoOwners"]
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+class Owner:
+    """One site, which is its own server."""
+
+    def __init__(self, root: Path, name: str, hooks: str) -> None:
+        self.name = name
+        self.machine = Machine(root / name)
+        self.settings = root / f"{name}.toml"
+        self.port = free_port()
+        self.settings.write_text(f'site_name = "{name}"\npartner_listen = "127.0.0.1:{self.port}"\n{hooks}')
+        self.server: subprocess.Popen[str] | None = None
+
+    def serve(self) -> None:
+        """Start the server; return when it answers."""
+        self.server = self.machine.start("serve", CROSSPORT_SETTINGS=str(self.settings))
+        self.machine.wait((self.machine.control / "socket").exists, 60)
+
+    def kill(self) -> None:
+        """End the server as a power cut does."""
+        assert self.server is not None
+        self.server.send_signal(signal.SIGKILL)
+        self.server.wait(20)
+
+    def run(self, *words: str, status: int = 0) -> str:
+        """Run a command that must end with ``status``; return what it wrote."""
+        got, out, told = self.machine.run(*words, CROSSPORT_SETTINGS=str(self.settings))
+        assert got == status, out + told
+        return out + told
+
+    def answered(self, *words: str) -> Any:
+        """Return what a command answers in JSON."""
+        got, out, told = self.machine.run(*words, "--json", CROSSPORT_SETTINGS=str(self.settings))
+        assert got == 0, out + told
+        return json.loads(out)
+
+    def state(self, run: str) -> str:
+        """Return how the run stands."""
+        return next(one["state"] for one in self.answered("run", "list") if one["id"] == run)
+
+    def ended(self, run: str) -> str:
+        """Return how the run ended."""
+        final = {"done", "rolled-back", "cancelled", "blocked", "attention"}
+        self.machine.wait(lambda: self.state(run) in final, 100)
+        return self.state(run)
+
+
+class TwoOwners:
+    """North has alpha with the VM ``web``, south has beta. They are partners, and each lets the other in."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.reached, self.go = root / "reached", root / "go"
+        words = [sys.executable, "-I", "-c", HOLD, str(self.reached), str(self.go)]
+        hooks = f"[hooks.hold]\ncommand = {json.dumps(words)}\n"
+        self.north, self.south = Owner(root, "north", hooks), Owner(root, "south", hooks)
+        self.alpha, self.beta = MemoryCloud("alpha", root / "alpha"), MemoryCloud("beta", root / "beta")
+        self.alpha.found(ALPHA)
+        self.beta.found(BETA)
+        asyncio.run(self.alpha.create_vm(Act(run="web", step="create", epoch=1), web_vm(), "boot and data"))
+
+    def __enter__(self) -> Self:
+        try:
+            for owner, cloud in ((self.north, "alpha"), (self.south, "beta")):
+                owner.serve()
+                owner.run("cloud", "add", cloud, "memory", "--set", f"path={self.root / cloud}")
+            self._trust()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go.touch()
+        self.north.machine.end()
+        self.south.machine.end()
+
+    def _trust(self) -> None:
+        invitation = self.root / "invitation"
+        own = self.north.answered("trust", "invite", "south", "--file", str(invitation))["own_fingerprint"]
+        there = self.south.answered("trust", "accept", str(invitation), "--fingerprint", own)
+        self.north.run("trust", "confirm", "south", "--fingerprint", there["own_fingerprint"])
+        for owner, other, cloud in ((self.north, "south", "alpha"), (self.south, "north", "beta")):
+            owner.run("trust", "allow", other, "--tenant", "default", "--as", "default", "--cloud", cloud)
+
+    def vms(self) -> tuple[Any, Any]:
+        """Return the VM at alpha, and what is at beta."""
+        return asyncio.run(self._vms())
+
+    async def _vms(self) -> tuple[Any, Any]:
+        return await self.alpha.vm("web"), await self.beta.vms()
