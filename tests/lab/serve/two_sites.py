@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from tests.lab.serve.test_life import Machine
 
 from crossport.clouds.memory import MemoryCloud
 from crossport.model.run import Act
+from crossport.model.vm import VM, PowerState
 from crossport.testing.world import ALPHA, BETA, web_vm
 
 __all__ = ["Owner", "TwoOwners"]
@@ -59,19 +61,13 @@ class Owner:
         assert got == 0, out + told
         return json.loads(out)
 
-    def state(self, run: str) -> str:
-        """Return how the run stands."""
-        return next(one["state"] for one in self.answered("run", "list") if one["id"] == run)
-
-    def ended(self, run: str) -> str:
-        """Return how the run ended."""
-        final = {"done", "rolled-back", "cancelled", "blocked", "attention"}
-        self.machine.wait(lambda: self.state(run) in final, 100)
-        return self.state(run)
+    def watch(self, run: str) -> str:
+        """Return what a person sees of a run that is to end well."""
+        return self.run("run", "watch", run)
 
 
 class TwoOwners:
-    """North has alpha with the VM ``web``, south has beta. They are partners, and each lets the other in."""
+    """North has alpha, south has beta. They are partners, and each lets the other in."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -82,7 +78,11 @@ class TwoOwners:
         self.alpha, self.beta = MemoryCloud("alpha", root / "alpha"), MemoryCloud("beta", root / "beta")
         self.alpha.found(ALPHA)
         self.beta.found(BETA)
-        asyncio.run(self.alpha.create_vm(Act(run="web", step="create", epoch=1), web_vm(), "boot and data"))
+
+    def make(self, name: str) -> None:
+        """Make and start a VM at alpha."""
+        wanted = replace(web_vm(), name=name)
+        asyncio.run(self.alpha.create_vm(Act(run=name, step="create", epoch=1), wanted, "boot and data"))
 
     def __enter__(self) -> Self:
         try:
@@ -108,9 +108,13 @@ class TwoOwners:
         for owner, other, cloud in ((self.north, "south", "alpha"), (self.south, "north", "beta")):
             owner.run("trust", "allow", other, "--tenant", "default", "--as", "default", "--cloud", cloud)
 
-    def vms(self) -> tuple[Any, Any]:
-        """Return the VM at alpha, and what is at beta."""
-        return asyncio.run(self._vms())
+    def check(self, name: str) -> None:
+        """Check that the VM is at beta, and retained at alpha."""
+        source, copy = asyncio.run(self._both(name))
+        assert (source.power, source.fenced) == (PowerState.STOPPED, True)
+        assert (copy.power, copy.quarantined) == (PowerState.RUNNING, False)
+        disk, there = self.alpha.disk_path(source.disks[0].id), self.beta.disk_path(copy.disks[0].id)
+        assert disk.read_bytes() == there.read_bytes()
 
-    async def _vms(self) -> tuple[Any, Any]:
-        return await self.alpha.vm("web"), await self.beta.vms()
+    async def _both(self, name: str) -> tuple[VM, VM]:
+        return await self.alpha.vm(name), await self.beta.vm(name)
