@@ -139,19 +139,14 @@ async def open_site(
     ``connects`` replaces the installed drivers, ``maker`` what makes clouds on this machine.
     """
     folder = settings.state_dir
-    if settings.database_url:
-        async with shared_documents(folder, settings.database_url) as documents:
-            await share_identity(folder / "identity", settings.name, documents, clock)
-    identity = SiteIdentity.open(folder / "identity", settings.name, clock=clock)
+    identity = await _identity(settings, clock)
     master = await master_keys(folder / "identity", folder / "secrets")
     engine = _engine(settings, clock)
     # Nodes that share a database share the secrets, so that each can take over the runs of another.
     store = SealedDocuments(engine) if settings.database_url else SealedFiles(folder / "secrets")
     sealed = SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
-    office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
-    own = OwnHost(_host(settings), office.keeping, settings.node)
-    hub = Hub(office, clock, own, boot=secrets.token_hex(8))
+    own, hub = _gateways(settings, engine, identity, clock)
     rates = Limits(lambda: engine.documents, clock, settings.node)
     dialling, copies = Dialling(), Settings(egress=settings.egress)
     keeper, keys, partners = _partners(settings, engine, identity, sealed, master, clock)
@@ -189,6 +184,24 @@ async def open_site(
             await peer.close()
             await keeper.close()
             await registry.close()
+
+
+async def _identity(settings: SiteSettings, clock: Clock) -> SiteIdentity:
+    """Return who the site is, which its nodes agree on."""
+    folder = settings.state_dir / "identity"
+    if settings.database_url:
+        async with shared_documents(settings.state_dir, settings.database_url) as documents:
+            await share_identity(folder, settings.name, documents, clock)
+    return SiteIdentity.open(folder, settings.name, clock=clock)
+
+
+def _gateways(
+    settings: SiteSettings, engine: Engine, identity: SiteIdentity, clock: Clock
+) -> tuple[OwnHost, Hub]:
+    """Return what starts workers on this machine, and the way to the gateways of others."""
+    office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
+    own = OwnHost(_host(settings), office.keeping, settings.node)
+    return own, Hub(office, clock, own, boot=secrets.token_hex(8))
 
 
 def _partners(
