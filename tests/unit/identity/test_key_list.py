@@ -50,7 +50,7 @@ def test_the_lifetimes_are_those_of_the_code():
     assert lifetime("authority of the site (`ca`)") == "10 years"
     assert lifetime("TLS of the site's servers") == f"{certificate.LIFETIME_S / 3600:.0f} hours"
     listed = f"listed for {role_document.KEY_LIFETIME_S / DAY_S:.0f} days"
-    assert lifetime("`seal`, `audit`, `ticket`") == listed
+    assert lifetime("`seal`, `audit`, `ticket`, `permit`") == listed
     assert lifetime("invitation of a gateway") == f"{office.INVITED_S / 60:.0f} minutes, once"
     assert lifetime("TLS of a gateway") == f"certified for {office.LIFETIME_S / DAY_S:.0f} days"
     days = TokenRequest(name="any", role=Role.VIEWER).days
