@@ -45,8 +45,9 @@ class Office:
         return self.desk.type(*words)
 
     def seal(self, target: str, *options: str, importer: str = "beta") -> str:
-        terms = ("--key", self / "seal.key", "--site", "alpha", "--cloud", "lab", "--for", importer)
-        return self.type("image", "seal", self / "web.ova", self / target, *terms, *options)
+        terms = {"--key": self / "seal.key", "--site": "alpha", "--cloud": "lab", "--for": importer}
+        words = [word for pair in terms.items() if pair[0] not in options for word in pair]
+        return self.type("image", "seal", self / "web.ova", self / target, *words, *options)
 
     def verify(self, target: str, *options: str) -> str:
         by = ("--keyring", self / "keyring.json", "--policy", self / "policy.toml")
@@ -159,6 +160,84 @@ def test_nothing_is_overwritten_and_nothing_is_left_of_a_failure(office: Office)
     office.seal("new.ova", "--sbom", office / "nowhere")
     assert (office.desk.code, office.code) == (2, "image.seal.part")
     assert sorted(office.folder.iterdir()) == before
+
+
+WRONG_TERMS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "ends before it begins": (("--hours", "-1"), "image.seal.period", "--hours"),
+    "no number": (("--hours", "nan"), "image.seal.period", "--hours"),
+    "for ever": (("--hours", "100000"), "image.seal.period", "--hours"),
+    "no site": (("--site", ""), "image.seal.word", "--site"),
+    "terminal": (("--cloud", "\x1b[2J"), "image.seal.word", "--cloud"),
+    "no check": (("--check", "malware.scan"), "cli.option.form", "malware.scan=passed"),
+}
+
+
+@pytest.mark.parametrize(("options", "code", "said"), WRONG_TERMS.values(), ids=WRONG_TERMS)
+def test_what_no_importer_would_take_is_not_sealed(
+    office: Office, options: tuple[str, ...], code: str, said: str
+):
+    office.seal("new.ova", *options)
+    assert (office.desk.code, office.code) == (2, code)
+    assert said in office.desk.stderr.getvalue()
+    assert not (office.folder / "new.ova").exists()
+
+
+def test_a_name_or_an_sbom_that_no_importer_would_take_is_not_sealed(office: Office):
+    office.seal("a (copy).ova")
+    assert (office.desk.code, office.code) == (2, "image.seal.name")
+    office.seal("new.ova", "--sbom", office / "alpha.json")
+    assert office.code == "seal.sbom.invalid"
+    assert not (office.folder / "new.ova").exists()
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "nan", "1e12"])
+def test_a_key_is_trusted_for_a_time_that_there_is(office: Office, days: str):
+    office.type("key", "make", office / f"{days}.key")
+    (office.folder / "other.json").write_text(office.type("key", "show", office / f"{days}.key", "--json"))
+    trusts = ("image", "trust", office / "keyring.json", office / "other.json", "--site", "alpha")
+    office.type(*trusts, "--days", days)
+    assert (office.desk.code, office.code) == (2, "image.seal.period")
+
+
+@pytest.mark.parametrize("name", ["keyring.json", "policy.toml"])
+def test_nobody_else_decides_whom_to_trust(office: Office, name: str):
+    path = office.folder / name
+    before = path.stat().st_mode
+    path.chmod(0o666)
+    office.verify("one.ova")
+    path.chmod(before)
+    assert (office.desk.code, office.code) == (7, "trust.file.open")
+
+
+def test_a_place_where_nothing_can_be_written_is_told_with_its_path(office: Office):
+    office.type("key", "make", office / "nowhere/seal.key")
+    assert (office.code, "nowhere/seal.key" in office.desk.stderr.getvalue()) == (
+        "identity.file.unusable",
+        True,
+    )
+    office.type("key", "show", str(office.folder))
+    assert office.code == "identity.file.kind"
+    office.type("image", "trust", office / "nowhere/keyring.json", office / "alpha.json", "--site", "alpha")
+    assert office.code == "identity.file.unusable"
+    office.verify("one.ova", "--seen", office / "nowhere/seen")
+    assert office.code == "identity.file.unusable"
+    office.type("image", "encryption-key", office / "nowhere/age.key")
+    assert office.code == "identity.file.unusable"
+
+
+def test_a_package_is_encrypted_to_the_recipient_in_a_file(office: Office, tmp_path: Path):
+    (tmp_path / "beta.json").write_text(
+        office.type("image", "encryption-key", str(tmp_path / "beta.key"), "--json")
+    )
+    for number, to in enumerate(("beta.json", "beta.key")):
+        made = str(tmp_path / f"{number}.age")
+        office.type("image", "encrypt", office / "one.ova", made, "--to", str(tmp_path / to))
+        assert not office.code, office.desk.stderr.getvalue()
+        back = tmp_path / f"{number}.ova"
+        office.type("image", "decrypt", made, str(back), "--key", str(tmp_path / "beta.key"))
+        assert back.read_bytes() == (office.folder / "one.ova").read_bytes()
+    office.type("image", "encrypt", office / "one.ova", str(tmp_path / "no"), "--to", office / "policy.toml")
+    assert (office.desk.code, office.code) == (2, "encryption.recipient.file")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from crossport import errors, merkle
 from crossport.certify.archive import END, header, padding
 from crossport.certify.listing import certificate_file, listing, own_certificate
 from crossport.certify.package import PackageNames
+from crossport.certify.sbom import packages_in
 from crossport.certify.seal import sealed
 from crossport.cli.certified_read import guest_chunks
 from crossport.convert.appliance import Appliance, ApplianceDisk
@@ -125,6 +126,8 @@ class _Work:
         parts: list[Part] = []
         for kind, path in more.items():
             content = _content(path)
+            if kind is PartKind.SBOM:
+                packages_in(content)
             name = f"{self.stem}.{kind}"
             (self.path / name).write_bytes(content)
             parts.append(_part(kind, name, content))

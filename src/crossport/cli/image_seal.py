@@ -1,6 +1,7 @@
 """`crossport image seal`, `verify`, `show` and `trust`: certified images, offline, as files."""
 
 import json
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from crossport.certify.package import PackageNames, verify_package
 from crossport.certify.refusal import REFUSALS, Reason, refused
 from crossport.certify.replay import Seen
 from crossport.certify.statement import seal_in
-from crossport.certify.verify import Importer, Verification, moment
+from crossport.certify.verify import LONGEST_LIFE_S, Importer, Verification, moment
 from crossport.cli.certified_read import opened_package
 from crossport.cli.certified_write import Order, certify
 from crossport.cli.image import Accept, teller
@@ -37,6 +38,10 @@ from crossport.units import size_text
 __all__ = ["app", "seal", "show", "trust", "verify"]
 
 _DAY_S = 86400.0
+_MOST_DAYS = 3660
+_MOST_LETTERS = 200
+_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,79}")
+_MOST_HOURS = round(LONGEST_LIFE_S / 3600)
 Extra = Annotated[Path | None, Parameter(show_default=False)]
 
 
@@ -111,6 +116,7 @@ def seal(
     target
         The certified image: .ova is one file, .ovf a descriptor with files beside it.
     """
+    _require_terms(terms, target)
     now = session.machine.wall()
     draft = Seal(
         site=terms.site,
@@ -237,6 +243,9 @@ def trust(
         document = follow(keyring, content, what.site, what.root, now)
         session.out.result(document, _keys(document.keys, f"Keys of {document.site}"))
         return
+    if not 0 < what.days <= _MOST_DAYS:
+        raise _out_of_range("--days", what.days, _MOST_DAYS)
+    _require_word("--site", what.site)
     until = now + what.days * _DAY_S
     key = _public(content, public, site=what.site, role=what.role, valid_from=now, valid_until=until)
     add_key(keyring, key)
@@ -263,13 +272,52 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
+def _require_terms(terms: _Terms, target: Path) -> None:
+    """Raise Invalid for what no importer would understand."""
+    if not 0 < terms.hours <= _MOST_HOURS:
+        raise _out_of_range("--hours", terms.hours, _MOST_HOURS)
+    for option, word in (
+        ("--site", terms.site),
+        ("--cloud", terms.cloud),
+        ("--for", terms.importer),
+        ("--run", terms.run),
+    ):
+        _require_word(option, word)
+    if not _STEM.fullmatch(target.stem):
+        raise errors.Invalid(
+            "image.seal.name",
+            f"Files of a certified image cannot be called {target.stem!r}.",
+            field="target",
+            remedy="Use letters, digits, dots, dashes, spaces and underscores; no dash or dot first.",
+        )
+
+
+def _require_word(option: str, word: str) -> None:
+    if not word.isprintable() or not 0 < len(word) <= _MOST_LETTERS:
+        raise errors.Invalid(
+            "image.seal.word",
+            f"{word[:40]!r} cannot be the name of anything.",
+            field=option,
+            remedy=f"Write one to {_MOST_LETTERS} printable letters.",
+        )
+
+
+def _out_of_range(option: str, found: float, most: int) -> errors.Invalid:
+    return errors.Invalid(
+        "image.seal.period",
+        f"{found:g} is no period that a seal or a key can be valid for.",
+        field=option,
+        remedy=f"Write a number above 0, {most} at most.",
+    )
+
+
 def _nonce(session: Session) -> str:
     """Return 32 hex digits that were never used."""
     return (session.machine.new_key() + session.machine.new_key()).replace("-", "")[:32]
 
 
 def _checks(texts: tuple[str, ...]) -> tuple[Check, ...]:
-    found = pairs(texts, "--check")
+    found = pairs(texts, "--check", "malware.scan=passed")
     known = {outcome.value: outcome for outcome in Outcome}
     for name, outcome in found.items():
         if outcome not in known:

@@ -16,13 +16,13 @@ __all__ = ["Many", "hooks", "moment", "pairs", "probes", "rate"]
 Many = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 
-def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
-    """Return the table that texts like ``a=b`` make; raise Invalid naming the option."""
+def pairs(texts: Iterable[str], option: str, example: str = "lan=office") -> dict[str, str]:
+    """Return the table that texts like ``example`` make; raise Invalid naming the option."""
     table: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise _invalid(option, f"{text!r} is not SOURCE=TARGET.", "Write for instance lan=office.")
+            raise _invalid(option, f"{text!r} is not of the form A=B.", f"Write for instance {example}.")
         table[name] = value
     return table
 

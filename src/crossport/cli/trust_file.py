@@ -1,5 +1,7 @@
 """The files by which a site decides offline: its keyring, its import policy, and what it accepted before."""
 
+import os
+import stat
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -154,6 +156,7 @@ def _policy(text: bytes) -> ImportPolicy:
 def _read(path: Path, parse: Callable[[bytes], T]) -> T:
     try:
         with path.open("rb") as file:
+            _require_ours(path, os.fstat(file.fileno()))
             text = file.read(MAX_FILE)
     except OSError as error:
         raise errors.NotFound(
@@ -163,6 +166,17 @@ def _read(path: Path, parse: Callable[[bytes], T]) -> T:
             remedy="Name the file; how to make one is in docs/how-to/certified-images.md.",
         ) from error
     return _told(path, lambda: parse(text))
+
+
+def _require_ours(path: Path, facts: os.stat_result) -> None:
+    """Raise Refused for a file that others may write: whoever writes it decides whom to trust."""
+    if stat.S_IMODE(facts.st_mode) & 0o022 or facts.st_uid not in {0, os.geteuid()}:
+        raise errors.Refused(
+            "trust.file.open",
+            f"{path} decides whom to trust, but it belongs to another user or others can write it.",
+            field=path.name,
+            remedy=f"Look at what is in it, then: chmod go-w {path}",
+        )
 
 
 def _told(path: Path, parse: Callable[[], T]) -> T:

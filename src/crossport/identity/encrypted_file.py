@@ -132,6 +132,8 @@ def _new(path: Path) -> Generator[_Watched]:
         path.hardlink_to(draft)
     except FileExistsError as error:
         raise _taken(path) from error
+    except OSError as error:
+        raise _unusable(path, error) from error
     finally:
         draft.unlink(missing_ok=True)
     private_file.sync(path.parent)

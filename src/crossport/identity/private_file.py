@@ -34,7 +34,9 @@ def make_private(directory: Path) -> None:
 @contextlib.contextmanager
 def locked(directory: Path) -> Generator[None]:
     """Hold the directory's lock: of several processes that create the same file, one does."""
-    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    path = directory / ".lock"
+    with _told(path, made=True):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -51,14 +53,16 @@ def read(path: Path) -> bytes | None:
     if path.is_symlink():
         raise _no_file(path)
     try:
-        # O_NONBLOCK: a named pipe must not hold us up.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with _told(path):
+            # O_NONBLOCK: a named pipe must not hold us up.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(descriptor)
+        raise _no_file(path)
     with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise _no_file(path)
         if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
             raise errors.Refused(
                 "identity.file.open",
@@ -78,7 +82,7 @@ def write(path: Path, data: bytes) -> None:
 def create(path: Path, data: bytes) -> None:
     """Write a new file, whole or not at all; raise Conflict ``identity.file.taken`` when there is one."""
     try:
-        with _drafted(path, data) as draft:
+        with _drafted(path, data) as draft, _told(path):
             path.hardlink_to(draft)
     except FileExistsError as error:
         raise errors.Conflict(
@@ -99,10 +103,11 @@ def _drafted(path: Path, data: bytes) -> Generator[Path]:
             f"A secret file holds {MAX_SIZE} bytes at most.",
             remedy="Keep a shorter secret; a key or a password has some thousand bytes.",
         )
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)  # mode 0600
+    with _told(path, made=True):
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)  # mode 0600
     draft = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with _told(path), os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
@@ -115,6 +120,24 @@ def remove(path: Path) -> None:
     """Remove the file. Not an error when it is gone."""
     path.unlink(missing_ok=True)
     sync(path.parent)
+
+
+@contextlib.contextmanager
+def _told(path: Path, *, made: bool = False) -> Generator[None]:
+    """Raise Unavailable for what the file system refuses; of a file that is ``made``, also a missing path."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not made:
+            raise
+        raise errors.Unavailable(
+            "identity.file.unusable",
+            f"{path}: {error.strerror or error}.",
+            field="file",
+            remedy="Look at the path, its rights, and the room that is left.",
+        ) from error
 
 
 def _no_file(path: Path) -> errors.Refused:

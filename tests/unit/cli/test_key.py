@@ -6,18 +6,19 @@ from pathlib import Path
 from tests.unit.cli.desk import Desk
 
 from crossport.identity import role_document as roles
+from crossport.model.keyring import KeyRole
 
 
 def test_keys_are_listed_rotated_and_revoked(desk: Desk, tmp_path: Path):
     first = desk.json("key", "list")["document"]
-    assert sorted(key["role"] for key in first["keys"]) == ["audit", "ca", "seal", "ticket"]
+    assert sorted(key["role"] for key in first["keys"]) == sorted(KeyRole)
     shown = desk.type("key", "rotate", "seal")
-    assert (desk.code, shown.count(" next "), shown.count(" good ")) == (0, 1, 4)
+    assert (desk.code, shown.count(" next "), shown.count(" good ")) == (0, 1, len(KeyRole))
     desk.type("key", "rotate", "seal")
     assert "key.rotation.pending" in desk.stderr.getvalue()
     assert desk.code == 2
     shown = desk.type("key", "rotate", "audit", "--at-once")
-    assert (desk.code, shown.count(" next "), shown.count(" good ")) == (0, 1, 5)
+    assert (desk.code, shown.count(" next "), shown.count(" good ")) == (0, 1, len(KeyRole) + 1)
     old = next(line.split()[0] for line in shown.splitlines() if " seal " in line)
     assert "revoked" in desk.type("key", "revoke", old)
     file = tmp_path / "test.roles"
