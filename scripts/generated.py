@@ -19,6 +19,7 @@ GENERATED: dict[str, tuple[str, ...]] = {
     "docs/reference/codes.md": ("scripts/codes.py",),
     "docs/reference/image-attacks.md": ("-m", "tests.unit.certify.attacks"),
     "docs/reference/openapi.json": ("-m", "crossport.app.reference", "openapi"),
+    "docs/reference/permissions.md": ("scripts/permissions.py",),
     "docs/reference/plan.schema.json": ("-m", "crossport.app.reference", "plan"),
     "docs/reference/settings.md": ("-m", "crossport.app.reference", "settings"),
     "docs/reference/transfer-states.md": ("scripts/transfer_states.py",),

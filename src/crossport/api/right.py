@@ -3,7 +3,7 @@
 A token carries one role and, when they were given to it by name, the rights ``retire`` and ``site``.
 """
 
-from crossport.model.access import Right, Role
+from crossport.model.access import Right, Role, rights_of
 from crossport.model.record import record
 
 __all__ = ["Caller", "rights_of"]
@@ -17,13 +17,3 @@ class Caller:
     tenant: str
     rights: frozenset[Right]
     role: Role | None = None
-
-
-def rights_of(role: Role, extra: tuple[Right, ...] = ()) -> frozenset[Right]:
-    """Return what a token of ``role`` may do, with the rights that were given to it by name."""
-    included = {
-        Role.VIEWER: (Right.READ,),
-        Role.OPERATOR: (Right.READ, Right.OPERATE),
-        Role.ADMIN: (Right.READ, Right.OPERATE, Right.ADMINISTER),
-    }[role]
-    return frozenset(included + extra)

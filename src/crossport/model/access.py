@@ -7,7 +7,7 @@ from pydantic import Field
 
 from crossport.model.record import record
 
-__all__ = ["Greeting", "NewToken", "Right", "Role", "ShownToken", "TokenRequest"]
+__all__ = ["Greeting", "NewToken", "Right", "Role", "ShownToken", "TokenRequest", "rights_of"]
 
 
 class Right(StrEnum):
@@ -31,6 +31,16 @@ class Role(StrEnum):
     VIEWER = "viewer"
     OPERATOR = "operator"
     ADMIN = "admin"
+
+
+def rights_of(role: Role, extra: tuple[Right, ...] = ()) -> frozenset[Right]:
+    """Return what a token of ``role`` may do, with the rights that were given to it by name."""
+    included = {
+        Role.VIEWER: (Right.READ,),
+        Role.OPERATOR: (Right.READ, Right.OPERATE),
+        Role.ADMIN: (Right.READ, Right.OPERATE, Right.ADMINISTER),
+    }[role]
+    return frozenset(included + extra)
 
 
 @record()

@@ -38,7 +38,9 @@ class PageWorld:
 
     def put(self, file: File) -> None:
         """Write a file that the page shows."""
-        (self.folder / file.name).write_text(file.content.replace(PLACE, str(self.folder)))
+        path = self.folder / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file.content.replace(PLACE, str(self.folder)))
 
     def run(self, command: str) -> tuple[int, list[str]]:
         """Run a command by the shell; return its exit status and the lines it printed."""
