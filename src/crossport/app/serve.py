@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from crossport import errors
 from crossport.api import Application, Limits, Tokens
+from crossport.app.audit_watch import audit_watched
 from crossport.app.certificate import Certificate, served_names
 from crossport.app.compose import authorizer_of, is_active, services_of, site_settings
 from crossport.app.first_token import ensure_first_token
@@ -56,6 +57,7 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Calla
         open_site(site_settings(settings), clock) as site,
         gateways_served(site, settings, state, clock, embedded=embedded),
         partners_served(site.partners, settings),
+        audit_watched(site, clock),
     ):
         tokens = Tokens(site.engine.documents, clock, secrets.token_bytes)
         await ensure_first_token(tokens, state.token_file)

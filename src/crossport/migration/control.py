@@ -4,6 +4,7 @@ It decides nothing that another module decides: it finds the tenant's things, ha
 out of requests.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -92,9 +93,13 @@ class MeansOfControl:
 
 
 class SiteControl:
-    """Implements `crossport.spi.control.Control`. Make it before the engine is opened."""
+    """Implements `crossport.spi.control.Control`. Make it before the engine is opened.
+
+    ``run_ended`` is set whenever a migration has ended here; whoever waits for it clears it.
+    """
 
     def __init__(self, means: MeansOfControl) -> None:
+        self.run_ended = asyncio.Event()
         self._means = means
         self._engine = means.engine
         self._registry = means.registry
@@ -168,9 +173,12 @@ class SiteControl:
 
     async def run_migration(self, context: RunContext, request: MigrationRequest) -> MigrationReport:
         """Execute one run of the kind migrate, and learn from it. The engine calls this."""
-        report = await migration_of(context, request, self._parts(request.tenant)).run()
-        await self._estimator(request.tenant).learn(report)
-        return report
+        try:
+            report = await migration_of(context, request, self._parts(request.tenant)).run()
+            await self._estimator(request.tenant).learn(report)
+            return report
+        finally:
+            self.run_ended.set()
 
     async def _forget(self, found: RunRecord) -> bool:
         """Say whether nothing depends on a migration any more: its ends, its source, its plan."""
