@@ -8,6 +8,8 @@ from crossport.gateway import office
 from crossport.identity import authority, role_document
 from crossport.model.access import Role, TokenRequest
 from crossport.model.keyring import KeyRole
+from crossport.partner import badge
+from crossport.partner.invitation import INVITED_S
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "threats.md"
@@ -52,6 +54,8 @@ def test_the_lifetimes_are_those_of_the_code():
     listed = f"listed for {role_document.KEY_LIFETIME_S / DAY_S:.0f} days"
     assert lifetime("`seal`, `audit`, `ticket`, `permit`") == listed
     assert lifetime("invitation of a gateway") == f"{office.INVITED_S / 60:.0f} minutes, once"
+    assert lifetime("invitation of a site") == f"{INVITED_S / 60:.0f} minutes, once"
+    assert lifetime("TLS of the link between sites") == f"{badge.LIFETIME_S / 3600:.0f} hours"
     assert lifetime("TLS of a gateway") == f"certified for {office.LIFETIME_S / DAY_S:.0f} days"
     days = TokenRequest(name="any", role=Role.VIEWER).days
     assert lifetime("API tokens") == f"{days} days, or as asked"
