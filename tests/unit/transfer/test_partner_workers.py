@@ -422,3 +422,26 @@ async def test_a_partner_that_takes_nothing_holds_no_worker(
         for number in range(40):
             worker.says.put_nowait({"event": "progress", "done": number})
         await worker.ended.wait()
+
+
+class Waiting:
+    """Lines of a partner that says nothing, and hears all."""
+
+    async def send(self, line: bytes) -> None:
+        del line
+
+    async def receive(self) -> bytes | None:
+        await asyncio.Event().wait()
+
+
+async def test_a_partner_that_is_revoked_meanwhile_runs_no_worker(south: Site, host: ScriptedHost):
+    """The link ends what holds a conversation; the worker is gone when that has ended."""
+    shown = await from_south(south, ticket())
+    opening = codec.encoded(talk.Opening(ticket=shown.ref.locator, way=Way.WRITE)).encode()
+    partner = await south.link.partner(NORTH)
+    talking = asyncio.create_task(south.workers.converse(partner, opening, Waiting()))
+    while not host.all:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    talking.cancel()
+    await asyncio.wait({talking})
+    assert (talking.cancelled(), host.all[0].ended.is_set(), south.workers.count) == (True, True, 0)
