@@ -18,7 +18,7 @@ from crossport.model.run import Act
 from crossport.model.vm import VM, PowerState
 from crossport.testing.world import ALPHA, BETA, web_vm
 
-__all__ = ["Owner", "TwoOwners"]
+__all__ = ["Owner", "TwoOwners", "trusted"]
 
 
 def free_port() -> int:
@@ -66,6 +66,16 @@ class Owner:
         return self.run("run", "watch", run)
 
 
+def trusted(root: Path, north: Owner, south: Owner) -> None:
+    """Make partners of two sites; each lets the other's tenant use its cloud: alpha, and beta of south."""
+    invitation = root / "invitation"
+    own = north.answered("trust", "invite", "south", "--file", str(invitation))["own_fingerprint"]
+    there = south.answered("trust", "accept", str(invitation), "--fingerprint", own)
+    north.run("trust", "confirm", "south", "--fingerprint", there["own_fingerprint"])
+    for owner, other, cloud in ((north, "south", "alpha"), (south, "north", "beta")):
+        owner.run("trust", "allow", other, "--tenant", "default", "--as", "default", "--cloud", cloud)
+
+
 class TwoOwners:
     """North has alpha, south has beta. They are partners, and each lets the other in."""
 
@@ -89,7 +99,7 @@ class TwoOwners:
             for owner, cloud in ((self.north, "alpha"), (self.south, "beta")):
                 owner.serve()
                 owner.run("cloud", "add", cloud, "memory", "--set", f"path={self.root / cloud}")
-            self._trust()
+            trusted(self.root, self.north, self.south)
         except BaseException:
             self.__exit__()
             raise
@@ -99,14 +109,6 @@ class TwoOwners:
         self.go.touch()
         self.north.machine.end()
         self.south.machine.end()
-
-    def _trust(self) -> None:
-        invitation = self.root / "invitation"
-        own = self.north.answered("trust", "invite", "south", "--file", str(invitation))["own_fingerprint"]
-        there = self.south.answered("trust", "accept", str(invitation), "--fingerprint", own)
-        self.north.run("trust", "confirm", "south", "--fingerprint", there["own_fingerprint"])
-        for owner, other, cloud in ((self.north, "south", "alpha"), (self.south, "north", "beta")):
-            owner.run("trust", "allow", other, "--tenant", "default", "--as", "default", "--cloud", cloud)
 
     def check(self, name: str) -> None:
         """Check that the VM is at beta, and retained at alpha."""
