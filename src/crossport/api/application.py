@@ -15,10 +15,13 @@ from crossport import __version__
 from crossport.api import openapi, problem
 from crossport.api.access import admit
 from crossport.api.audited import Auditing
+from crossport.api.caller import Callers
 from crossport.api.guard import Figures, Guard, Limits, RateLimit
 from crossport.api.judge import Judge
 from crossport.api.resource.audit import AuditRoutes
 from crossport.api.resource.cloud import Clouds
+from crossport.api.resource.exchange import ExchangeRoutes
+from crossport.api.resource.federation import FederationRoutes
 from crossport.api.resource.gateway import GatewayRoutes
 from crossport.api.resource.key import KeyRoutes
 from crossport.api.resource.limit import RateLimits
@@ -32,6 +35,7 @@ from crossport.api.resource.token import TokenRoutes
 from crossport.api.resource.vm import VMs
 from crossport.api.route import Route
 from crossport.api.token import Tokens
+from crossport.identity.federation import Federation
 from crossport.spi.audit import Audit, AuditBook, Heads
 from crossport.spi.authorize import Authorizer
 from crossport.spi.clock import Clock
@@ -58,6 +62,7 @@ class Services:
     making: Making
     keys: RoleKeys
     trust: Trust
+    federation: Federation
     audit: Audit
     authorizer: Authorizer
     book: AuditBook
@@ -92,9 +97,10 @@ class Application:
         self._authorizer = services.authorizer
         self._authorizer.require(route.operation for route in self.routes if not route.public)
         limit, judge = RateLimit(limits, clock), Judge(services.authorizer, clock)
+        callers = Callers(services.tokens, services.federation)
         auditing = Auditing(services.audit, reads=services.audit_reads)
         for route in self.routes:
-            admitted = auditing.admission(route, admit(route, services.tokens, limit, judge))
+            admitted = auditing.admission(route, admit(route, callers, limit, judge, services.control.run))
             _serve(self.asgi, route, admitted, auditing.call(route))
         problem.install(self.asgi, self.methods)
         self.asgi.add_middleware(
@@ -146,6 +152,8 @@ def _table(
         *RateLimits(services.rates, control).routes(),
         *KeyRoutes(services.keys).routes(),
         *PartnerRoutes(services.trust).routes(),
+        *FederationRoutes(services.federation.book).routes(),
+        *ExchangeRoutes(services.federation).routes(),
         *TokenRoutes(services.tokens).routes(),
         *AuditRoutes(services.book, services.heads).routes(),
     )

@@ -57,7 +57,7 @@ class Auditing:
     def call(self, route: Route) -> Callable[..., Any]:
         """Return what answers the route: its own call, between intent and outcome where that is wanted."""
         call = route.call
-        if route.public or inspect.isasyncgenfunction(call):
+        if (route.public and not route.body) or inspect.isasyncgenfunction(call):
             return call
         if route.method in SAFE and not self._reads:
             return call

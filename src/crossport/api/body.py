@@ -1,8 +1,10 @@
 """Read a request's JSON into a record, strictly: no unknown fields, no texts for numbers."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from typing import Any, TypeVar, cast
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
@@ -12,7 +14,7 @@ from crossport import errors
 from crossport.api.problem import UnsupportedMedia
 from crossport.model.name import reason
 
-__all__ = ["adapter", "body", "content", "said"]
+__all__ = ["adapter", "body", "content", "form", "said"]
 
 T = TypeVar("T")
 
@@ -44,6 +46,39 @@ def body(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
         return result
 
     return read
+
+
+def form(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
+    """Return a dependency that reads a ``kind`` of texts from an HTML form.
+
+    Fields that it does not know it passes over (RFC 6749, section 3.2). It raises Invalid with the field at
+    fault, also for one that is given twice.
+    """
+
+    async def read(request: Request) -> T:
+        _need_media(request, "application/x-www-form-urlencoded", "a form")
+        try:
+            fields = parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=32)
+        except ValueError as error:
+            raise _twice("", f"The body is no form: {error}.") from error
+        if len(dict(fields)) != len(fields):
+            field = next(name for name, _ in fields if [each for each, _ in fields].count(name) > 1)
+            raise _twice(field, "This field is given twice.")
+        try:
+            known = {each.name for each in dataclasses.fields(cast("Any", kind))}
+            told = {name: text for name, text in fields if name in known}
+            result: T = adapter(kind).validate_json(to_json(told), strict=True)
+        except ValidationError as error:
+            raise _invalid(error) from error
+        return result
+
+    return read
+
+
+def _twice(field: str, text: str) -> errors.Invalid:
+    return errors.Invalid(
+        "request.form.malformed", text, field=field, remedy="Send each field of the form once, in UTF-8."
+    )
 
 
 async def said(request: Request) -> dict[str, Any]:

@@ -56,7 +56,14 @@ class Judge:
 
 
 def _principal(caller: Caller) -> Principal:
-    return Principal(token=caller.token, tenant=caller.tenant, rights=caller.rights, role=caller.role)
+    return Principal(
+        token=caller.token,
+        tenant=caller.tenant,
+        rights=caller.rights,
+        role=caller.role,
+        subject=caller.subject.sub if caller.subject else "",
+        issuer=caller.subject.issuer if caller.subject else "",
+    )
 
 
 def _resource(route: Route, caller: Caller, request: Request, told: dict[str, Any]) -> Resource:

@@ -85,7 +85,8 @@ def _complete(
     operation["security"] = [] if route.public else [{"token": []}]
     if route.body:
         content = {"schema": bodies[route.body], "example": route.sent}
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        media = "application/x-www-form-urlencoded" if route.form else "application/json"
+        operation["requestBody"] = {"required": True, "content": {media: content}}
     if route.upload:
         content = {"schema": {"type": "string", "format": "binary"}, "example": "the bytes"}
         operation["requestBody"] = {"required": True, "content": {"application/octet-stream": content}}

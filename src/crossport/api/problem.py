@@ -2,6 +2,7 @@
 
 Members beyond the RFC: ``code`` (stable), ``remedy``, ``field``, ``kind`` (the class of
 ``crossport.errors``, so that a client raises the same one) and ``request`` (the id in the server's log).
+Where a token is not given, ``error`` and ``error_description`` are those of OAuth.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from crossport.model.name import reason
 
 __all__ = [
     "MEDIA_TYPE",
+    "GrantRefused",
     "TooLarge",
     "TooMany",
     "Unauthenticated",
@@ -35,6 +37,16 @@ class Unauthenticated(errors.Refused):
     """No token, or one that is wrong, expired or revoked."""
 
     status = 401
+
+
+class GrantRefused(errors.Refused):
+    """A token is not given. ``error`` says why in the words of OAuth (RFC 6749, section 5.2)."""
+
+    status = 400
+
+    def __init__(self, error: str, why: errors.Error) -> None:
+        super().__init__(why.code, why.text, remedy=why.remedy, field=why.field)
+        self.error = error
 
 
 class TooLarge(errors.Invalid):
@@ -77,6 +89,8 @@ def problem(error: errors.Error, request_id: str, status: int = 0) -> JSONRespon
         "kind": _kind(type(error)),
         "request": request_id,
     }
+    if isinstance(error, GrantRefused):
+        content |= {"error": error.error, "error_description": error.text}
     return JSONResponse(content, status, _headers(error), MEDIA_TYPE)
 
 
@@ -104,7 +118,7 @@ def _kind(kind: type[errors.Error]) -> str:
 def _headers(error: errors.Error) -> dict[str, str]:
     if isinstance(error, TooMany):
         return {"Retry-After": str(error.retry_after_s)}
-    return {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else {}
+    return {"WWW-Authenticate": "Bearer, DPoP"} if error.status == HTTPStatus.UNAUTHORIZED else {}
 
 
 def _id(request: Request) -> str:

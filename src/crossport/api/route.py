@@ -19,15 +19,15 @@ ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$"
 
 @record(kw_only=False)
 class Route:
-    """One operation. A ``public`` one takes no token: it tells nothing.
+    """One operation. A ``public`` one takes no token: it tells nothing, or gives one.
 
     ``operation`` reads ``resource.action`` (``run.cancel``): what is touched, and what is done with it.
     ``example`` is what a good answer looks like, ``body`` the class of the request, ``sent`` a request that
     is accepted. ``raises`` are the statuses beside those that every route can answer. ``stream`` routes
     answer with server-sent events; ``before`` is called first, because no error can be told once a stream
-    has begun. ``upload`` routes take bytes instead of JSON, many of them. ``names`` says where the answer
-    to a request that made something has its id, by the name of the path parameter (OpenAPI runtime
-    expressions): links to the operations on the new thing.
+    has begun. ``upload`` routes take bytes instead of JSON, many of them, ``form`` routes an HTML
+    form. ``names`` says where the answer to a request that made something has its id, by the name of the
+    path parameter (OpenAPI runtime expressions): links to the operations on the new thing.
     """
 
     method: str
@@ -44,6 +44,7 @@ class Route:
     before: Callable[..., Any] | None = None
     upload: bool = False
     public: bool = False
+    form: bool = False
     names: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

@@ -64,6 +64,7 @@ def services_of(
         making=site.making,
         keys=site.keys,
         trust=site.partners.office,
+        federation=site.federation,
         audit=site.engine.audit,
         authorizer=authorizer,
         book=site.engine.audit,

@@ -23,6 +23,7 @@ from crossport.gateway.hub import Hub
 from crossport.gateway.office import Means, Office
 from crossport.gateway.own_host import OwnHost
 from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
+from crossport.identity.federation import Federation, FederationBook
 from crossport.identity.link_authority import LinkAuthorities
 from crossport.identity.signing.desk import Authority
 from crossport.identity.signing.heads import KeptHeads as SignedHeads
@@ -40,6 +41,7 @@ from crossport.migration.registry import CloudRegistry
 from crossport.model.request import CloudEntry
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import Cloud
+from crossport.spi.document import Documents
 from crossport.spi.driver import GROUP, Connect
 from crossport.spi.making import CloudMaker
 from crossport.spi.mover import Mover
@@ -52,6 +54,7 @@ from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.rate_probe import WorkerRateProbe
 from crossport.transfer.simple import Settings, SimpleMover
 from crossport.transfer.stocks import Stocks
+from crossport.transfer.web_text import WebTexts
 
 __all__ = ["OpenSite", "SiteSettings", "drivers", "open_site"]
 
@@ -94,6 +97,7 @@ class OpenSite:
     keys: KeptKeys
     heads: KeptHeads
     partners: PartnerParts
+    federation: Federation
 
 
 def drivers() -> dict[str, Connect]:
@@ -142,9 +146,7 @@ async def open_site(
     identity = await _identity(settings, clock)
     master = await master_keys(folder / "identity", folder / "secrets")
     engine = _engine(settings, clock)
-    # Nodes that share a database share the secrets, so that each can take over the runs of another.
-    store = SealedDocuments(engine) if settings.database_url else SealedFiles(folder / "secrets")
-    sealed = SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
+    sealed = _sealed(settings, engine, master)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
     own, hub = _gateways(settings, engine, identity, clock)
     rates = Limits(lambda: engine.documents, clock, settings.node)
@@ -179,7 +181,8 @@ async def open_site(
             making = SiteMaking(registry, maker or _local(folder), control, fetches)
             figures, heads = NodeFigures(counted, hub.desks), _heads(settings, engine, keeper, clock)
             partners.operations.answer("audit.head", heads.answer)
-            yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads, partners)
+            idp = _federation(engine.documents, settings.egress, clock)
+            yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads, partners, idp)
         finally:
             await peer.close()
             await keeper.close()
@@ -202,6 +205,19 @@ def _gateways(
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
     own = OwnHost(_host(settings), office.keeping, settings.node)
     return own, Hub(office, clock, own, boot=secrets.token_hex(8))
+
+
+def _sealed(settings: SiteSettings, engine: Engine, master: MasterKeys) -> SealedSecrets:
+    """Return the secrets. Nodes that share a database share them: each can take over another's runs."""
+    shared, folder = bool(settings.database_url), settings.state_dir / "secrets"
+    store = SealedDocuments(engine) if shared else SealedFiles(folder)
+    return SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
+
+
+def _federation(documents: Documents, egress: Egress, clock: Clock) -> Federation:
+    """Return what knows whom others know. Providers are asked within what ``egress`` allows."""
+    texts = WebTexts(egress)
+    return Federation(FederationBook(documents, texts), texts, clock, os.urandom)
 
 
 def _partners(

@@ -48,6 +48,7 @@ COMMANDS = (
     _command("key", "key:app", "See, rotate and revoke the keys that the site signs with.", OPERATE),
     _command("trust", "trust:app", "Make partners of other sites, say what they may, end that.", OPERATE),
     _command("audit", "audit:app", "Read, export and verify the audit log.", OPERATE),
+    _command("identity", "identity:app", "Believe identity providers, and say whom that lets in.", OPERATE),
     _command("token", "token:app", "Hand out and revoke tokens.", OPERATE),
     _command("policy", "policy:app", "Explain who may do what, and check your own policies.", OPERATE),
     _command("completion", "completion:completion", "Print completion for your shell.", OPERATE),

@@ -15,6 +15,7 @@ from crossport.model.exchange import (
     Retirement,
     StopRequest,
 )
+from crossport.model.federation import Provider, TrustRule
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
 from crossport.model.head import AuditProof, SignedHead
 from crossport.model.limit import LinkLimit, LinkLimitStatus, RunLimit
@@ -36,6 +37,8 @@ from crossport.spi.site import Cleaned
 
 __all__ = [
     "add_cloud",
+    "add_provider",
+    "add_rule",
     "assess",
     "audit_heads",
     "audit_record",
@@ -74,10 +77,13 @@ __all__ = [
     "plan",
     "plan_status",
     "plans",
+    "providers",
     "put_plan",
     "remove_cloud",
     "remove_limit",
     "remove_plan",
+    "remove_provider",
+    "remove_rule",
     "remove_gateway",
     "report",
     "resolve",
@@ -87,6 +93,7 @@ __all__ = [
     "revoke_key",
     "revoke_token",
     "rotate_key",
+    "rules",
     "run",
     "run_plan",
     "runs",
@@ -422,6 +429,36 @@ def create_token(request: TokenRequest) -> Call[NewToken]:
 def revoke_token(token: str) -> Call[None]:
     """Make a token worthless."""
     return Call("DELETE", path("tokens", token), None)
+
+
+def providers(after: str = "") -> Call[Page[Provider]]:
+    """List identity providers."""
+    return Call("GET", path("identity", "providers"), Page[Provider], query=_page(after))
+
+
+def add_provider(provider: Provider) -> Call[Provider]:
+    """Believe an identity provider."""
+    return Call("POST", path("identity", "providers"), Provider, provider)
+
+
+def remove_provider(name: str) -> Call[None]:
+    """Believe an identity provider no longer."""
+    return Call("DELETE", path("identity", "providers", name), None)
+
+
+def rules(after: str = "") -> Call[Page[TrustRule]]:
+    """List trust rules."""
+    return Call("GET", path("identity", "rules"), Page[TrustRule], query=_page(after))
+
+
+def add_rule(rule: TrustRule) -> Call[TrustRule]:
+    """Let a trust rule hold."""
+    return Call("POST", path("identity", "rules"), TrustRule, rule)
+
+
+def remove_rule(name: str) -> Call[None]:
+    """Let a trust rule hold no longer."""
+    return Call("DELETE", path("identity", "rules", name), None)
 
 
 def enroll_gateway(request: EnrollRequest) -> Call[Enrolment]:

@@ -77,9 +77,18 @@ class NewToken:
 
 @record()
 class Greeting:
-    """Who serves, and what the caller may do there."""
+    """Who serves, and what the caller may do there.
+
+    For whom an identity provider knows it says who that is there, by which trust rule it is who here, and
+    when its token ends (Unix seconds).
+    """
 
     version: str
     tenant: str
     token: str
     rights: tuple[Right, ...]
+    issuer: str = ""
+    subject: str = ""
+    rule: str = ""
+    role: Role | None = None
+    until: float = 0.0

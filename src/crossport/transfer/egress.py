@@ -92,14 +92,23 @@ class Egress:
     def __init__(self, allowed: Iterable[str], *, resolve: Resolve = resolved, authorities: str = "") -> None:
         """Raise Invalid for an entry that is none of these."""
         self._authorities = authorities
+        self._allowed = tuple(allowed)
         self._rules, self._networks = list[_Rule](), list[_Network]()
         self._resolve = resolve
-        for entry in allowed:
+        for entry in self._allowed:
             network = _network(entry)
             if network is None:
                 self._rules.append(_rule(entry))
             else:
                 self._networks.append(network)
+
+    def beside(self, url: str) -> "Egress":
+        """Return what allows the host and port of ``url`` by name, too, if it is an https URL."""
+        scheme, host, port, _ = _taken_apart(url)
+        if scheme != "https" or _address(host):
+            return self
+        allowed = (*self._allowed, f"https://{host}:{port}")
+        return Egress(allowed, resolve=self._resolve, authorities=self._authorities)
 
     def endpoint(self, url: str) -> Endpoint:
         """Return where to connect; raise Invalid, Refused, and Unavailable for an unknown name."""

@@ -24,6 +24,7 @@ from crossport.authorize import PolicyAuthorizer
 from crossport.authorize import opened as policy_book
 from crossport.clouds import memory
 from crossport.clouds.memory import MemoryCloud, MemoryMaker
+from crossport.identity.federation import Federation
 from crossport.model.access import Right, Role, TokenRequest
 from crossport.model.construct import Network
 from crossport.model.request import CloudEntry
@@ -36,6 +37,8 @@ from crossport.testing.file_disk import FileDisks
 from crossport.testing.gateway import MemoryGateways
 from crossport.testing.mover import MemoryMover
 from crossport.testing.world import ALPHA, web_vm
+from crossport.transfer.egress import Egress
+from crossport.transfer.web_text import WebTexts
 
 GENEROUS = Limits(rate=10_000, burst=100_000)
 OFFICE = Network(name="office", cidr="10.30.0.0/24", gateway="10.30.0.1")
@@ -163,14 +166,21 @@ class Site:
 
 
 @asynccontextmanager
-async def site(root: Path, *, limits: Limits = GENEROUS, audit: Audit | None = None) -> AsyncGenerator[Site]:
+async def site(
+    root: Path,
+    *,
+    limits: Limits = GENEROUS,
+    audit: Audit | None = None,
+    egress: tuple[str, ...] = (),
+) -> AsyncGenerator[Site]:
     """Run a site below ``root`` with the clouds alpha (VMs web, db, odd) and beta.
 
-    With ``audit`` requests are told there, and not in the site's own log.
+    With ``audit`` requests are told there, and not in the site's own log. ``egress`` is what it may fetch.
     """
     clock, swift, counter = MovableClock(), SwiftClock(), Counter()
+    allowed = Egress(egress, resolve=lambda host, port: ())  # so that nothing is asked of the network
     async with open_site(
-        SiteSettings(name="test", state_dir=root / "control"),
+        SiteSettings(name="test", state_dir=root / "control", egress=allowed),
         swift,
         MemoryMover(cast("Any", FileDisks()), swift),
         connects={"memory": connect},
@@ -182,7 +192,10 @@ async def site(root: Path, *, limits: Limits = GENEROUS, audit: Audit | None = N
         _, secret = await tokens.create(request, tenant="default")
         authorizer = PolicyAuthorizer(policy_book())
         own = services_of(opened, tokens, authorizer)
-        services = dataclasses.replace(own, gateways=gateways, audit=audit or own.audit)
+        federation = Federation(opened.federation.book, WebTexts(allowed), clock, counter.bytes)
+        services = dataclasses.replace(
+            own, gateways=gateways, audit=audit or own.audit, federation=federation
+        )
         application = Application(services, clock=clock, new_id=counter.id, limits=limits)
         one = Site(root, application, opened, gateways, tokens, authorizer, clock, secret.reveal())
         for name in ("alpha", "beta"):

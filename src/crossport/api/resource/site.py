@@ -58,7 +58,15 @@ class SiteRoutes:
     async def show(self, who: Who) -> Greeting:
         """Say which version serves, and what the caller may do."""
         return Greeting(
-            version=__version__, tenant=who.tenant, token=who.token, rights=tuple(sorted(who.rights))
+            version=__version__,
+            tenant=who.tenant,
+            token=who.token,
+            rights=tuple(sorted(who.rights)),
+            issuer=who.subject.issuer if who.subject else "",
+            subject=who.subject.sub if who.subject else "",
+            rule=who.rule,
+            role=who.role,
+            until=who.until,
         )
 
     async def describe(self) -> dict[str, Any]:

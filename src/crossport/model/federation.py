@@ -1,0 +1,99 @@
+"""Whom a site believes beside its own tokens: identity providers, and rules on whom they make a tenant."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from crossport.model.access import Role
+from crossport.model.name import NAME, Name
+from crossport.model.record import record
+from crossport.model.url import WebUrl
+
+__all__ = [
+    "Ceilings",
+    "Claims",
+    "Details",
+    "Provider",
+    "SigningAlgorithm",
+    "Subject",
+    "TrustRule",
+]
+
+_Text = Annotated[str, Field(min_length=1, max_length=255)]
+_Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=63)]
+_Vm = Annotated[str, Field(pattern=r"^[^/.][^/]*$", max_length=255)]
+
+Claims = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=255)], _Text], Field(min_length=1, max_length=16)
+]
+"""What a token must say, by the claim's name: this text, or a list that has it."""
+
+
+class SigningAlgorithm(StrEnum):
+    """How tokens may be signed (RFC 7518, RFC 9864). All need a key that only the signer has."""
+
+    ES256 = "ES256"
+    ES384 = "ES384"
+    ED25519 = "Ed25519"
+    PS256 = "PS256"
+    RS256 = "RS256"
+
+
+@record()
+class Subject:
+    """Somebody as an identity provider knows them: ``sub`` says who only together with ``issuer``."""
+
+    issuer: str
+    sub: str
+
+
+@record()
+class Ceilings:
+    """What a subject may touch of what its role allows, by name; what is empty is not bounded."""
+
+    clouds: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    vms: Annotated[tuple[_Vm, ...], Field(max_length=100)] = ()
+    runs: Annotated[tuple[_Text, ...], Field(max_length=100)] = ()
+
+
+@record()
+class Details(Ceilings):
+    """What a token shall be for, in the form of RFC 9396: ceilings, with the type that says whose."""
+
+    type: Literal["crossport-migration"]
+
+
+@record()
+class Provider:
+    """An OpenID provider whose access tokens are accepted where a rule says so.
+
+    ``audience`` is what a token must be meant for: this site's own name at the provider. ``algorithms`` are
+    the only ones that are believed, ``types`` what a token's header may call it. ``parties`` are the clients
+    that may send tokens, all when empty. ``client`` is whom `crossport login` is at the provider.
+    """
+
+    name: Name
+    issuer: WebUrl
+    audience: _Text
+    algorithms: Annotated[tuple[SigningAlgorithm, ...], Field(min_length=1, max_length=5)] = tuple(
+        SigningAlgorithm
+    )
+    types: Annotated[tuple[_Text, ...], Field(min_length=1, max_length=4)] = ("at+jwt",)
+    parties: Annotated[tuple[_Text, ...], Field(max_length=100)] = ()
+    client: Annotated[str, Field(max_length=255)] = ""
+
+
+@record()
+class TrustRule:
+    """Whoever has a token of ``provider`` with these ``claims`` is ``tenant`` here, in ``role``.
+
+    Of several rules that fit, the first by name decides.
+    """
+
+    name: Name
+    provider: Annotated[str, Field(pattern=NAME, max_length=63)]
+    claims: Claims
+    tenant: _Tenant
+    role: Role
+    ceilings: Ceilings = Ceilings()
