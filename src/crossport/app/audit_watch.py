@@ -55,17 +55,35 @@ async def watch_audit(
     """Go on until cancelled. ``ended`` is set whenever a run has ended.
 
     What a partner refuses, or a log that does not continue what was signed, is told in the log of the
-    server; the others are asked all the same, and it is tried again at the next time.
+    server; the others are asked all the same, and it is tried again at the next time. A node that has not
+    the signer says so once, and leaves all of it to the node that has.
     """
     book, link = partners
+    elsewhere = False
     while True:
         await _first(ended, clock)
         await clock.sleep(SETTLE_S)
         ended.clear()
-        await _tried("sign", heads.sign())
+        if not await _is_signed(heads, told=elsewhere):
+            elsewhere = True
+            continue
         for one in await _known(book):
             if one.state is PartnerState.ACCEPTED:
                 await _tried(one.name, heads.exchange(one, link))
+
+
+async def _is_signed(heads: Exchange, *, told: bool) -> bool:
+    """Sign; return False where another node has the signer, and say so unless that was ``told``."""
+    try:
+        await heads.sign()
+    except errors.Error as error:
+        if error.code != "key.signer.elsewhere":
+            _tell("sign", error)
+            return True
+        if not told:
+            log.info("audit.head.elsewhere", reason=error.text)
+        return False
+    return True
 
 
 async def _known(book: Partners) -> tuple[Partner, ...]:
@@ -98,6 +116,4 @@ async def _tried(what: str, doing: Awaitable[object]) -> None:
 
 
 def _tell(what: str, error: errors.Error) -> None:
-    # Of several nodes one has the signer: the others have nothing to sign with, and nothing to tell.
-    if error.code != "key.signer.elsewhere":
-        log.warning("audit.head.failed", what=what, code=error.code, reason=error.text)
+    log.warning("audit.head.failed", what=what, code=error.code, reason=error.text)

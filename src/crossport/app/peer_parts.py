@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from crossport.app.partner_parts import PartnerParts
 from crossport.engine import Engine
-from crossport.identity.signing.keeper import Keeper
 from crossport.identity.signing.statements import KeptStatements
+from crossport.identity.site_keys import KeptKeys
 from crossport.migration.partner.peer import Peer, PeerMeans
 from crossport.migration.registry import CloudRegistry
 from crossport.spi.clock import Clock
@@ -55,7 +55,7 @@ def partner_disks(among: Among, host: WorkerHost, names: NameKeys, egress: Guard
     return PartnerDisks(tickets, References(lambda: engine.documents), both)
 
 
-def peer_of(among: Among, disks: PartnerDisks, mover: Mover, keeper: Keeper, registry: CloudRegistry) -> Peer:
+def peer_of(among: Among, disks: PartnerDisks, mover: Mover, keys: KeptKeys, registry: CloudRegistry) -> Peer:
     """Return the site among its partners; it does not answer them yet."""
     engine, partners = among.engine, among.partners
     return Peer(
@@ -65,7 +65,7 @@ def peer_of(among: Among, disks: PartnerDisks, mover: Mover, keeper: Keeper, reg
             ledger=lambda: engine.ledger,
             clock=among.clock,
             token=lambda: secrets.token_hex(16),
-            signer=KeptStatements(keeper),
+            signer=KeptStatements(keys),
             link=partners.link,
             partners=partners.book,
             mover=mover,

@@ -155,7 +155,7 @@ async def open_site(
     among, names = Among(settings.name, partners, engine, clock), NameKeys(master.derived("transfer names"))
     disks = partner_disks(among, hub, names, settings.egress)
     counted = CountedMover(mover or SimpleMover(disks.host, clock, copies, rates, dialling, names))
-    peer = peer_of(among, disks, counted, keeper, registry)
+    peer = peer_of(among, disks, counted, keys, registry)
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
@@ -179,7 +179,7 @@ async def open_site(
             await own.tidy()
             await fetches.prune()
             making = SiteMaking(registry, maker or _local(folder), control, fetches)
-            figures, heads = NodeFigures(counted, hub.desks), _heads(settings, engine, keeper, clock)
+            figures, heads = NodeFigures(counted, hub.desks), _heads(settings, engine, keys, clock)
             partners.operations.answer("audit.head", heads.answer)
             idp = _federation(engine.documents, settings.egress, clock)
             yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads, partners, idp)
@@ -258,13 +258,13 @@ def _keeper(
     )
 
 
-def _heads(settings: SiteSettings, engine: Engine, keeper: Keeper, clock: Clock) -> KeptHeads:
+def _heads(settings: SiteSettings, engine: Engine, keys: KeptKeys, clock: Clock) -> KeptHeads:
     return KeptHeads(
         HeadParts(
             site=settings.name,
             book=lambda: engine.audit,
             documents=lambda: engine.documents,
-            signer=SignedHeads(keeper),
+            signer=SignedHeads(keys),
             clock=clock,
         )
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from crossport import errors
 from crossport.identity import role_document as roles
-from crossport.identity.signing.keeper import Keeper
+from crossport.identity.signing.keeper import Ask, Keeper
 from crossport.identity.signing.question import AskKeys, AskRevoke, AskRotate
 from crossport.model.record import record
 from crossport.model.role import RevokeRequest, RotateRequest, SiteKeys
@@ -30,7 +30,8 @@ class _Pinned:
 class KeptKeys:
     """A `crossport.spi.role.RoleKeys`: asks this node's signer, and remembers outside of it what it said.
 
-    A signer whose directory was put back to an earlier state is found by that.
+    A signer whose directory was put back to an earlier state is found by that. Of the nodes of a site one has
+    the signer that counts; on the others everything raises Conflict ``key.signer.elsewhere``.
     """
 
     def __init__(
@@ -60,21 +61,29 @@ class KeptKeys:
             version = (await self._asked(AskKeys())).document.version
             return await self._asked(AskRevoke(request=request, version=version))
 
+    async def ask(self, ask: Ask) -> bytes:
+        """Return the signer's answer, signed with a key that the site's document lists."""
+        if await self._pinned() is None:
+            await self.keys()
+        return await self._keeper.ask(ask)
+
     async def _asked(self, ask: AskKeys | AskRotate | AskRevoke) -> SiteKeys:
         pinned = await self._pinned()
-        if pinned and pinned.value.node != self._node:
+        return await self._believed(await self._keeper.ask(ask), pinned)
+
+    async def _pinned(self) -> Document[_Pinned] | None:
+        """Return what is remembered; raise Conflict where another node has the signer."""
+        try:
+            pinned = await self._documents().fetch(KIND, self._site, _Pinned)
+        except errors.NotFound:
+            return None
+        if pinned.value.node != self._node:
             raise errors.Conflict(
                 "key.signer.elsewhere",
                 f"The keys of site {self._site} lie with the signer of node {pinned.value.node}.",
                 remedy="Ask that node.",
             )
-        return await self._believed(await self._keeper.ask(ask), pinned)
-
-    async def _pinned(self) -> Document[_Pinned] | None:
-        try:
-            return await self._documents().fetch(KIND, self._site, _Pinned)
-        except errors.NotFound:
-            return None
+        return pinned
 
     async def _believed(self, envelope: bytes, pinned: Document[_Pinned] | None) -> SiteKeys:
         """Return what the signer said, if it may be believed, and remember it."""

@@ -76,6 +76,29 @@ class World:
         return (partner("east", accepted), partner("south", accepted), partner("west", revoked))
 
 
+class Second(World):
+    """Another node of that site, which has no signer that counts."""
+
+    async def sign(self) -> None:
+        self.done.append("sign")
+        raise errors.Conflict("key.signer.elsewhere", "The keys lie with node one.", remedy="Ask it.")
+
+
+async def test_a_node_without_the_signer_says_so_once_and_leaves_it_to_the_other():
+    world, clock = Second(), Steps()
+    with structlog.testing.capture_logs() as logs:
+        watching = asyncio.create_task(watch_audit(world, cast("Any", (world, None)), asyncio.Event(), clock))
+        for _ in range(3):
+            await clock.move(EACH_S)
+            await clock.move(SETTLE_S)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert world.done == ["sign"] * 3  # the keys may move to this node meanwhile
+    assert [(one["event"], one["log_level"], one["reason"]) for one in logs] == [
+        ("audit.head.elsewhere", "info", "The keys lie with node one.")
+    ]
+
+
 async def test_it_is_signed_after_runs_and_each_hour_whoever_is_away():
     world, clock, ended = World(), Steps(), asyncio.Event()
     book = cast("Any", (world, None))

@@ -15,10 +15,12 @@ import pytest
 
 from crossport import errors
 from crossport.app.clock import SystemClock
+from crossport.audit.head import believed as judged
 from crossport.hypervisor import confine, unix_socket
 from crossport.identity import SiteIdentity
 from crossport.identity import role_document as roles
 from crossport.identity.signing.desk import MAX_KEYS, Authority, Desk
+from crossport.identity.signing.heads import KeptHeads
 from crossport.identity.signing.keeper import SIGNER, Keeper
 from crossport.identity.signing.question import AskKeys, AskRevoke, AskRotate, Question
 from crossport.identity.signing.statements import KeptStatements
@@ -26,7 +28,8 @@ from crossport.identity.signing.vault import Done, Vault
 from crossport.identity.site_keys import KeptKeys
 from crossport.identity.statement import Between, believed
 from crossport.model import codec
-from crossport.model.keyring import KeyRole
+from crossport.model.head import Head
+from crossport.model.keyring import Keyring, KeyRole
 from crossport.model.permit import Stated, Statement, StatementKind
 from crossport.model.role import RevokeRequest, RoleDocument, RotateRequest
 from crossport.testing.document import MemoryDocuments
@@ -309,6 +312,30 @@ async def test_another_node_leaves_the_keys_to_the_first(keeper: Keeper, tmp_pat
         await KeptKeys(never, lambda: kept, SystemClock(), site="north", node="two").keys()
     assert (caught.value.code, never.pid) == ("key.signer.elsewhere", None)
     assert "one" in caught.value.text
+
+
+async def test_another_node_signs_nothing(keeper: Keeper, tmp_path: Path):
+    kept = MemoryDocuments()
+    one = KeptKeys(keeper, lambda: kept, SystemClock(), site="north", node="one")
+    head = Head(site="north", size=0, root="00" * 32, time=time.time())
+    signed = await KeptHeads(one).sign(head, 0, unproven)
+    listed = Keyring(keys=(await one.keys()).document.keys)
+    # The first question already let the site have just these keys.
+    assert judged(signed, listed).root == head.root
+    never = Keeper(tmp_path / "second", lambda: authority(tmp_path))
+    two = KeptKeys(never, lambda: kept, SystemClock(), site="north", node="two")
+    said = Statement(kind=StatementKind.RELEASED, site="north", run="run-1", vm="vm", epoch=1, made=1.0)
+    for doing in (
+        KeptHeads(two).sign(head, 0, unproven),
+        KeptStatements(two).sign(Stated(to="south", initiator="south", statement=said)),
+    ):
+        with pytest.raises(errors.Conflict) as caught:
+            await doing
+        assert (caught.value.code, never.pid) == ("key.signer.elsewhere", None)
+
+
+async def unproven(first: int) -> None:
+    """Prove nothing of a log, as for one that nobody knows yet."""
 
 
 def test_keys_can_be_revoked_however_many_there_were(tmp_path: Path):

@@ -3,7 +3,7 @@
 import base64
 
 from crossport.identity import statement as statements
-from crossport.identity.signing.keeper import Keeper
+from crossport.identity.signing.keeper import Asked
 from crossport.identity.signing.question import AskStatement
 from crossport.model import codec
 from crossport.model.permit import SignedStatement, Stated
@@ -14,7 +14,7 @@ __all__ = ["KeptStatements"]
 class KeptStatements:
     """A `crossport.spi.statement.StatementSigner`."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Asked) -> None:
         self._keeper = keeper
 
     async def sign(self, stated: Stated) -> SignedStatement:
