@@ -14,11 +14,12 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SEAT", "main"]
+__all__ = ["FETCHES_FROM", "PUTS_FROM", "main"]
 
 PIECE = 1 << 20
-SEAT = "100.127.255.254"
-"""The address of the service in the middle: clouds let only gateways to their gateways' seats."""
+FETCHES_FROM, PUTS_FROM = "100.127.255.254", "100.127.255.250"
+"""The addresses of the service in the middle: clouds let only gateways that write to those that read, and the
+other way round."""
 
 
 class _Sending(http.server.BaseHTTPRequestHandler):
@@ -97,7 +98,7 @@ def _receive(host: str, root: str) -> None:
 
 
 def _fetch(url: str, path: str) -> None:
-    connection, target = _connected(url)
+    connection, target = _connected(url, FETCHES_FROM)
     connection.request("GET", target)
     answer = connection.getresponse()
     with Path(path).open("wb") as file:
@@ -105,7 +106,7 @@ def _fetch(url: str, path: str) -> None:
 
 
 def _put(path: str, url: str) -> None:
-    connection, target = _connected(url)
+    connection, target = _connected(url, PUTS_FROM)
     connection.blocksize = PIECE
     with Path(path).open("rb") as file:
         size = str(Path(path).stat().st_size)
@@ -115,9 +116,9 @@ def _put(path: str, url: str) -> None:
         raise SystemExit(f"{answer.status}: {answer.read()[:500]!r}")
 
 
-def _connected(url: str) -> tuple[http.client.HTTPConnection, str]:
+def _connected(url: str, address: str) -> tuple[http.client.HTTPConnection, str]:
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, source_address=(SEAT, 0))
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, source_address=(address, 0))
     return connection, parts.path + (f"?{parts.query}" if parts.query else "")
 
 

@@ -18,7 +18,7 @@ from crossport.model.artifact import ExportPoint, Way
 from crossport.model.run import PHASES, Act, MigrationReport, RunState
 from crossport.model.vm import VM
 from laboratory import TENANT, Laboratory
-from seed_service import SEAT
+from seed_service import FETCHES_FROM, PUTS_FROM
 
 __all__ = ["Moved", "crossport_way", "earlier_way"]
 
@@ -81,7 +81,8 @@ def _seen(report: MigrationReport) -> dict[str, Any]:
 
 async def earlier_way(lab: Laboratory, vm: VM, number: int) -> Moved:
     """Move the VM over two files and two HTTP transfers."""
-    await _ran("ip", "-netns", lab.wan, "address", "replace", f"{SEAT}/32", "dev", "lo")
+    for address in (FETCHES_FROM, PUTS_FROM):
+        await _ran("ip", "-netns", lab.wan, "address", "replace", f"{address}/32", "dev", "lo")
     name, watch = f"earlier-{vm.id}-{number}", _Watch()
     exported, fetched = lab.folder / f"{name}.export.qcow2", lab.folder / f"{name}.fetched.qcow2"
     act = Act(run=name, step="move", epoch=1)
