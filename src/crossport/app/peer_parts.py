@@ -7,7 +7,9 @@ from crossport.app.partner_parts import PartnerParts
 from crossport.engine import Engine
 from crossport.identity.signing.statements import KeptStatements
 from crossport.identity.site_keys import KeptKeys
+from crossport.migration.heads import OPERATION, KeptHeads
 from crossport.migration.partner.peer import Peer, PeerMeans
+from crossport.migration.partner.traces import Traces
 from crossport.migration.registry import CloudRegistry
 from crossport.spi.clock import Clock
 from crossport.spi.mover import Mover
@@ -21,7 +23,7 @@ from crossport.transfer.partner.hosts import BothHosts
 from crossport.transfer.partner.reference import References
 from crossport.transfer.partner.service import PartnerWorkers, Serving
 
-__all__ = ["Among", "PartnerDisks", "partner_disks", "peer_of"]
+__all__ = ["Among", "PartnerDisks", "keep_evidence", "partner_disks", "peer_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +76,10 @@ def peer_of(among: Among, disks: PartnerDisks, mover: Mover, keys: KeptKeys, reg
             cloud=registry.cloud,
         )
     )
+
+
+def keep_evidence(among: Among, peer: Peer, heads: KeptHeads) -> None:
+    """Exchange heads of the audit log with partners, and find again what each of them had a part in."""
+    among.partners.operations.answer(OPERATION, heads.answer)
+    traces = Traces(peer.foreign, among.engine, heads)
+    among.partners.office.traces += [traces.served, traces.own, traces.heads]

@@ -14,7 +14,7 @@ from crossport import errors
 from crossport.app.figures import CountedMover, NodeFigures
 from crossport.app.master_key import master_keys
 from crossport.app.partner_parts import PartnerMeans, PartnerParts, partner_parts
-from crossport.app.peer_parts import Among, partner_disks, peer_of
+from crossport.app.peer_parts import Among, keep_evidence, partner_disks, peer_of
 from crossport.app.sealed import SealedDocuments
 from crossport.app.shared_identity import share_identity, shared_documents
 from crossport.clouds.local.maker import LocalMaker
@@ -180,7 +180,7 @@ async def open_site(
             await fetches.prune()
             making = SiteMaking(registry, maker or _local(folder), control, fetches)
             figures, heads = NodeFigures(counted, hub.desks), _heads(settings, engine, keys, clock)
-            partners.operations.answer("audit.head", heads.answer)
+            keep_evidence(among, peer, heads)
             idp = _federation(engine.documents, settings.egress, clock)
             yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads, partners, idp)
         finally:

@@ -18,21 +18,24 @@ LOOKS = frozenset({"describe", "check"})
 """The calls that change nothing and decide nothing."""
 
 
-def audited(site: Site, audit: Audit, tenant: str) -> Site:
+def audited(site: Site, audit: Audit, tenant: str, *, partner: str = "") -> Site:
     """Return ``site``, with intent and outcome of every call that may change something in ``audit``.
+
+    Who does it is the run that the call belongs to, or the ``partner`` that executes that run.
 
     A call that the promise of a site gets later is told, too. No argument is told but whose run it is, and
     which cloud and VM it is about: the others hold references and secrets.
     """
-    return cast("Site", _Audited(site, audit, tenant))
+    return cast("Site", _Audited(site, audit, tenant, partner))
 
 
 class _Audited:
-    def __init__(self, site: Site, audit: Audit, tenant: str) -> None:
+    def __init__(self, site: Site, audit: Audit, tenant: str, partner: str) -> None:
         self.name = site.name
         self._site = site
         self._audit = audit
         self._tenant = tenant
+        self._partner = partner
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._site, name)
@@ -64,7 +67,7 @@ class _Audited:
         subject = "/".join(part for part in (self.name, given.get("cloud", ""), vm) if part)
         return AuditEntry(
             action=f"site.{name.replace('_', '-')}",
-            actor=f"run {run}",
+            actor=f"partner {self._partner}" if self._partner else f"run {run}",
             tenant=self._tenant,
             subject=subject,
             run=run,

@@ -144,9 +144,12 @@ class SiteControl:
             passage=lambda source, target: self._links.passage(tenant, source, target),
         )
 
-    def audited_site(self, tenant: str) -> Site:
-        """Return this site as an end of a migration, whoever asks it, with each call in the audit log."""
-        return audited(self.own_site(tenant), self._engine.audit, tenant)
+    def audited_site(self, tenant: str, partner: str = "") -> Site:
+        """Return this site as an end of a migration, with each call in the audit log.
+
+        With ``partner`` that one executes the run, and is named in the log.
+        """
+        return audited(self.own_site(tenant), self._engine.audit, tenant, partner=partner)
 
     def own_site(self, tenant: str) -> LocalSite:
         """Return this site as an end of a migration of this tenant."""

@@ -13,7 +13,7 @@ from crossport import errors
 from crossport.audit.head import believed, head_of, judge
 from crossport.identity import role_document as roles
 from crossport.model import codec
-from crossport.model.head import Head, HeadKind, HeadMessage, SignedHead
+from crossport.model.head import Head, HeadKind, HeadMessage, SignedHead, Witnessed
 from crossport.model.keyring import Keyring
 from crossport.model.partner import Partner
 from crossport.spi.audit import AuditBook, HeadSigner, Since
@@ -62,6 +62,19 @@ class KeptHeads:
             KIND, SignedHead, prefix=f"{site}/", after=behind, limit=limit
         )
         return tuple(one.value for one in found)
+
+    async def witnessed(self, partner: str) -> tuple[Witnessed, ...]:
+        """Return what this site has countersigned of a partner's log, by size."""
+        found: list[Witnessed] = []
+        after = ""
+        while page := await self._parts.documents().list(KIND, SignedHead, prefix=f"{partner}/", after=after):
+            found += [
+                codec.decoded(base64.b64decode(one.value.payload), Witnessed)
+                for one in page
+                if one.value.kind is HeadKind.WITNESS and head_of(one.value)[1] == self._parts.site
+            ]
+            after = page[-1].key
+        return tuple(found)
 
     async def exchange(self, partner: Partner, link: PartnerLink) -> None:
         """Give the partner a head of this log, get and countersign one of its own; keep all of it.

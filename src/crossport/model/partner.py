@@ -139,7 +139,7 @@ class CompromiseRequest:
 
 @record()
 class Touched:
-    """Something that a partner's keys had a part in: a ``kind`` (run, seal, statement), its id, and when."""
+    """Something that a partner's keys had a part in: a ``kind`` (run, head), its id, and when."""
 
     kind: str
     id: str

@@ -143,7 +143,7 @@ class SimulatedSite:
             )
         )
         self.link.answers.clear()
-        self.peer.serve(self.link, self.local)
+        self.peer.serve(self.link, lambda tenant, partner: self.local(tenant))
 
     def local(self, tenant: str = TENANT) -> LocalSite:
         return LocalSite(

@@ -31,9 +31,9 @@ __all__ = ["DeskParts", "SiteDesk"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeskParts:
-    """What a desk works with. ``site`` returns our own site as a tenant has it."""
+    """What a desk works with. ``site`` returns our own site: as which tenant has it, for which partner."""
 
-    site: Callable[[str], Site]
+    site: Callable[[str, str], Site]
     messages: Messages
     notary: Notary
     foreign: Foreign
@@ -112,7 +112,7 @@ class SiteDesk:
             return await self._standing((partner.name, word), ask, (end, vm))
 
         return Serving(
-            site=self._parts.site(rule.ours),
+            site=self._parts.site(rule.ours, partner.name),
             act=Act(run=here, step=ask.step, epoch=envelope.epoch),
             deed=Deed(partner=partner, initiator=partner.name, run=envelope.run, here=here),
             notary=self._parts.notary,

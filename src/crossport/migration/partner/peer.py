@@ -56,8 +56,8 @@ class Peer:
         self.foreign = Foreign(means.documents, means.clock)
         self.abroad = Abroad(self._remote, self.notary)
 
-    def serve(self, operations: PartnerOperations, own: Callable[[str], Site]) -> None:
-        """Answer partners; ``own`` returns this site as an end of migrations of a tenant."""
+    def serve(self, operations: PartnerOperations, own: Callable[[str, str], Site]) -> None:
+        """Answer partners; ``own`` returns this site as an end for a tenant, at which a partner acts."""
         means = self._means
         desk = SiteDesk(
             DeskParts(
