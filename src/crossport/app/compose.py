@@ -37,6 +37,7 @@ def site_settings(settings: Settings) -> SiteSettings:
         ),
         fetch_size=settings.upload_size,
         partner_address=partner_address(settings),
+        authorizer=authorizer_of(settings),
         commands={
             name: Command(argv=hook.command, timeout_s=hook.timeout_s)
             for name, hook in settings.hooks.items()

@@ -23,7 +23,7 @@ from crossport import errors
 from crossport.api import Application, Limits, Tokens
 from crossport.app.audit_watch import audit_watched
 from crossport.app.certificate import Certificate, served_names
-from crossport.app.compose import authorizer_of, is_active, services_of, site_settings
+from crossport.app.compose import is_active, services_of, site_settings
 from crossport.app.first_token import ensure_first_token
 from crossport.app.gateway_doors import gateways_served
 from crossport.app.partner_parts import partners_served
@@ -48,13 +48,13 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Calla
     ``told`` is called when requests are answered.
     """
     served_names(settings)
-    authorizer = authorizer_of(settings)
+    wanted = site_settings(settings)
     state = StateDir(settings.home)
     state.prepare()
     patience_s = OWNER_PATIENCE_S if embedded else 0.0
     async with (
         _owned(state, clock, patience_s),
-        open_site(site_settings(settings), clock) as site,
+        open_site(wanted, clock) as site,
         gateways_served(site, settings, state, clock, embedded=embedded),
         partners_served(site.partners, settings),
         audit_watched(site, clock),
@@ -70,7 +70,7 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Calla
         registry = CollectorRegistry()
         registry.register(site.figures)
         application = Application(
-            services_of(site, tokens, authorizer, audit_reads=settings.audit_reads),
+            services_of(site, tokens, wanted.authorizer, audit_reads=settings.audit_reads),
             clock=clock,
             new_id=lambda: secrets.token_hex(8),
             limits=limits,

@@ -17,6 +17,8 @@ from crossport.app.partner_parts import PartnerMeans, PartnerParts, partner_part
 from crossport.app.peer_parts import Among, keep_evidence, partner_disks, peer_of
 from crossport.app.sealed import SealedDocuments
 from crossport.app.shared_identity import share_identity, shared_documents
+from crossport.authorize import PolicyAuthorizer
+from crossport.authorize import opened as policy_book
 from crossport.clouds.local.maker import LocalMaker
 from crossport.engine import Engine, EngineSettings
 from crossport.gateway.hub import Hub
@@ -39,6 +41,7 @@ from crossport.migration.limits import Limits
 from crossport.migration.parts import RateProbe
 from crossport.migration.registry import CloudRegistry
 from crossport.model.request import CloudEntry
+from crossport.spi.authorize import Authorizer
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import Cloud
 from crossport.spi.document import Documents
@@ -65,7 +68,8 @@ class SiteSettings:
 
     ``stock_size`` bounds what its own workers keep for each tenant of the content that passes through,
     ``images_most`` how many published images they look into for each disk. ``partner_address`` is where
-    partners reach it (``https://HOST:PORT``), empty where they do not.
+    partners reach it (``https://HOST:PORT``), empty where they do not. ``authorizer`` decides
+    what they may.
     """
 
     name: str
@@ -81,6 +85,7 @@ class SiteSettings:
     egress: Egress = field(default_factory=lambda: Egress(()))
     fetch_size: int = 256 << 30
     partner_address: str = ""
+    authorizer: Authorizer = field(default_factory=lambda: PolicyAuthorizer(policy_book()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ async def open_site(
             abroad=peer.abroad,
         )
     )
-    peer.serve(partners.operations, control.audited_site)
+    peer.serve(partners.operations, control.audited_site, settings.authorizer)
     fetches = _fetches(engine, _web(settings, hub, counted, clock), registry, sealed, clock)
     async with engine:
         try:

@@ -98,7 +98,7 @@ class PolicyAuthorizer:
 
 def _caller(principal: Principal) -> Entity:
     attributes: dict[str, Any] = {"tenant": principal.tenant}
-    for name in ("role", "subject", "issuer"):
+    for name in ("role", "subject", "issuer", "partner"):
         if told := getattr(principal, name):
             attributes[name] = told
     for name in ("clouds", "runs"):

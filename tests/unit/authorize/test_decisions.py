@@ -97,6 +97,20 @@ def test_a_ceiling_of_runs_holds_for_all_other_runs_and_all_that_is_none():
         assert asked(operation, bound).policies == ("ceiling.runs",), operation
 
 
+@pytest.mark.parametrize("operation", ["end.export", "end.import", "end.serve"])
+def test_a_partner_serves_itself_within_its_rule_and_nobody_else_does(operation: str):
+    north = Principal(tenant="acme", partner="north", clouds=("alpha",))
+    assert asked(operation, north, clouds=("alpha",)).policies == ("partner.tenant-rule",)
+    for clouds in (("beta",), ("alpha", "beta"), ()):
+        assert asked(operation, north, clouds=clouds).policies == ("ceiling.clouds",), clouds
+    assert asked(operation, north, tenant="other", clouds=("alpha",)).policies == ("tenant.isolation",)
+    unruled = Principal(tenant="acme", partner="north")
+    for caller in (with_rights(*Right), unruled):
+        assert not asked(operation, caller, clouds=("alpha",)).allowed
+    for other in ("run.show", "vm.delete", "partner.allow"):
+        assert not asked(other, north, clouds=("alpha",)).allowed
+
+
 @pytest.mark.parametrize("text", METACHARACTERS)
 def test_no_name_is_read_as_anything_but_a_name(text: str):
     stranger = Principal(tenant=text, token=text, subject=text, issuer=text, clouds=(text,), runs=(text,))

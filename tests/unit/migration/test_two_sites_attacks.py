@@ -13,6 +13,7 @@ from tests.unit.migration.two_sites import TENANT, Keys, TwoSites, between, two_
 from tests.unit.migration.world import act, disk_bytes
 
 from crossport import errors
+from crossport.authorize import PolicyAuthorizer, opened
 from crossport.clouds.memory import MemoryCloud
 from crossport.identity import statement as statements
 from crossport.migration.cold import ColdMigration
@@ -248,3 +249,28 @@ async def test_after_all_attacks_the_run_goes_on(two: TwoSites):
     assert report.outcome is RunState.DONE
     (copy,) = await two.world.target_vms()
     assert disk_bytes(two.world.beta, copy) == disk_bytes(two.world.alpha, await two.world.source_vm())
+
+
+FROZEN = """@id("north.leaves-alpha")
+@reason("Nothing of alpha goes to a partner this week.")
+forbid (principal, action == Action::"end.export", resource)
+when { principal has partner && resource has clouds && resource.clouds.contains("alpha") };
+"""
+
+
+async def test_a_policy_of_the_operator_holds_for_partners(two: TwoSites, tmp_path: Path):
+    folder = tmp_path / "policies"
+    folder.mkdir(mode=0o755)
+    (folder / "own.cedar").write_text(FROZEN)
+    two.a.authorizer = PolicyAuthorizer(opened(folder))
+    two.a.start()
+    vm = (await two.world.source_vm()).id
+    ask = calls.OpenForReading(**RULE, vm=vm, point=ExportPoint.STOPPED, stop=STOP)
+    with pytest.raises(errors.Refused) as caught:
+        await asked(two, ask)
+    assert (caught.value.code, caught.value.field) == ("partner.policy.denied", "tenant")
+    assert "Nothing of alpha goes to a partner this week." in caught.value.text
+    assert "north.leaves-alpha" in caught.value.text
+    assert (await two.world.source_vm()).power is PowerState.RUNNING
+    assert await two.a.peer.foreign.find(foreign_id("b", "run-1")) is None
+    assert await asked(two, calls.Stand(**RULE, run="run-1", which=RunEnd.SOURCE), run="") is not None

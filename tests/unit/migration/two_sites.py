@@ -14,6 +14,7 @@ from typing import Any
 from tests.unit.migration.world import FaultyMover, RecordingHooks, TestClock, World, new_world
 
 from crossport import errors
+from crossport.authorize import PolicyAuthorizer, opened
 from crossport.clouds.memory import MemoryCloud
 from crossport.identity import role_document as roles
 from crossport.identity import statement as statements
@@ -38,6 +39,7 @@ from crossport.transfer.partner.grant import Tickets
 from crossport.transfer.partner.reference import PARTNER, References
 
 TENANT = "default"
+AUTHORIZER = PolicyAuthorizer(opened())
 
 
 class Keys:
@@ -120,6 +122,7 @@ class SimulatedSite:
         self.ledger = DirectLedger()
         self.keys = Keys(name, clock.wall())
         self._numbers = count(1)
+        self.authorizer = AUTHORIZER
         self.start()
 
     def start(self) -> None:
@@ -143,7 +146,7 @@ class SimulatedSite:
             )
         )
         self.link.answers.clear()
-        self.peer.serve(self.link, lambda tenant, partner: self.local(tenant))
+        self.peer.serve(self.link, lambda tenant, partner: self.local(tenant), self.authorizer)
 
     def local(self, tenant: str = TENANT) -> LocalSite:
         return LocalSite(

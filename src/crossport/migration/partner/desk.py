@@ -14,12 +14,14 @@ from crossport.identity.messages import Messages
 from crossport.migration.partner.calls import CALLS, Clean
 from crossport.migration.partner.foreign import Entry, Foreign, ForeignRun, RunEnd, foreign_id
 from crossport.migration.partner.notary import Deed, Notary
+from crossport.migration.partner.permission import OPERATIONS, permitted
 from crossport.migration.partner.serving import Ask, Serving
 from crossport.migration.standing import Standing, Standings
 from crossport.model import codec
 from crossport.model.message import Envelope
 from crossport.model.partner import Partner, TenantRule
 from crossport.model.run import Act
+from crossport.spi.authorize import Authorizer
 from crossport.spi.mover import Mover
 from crossport.spi.partner import Answer, PartnerOperations
 from crossport.spi.site import Site
@@ -41,6 +43,7 @@ class DeskParts:
     tickets: Tickets
     mover: Mover
     standings: Standings
+    authorizer: Authorizer
 
 
 class SiteDesk:
@@ -52,6 +55,7 @@ class SiteDesk:
 
     def serve(self, operations: PartnerOperations) -> None:
         """Answer the calls of a site."""
+        self._parts.authorizer.require(OPERATIONS.values())
         for kind in CALLS:
             operations.answer(kind.OPERATION, self._answering(kind))
 
@@ -66,7 +70,7 @@ class SiteDesk:
 
     async def _made(self, partner: Partner, kind: type[Ask], envelope: Envelope) -> str:
         ask = codec.decoded(envelope.body, kind)
-        rule = _rule(partner, ask)
+        rule = permitted(partner, ask, envelope.run, self._parts.authorizer)
         if not envelope.run:
             if kind.MAKES or ask.end or kind is Clean:
                 raise errors.Invalid(
@@ -139,24 +143,3 @@ class SiteDesk:
             await self._parts.mover.forget(serving.deed.here)
             await self._parts.references.forget(serving.deed.here)
         return codec.encoded(answer, ask.ANSWER)
-
-
-def _rule(partner: Partner, ask: Ask) -> TenantRule:
-    """Return the rule by which the partner's tenant acts here on this cloud; raise Refused."""
-    rules = [rule for rule in partner.tenants if rule.theirs == ask.tenant]
-    if not rules:
-        raise errors.Refused(
-            "partner.tenant.none",
-            f"Tenant {ask.tenant} of {partner.name} acts as nobody here.",
-            field="tenant",
-            remedy=f"The operator of this site allows it: crossport trust allow {partner.name}",
-        )
-    for rule in rules:
-        if ask.cloud in rule.clouds:
-            return rule
-    raise errors.Refused(
-        "partner.cloud.none",
-        f"Tenant {ask.tenant} of {partner.name} may not use a cloud {ask.cloud} here.",
-        field="cloud",
-        remedy=f"The operator of this site allows it: crossport trust allow {partner.name}",
-    )

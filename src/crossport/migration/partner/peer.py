@@ -11,6 +11,7 @@ from crossport.migration.partner.foreign import Foreign
 from crossport.migration.partner.notary import Notary
 from crossport.migration.partner.remote_site import RemoteParts, RemoteSite
 from crossport.migration.standing import Standings
+from crossport.spi.authorize import Authorizer
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import Cloud
 from crossport.spi.document import Documents
@@ -56,8 +57,13 @@ class Peer:
         self.foreign = Foreign(means.documents, means.clock)
         self.abroad = Abroad(self._remote, self.notary)
 
-    def serve(self, operations: PartnerOperations, own: Callable[[str, str], Site]) -> None:
-        """Answer partners; ``own`` returns this site as an end for a tenant, at which a partner acts."""
+    def serve(
+        self, operations: PartnerOperations, own: Callable[[str, str], Site], authorizer: Authorizer
+    ) -> None:
+        """Answer partners; ``own`` returns this site as an end for a tenant, at which a partner acts.
+
+        What the authorizer denies is refused.
+        """
         means = self._means
         desk = SiteDesk(
             DeskParts(
@@ -69,6 +75,7 @@ class Peer:
                 tickets=means.tickets,
                 mover=means.mover,
                 standings=Standings(lambda: Ends(means.documents()), means.ledger, means.cloud),
+                authorizer=authorizer,
             )
         )
         desk.serve(operations)
