@@ -2,14 +2,19 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
 
 from crossport import errors
 from crossport.clouds.memory import MemoryCloud
+from crossport.clouds.memory.store import Store
 from crossport.testing.run import DirectRun, KillPoint
 
 __all__ = ["Fate", "UnsteadyCloud"]
+
+T = TypeVar("T")
 
 STEPS = (
     *("describe-source", "describe-target", "propose", "reserve", "export", "prepare-import", "copy-disk-0"),
@@ -49,6 +54,8 @@ class Fate:
         self.contexts: dict[str, DirectRun] = {}
         self.hanging: dict[str, asyncio.Event] = {}
         self.hung: dict[str, asyncio.Event] = {}
+        self.words: dict[str, str] = {}
+        """By which words the clouds know a run, other than its own."""
         self.watch: Callable[[], Awaitable[None]] | None = None
 
     def happens(self, rate: float) -> bool:
@@ -67,6 +74,7 @@ class Fate:
     async def before(self, call: str, arguments: tuple[Any, ...]) -> None:
         """Do what befalls a call before it does anything."""
         run = getattr(arguments[0], "run", "") if arguments else ""
+        run = self.words.get(run, run)
         if self.happens(self.cancel_rate) and self.contexts:
             victim = self.random.choice(sorted(self.contexts))
             self.story.append(f"cancel {victim}")
@@ -98,10 +106,46 @@ class Fate:
             raise errors.Unavailable("cloud.unreachable", "The answer never arrived.")
 
 
+class QuickStore(Store):
+    """A cloud's state, but for its disks, in this process: thousands of schedules go through it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._things: dict[str, dict[str, object]] = {}
+        (root / "disks").mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Nobody else is there, and nothing is awaited inside."""
+        yield
+
+    def put(self, kind: str, name: str, value: object) -> None:
+        """Keep ``value``."""
+        self._things.setdefault(kind, {})[name] = value
+
+    def find(self, kind: str, name: str, model: type[T]) -> T | None:
+        """Return the thing."""
+        found = self._things.get(kind, {}).get(name)
+        return found if isinstance(found, model) else None
+
+    def every(self, kind: str, model: type[T]) -> tuple[T, ...]:
+        """Return all of a kind, by id."""
+        known = self._things.get(kind, {})
+        return tuple(thing for _, thing in sorted(known.items()) if isinstance(thing, model))
+
+    def drop(self, kind: str, name: str) -> None:
+        """Remove the thing."""
+        self._things.get(kind, {}).pop(name, None)
+
+
 class UnsteadyCloud(MemoryCloud):
     """A simulated cloud whose every call may be lost on the way there or back."""
 
     fate: Fate
+
+    def __init__(self, name: str, root: Path) -> None:
+        super().__init__(name, root)
+        self.things = self._store = QuickStore(root)
 
 
 def _unsteady(name: str) -> Callable[..., Awaitable[Any]]:

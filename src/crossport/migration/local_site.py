@@ -11,7 +11,7 @@ from typing import TypeVar
 from crossport import errors
 from crossport.migration.at_rest import AtRest, named
 from crossport.migration.end import Ends, Hold, Landing
-from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState
+from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState, after
 from crossport.migration.published import IMAGES, KIND, Opened, PublishedImages
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
@@ -170,6 +170,7 @@ class LocalSite:
         if point is ExportPoint.SNAPSHOT:
             return await _opened(act, driver, found, point, marks), None
         hold = await self._ends.begin_hold(act.run, Hold(cloud=cloud, vm=found.id, was=found.power))
+        after(hold.state, SourceEvent.HOLD)  # a VM that was let go is not fenced by a call that comes late
         if hold.state is SourceState.FREE:
             await self._stop(act, driver, found, point, stop)
         fence = await able(driver, Fencer).fence(act, found.id)
@@ -196,6 +197,12 @@ class LocalSite:
     async def prepare_import(self, act: Act, cloud: str, rooms: tuple[RoomFor, ...]) -> tuple[Artifact, ...]:
         """Make room at the target, in the ledger first."""
         driver = able(await self._connect(cloud), Importer)
+        if any(thing.kind == "vm" for thing in await self._ledger.entries(act.run, cloud)):
+            raise errors.Conflict(  # its disks may be those that would be made anew
+                "import.sealed",
+                f"What run {act.run} writes here is sealed.",
+                remedy="Begin a new run to write again.",
+            )
         await self._ends.begin_landing(act.run, Landing(cloud=cloud))
         for room in rooms:
             await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="volume", name=room.name))
@@ -436,7 +443,7 @@ class LocalSite:
         entries = await self._ledger.entries(act.run, cloud)
         tagged = await driver.tagged(act.run) if isinstance(driver, Importer) else ()
         kept = {entry.id for entry in entries if entry.state is LedgerState.KEPT}
-        known = {entry.id for entry in entries if entry.id}
+        known = {entry.id for entry in entries if entry.state is not LedgerState.REMOVED}
         orphans = [thing for thing in tagged if thing.id not in known | kept]
         order = {"vm": 0, "volume": 1, "export": 2}
         return sorted((*entries, *orphans), key=lambda thing: order.get(thing.kind, 3))
