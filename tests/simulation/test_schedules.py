@@ -13,7 +13,7 @@ from tests.simulation.playing import play
 from tests.simulation.schedule import Schedule
 
 BATCH = 50
-BATCHES = 11  # 550 schedules: 5 s of one core
+BATCHES = 6  # 300 schedules: 4 s of one core
 SOAK_BATCHES = 1000
 
 

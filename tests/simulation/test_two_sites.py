@@ -15,7 +15,7 @@ from tests.simulation.playing import play
 from tests.simulation.two_sites import FarSchedule
 
 BATCH = 100
-BATCHES = 20  # 2,000 schedules: 35 s of one core
+BATCHES = 20  # 2,000 schedules: 45 s of one core
 SOAK_BATCHES = 100
 SEED_OF_MANY_FAULTS = 9
 
