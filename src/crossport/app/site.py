@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -21,12 +21,14 @@ from crossport.authorize import PolicyAuthorizer
 from crossport.authorize import opened as policy_book
 from crossport.clouds.local.maker import LocalMaker
 from crossport.engine import Engine, EngineSettings
+from crossport.gateway.claims import OWN, ClaimingMover, OwnClaims
 from crossport.gateway.hub import Hub
 from crossport.gateway.office import Means, Office
 from crossport.gateway.own_host import OwnHost
 from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
 from crossport.identity.federation import Federation, FederationBook
 from crossport.identity.link_authority import LinkAuthorities
+from crossport.identity.sealer import SealerMeans, SiteSealer
 from crossport.identity.signing.desk import Authority
 from crossport.identity.signing.heads import KeptHeads as SignedHeads
 from crossport.identity.signing.keeper import Keeper
@@ -153,13 +155,15 @@ async def open_site(
     engine = _engine(settings, clock)
     sealed = _sealed(settings, engine, master)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
-    own, hub = _gateways(settings, engine, identity, clock)
+    claims = OwnClaims(identity, settings.node, clock)
+    own, hub = _gateways(settings, engine, identity, claims)
     rates = Limits(lambda: engine.documents, clock, settings.node)
     dialling, copies = Dialling(), Settings(egress=settings.egress)
     keeper, keys, partners = _partners(settings, engine, identity, sealed, master, clock)
     among, names = Among(settings.name, partners, engine, clock), NameKeys(master.derived("transfer names"))
     disks = partner_disks(among, hub, names, settings.egress)
-    counted = CountedMover(mover or SimpleMover(disks.host, clock, copies, rates, dialling, names))
+    simple = SimpleMover(disks.host, clock, copies, rates, dialling, names)
+    counted = CountedMover(ClaimingMover(mover, claims) if mover else simple)
     peer = peer_of(among, disks, counted, keys, registry)
     control = SiteControl(
         MeansOfControl(
@@ -167,6 +171,7 @@ async def open_site(
             engine=engine,
             registry=registry,
             mover=counted,
+            sealer=SiteSealer(_sealing(settings, keeper, hub.office, lambda: engine.documents)),
             hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
             clock=clock,
             token=lambda: secrets.token_hex(16),
@@ -174,6 +179,7 @@ async def open_site(
             seats=hub,
             images_most=settings.images_most,
             abroad=peer.abroad,
+            partners=partners.book,
         )
     )
     peer.serve(partners.operations, control.audited_site, settings.authorizer)
@@ -204,11 +210,12 @@ async def _identity(settings: SiteSettings, clock: Clock) -> SiteIdentity:
 
 
 def _gateways(
-    settings: SiteSettings, engine: Engine, identity: SiteIdentity, clock: Clock
+    settings: SiteSettings, engine: Engine, identity: SiteIdentity, claims: OwnClaims
 ) -> tuple[OwnHost, Hub]:
     """Return what starts workers on this machine, and the way to the gateways of others."""
+    clock = claims.clock
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
-    own = OwnHost(_host(settings), office.keeping, settings.node)
+    own = OwnHost(_host(settings), office.keeping, settings.node, claims)
     return own, Hub(office, clock, own, boot=secrets.token_hex(8))
 
 
@@ -272,6 +279,28 @@ def _heads(settings: SiteSettings, engine: Engine, keys: KeptKeys, clock: Clock)
             signer=SignedHeads(keys),
             clock=clock,
         )
+    )
+
+
+def _sealing(
+    settings: SiteSettings, keeper: Keeper, office: Office, documents: Callable[[], Documents]
+) -> SealerMeans:
+    """Return what seals are made with. Claims of this site's nodes count, and of gateways it trusts now."""
+
+    async def admitted(gateway: str, certificate: str) -> None:
+        if not gateway.startswith(OWN):
+            await office.admitted(gateway, fingerprint(certificate))
+
+    authority = keeper.authority()
+    return SealerMeans(
+        site=settings.name,
+        node=settings.node,
+        keeper=keeper,
+        documents=documents,
+        authority=authority.key,
+        approvals=bytes.fromhex(authority.approvals),
+        clock=office.clock,
+        admitted=admitted,
     )
 
 

@@ -17,7 +17,7 @@ from crossport.model.record import record
 from crossport.model.statement import PAYLOAD_TYPE, canonical, pae
 from crossport.spi.signer import Signer
 
-__all__ = ["MAX_ENVELOPE", "Envelope", "opened", "parsed", "wrapped"]
+__all__ = ["MAX_ENVELOPE", "Envelope", "closed", "opened", "parsed", "wrapped"]
 
 MAX_ENVELOPE = 1 << 20
 
@@ -49,7 +49,7 @@ _FORM = TypeAdapter(_Form)
 
 def wrapped(payload: bytes, signer: Signer) -> bytes:
     """Return the envelope of ``payload``, signed."""
-    return _text(Envelope(payload, signer.key_id, signer.sign(pae(payload))))
+    return closed(Envelope(payload, signer.key_id, signer.sign(pae(payload))))
 
 
 def opened(text: bytes) -> Envelope:
@@ -63,7 +63,7 @@ def opened(text: bytes) -> Envelope:
     if len(form.signatures) != 1:
         raise refused("seal.signature.count", count=len(form.signatures))
     envelope = Envelope(_bytes(form.payload), form.signatures[0].keyid, _bytes(form.signatures[0].sig))
-    if _text(envelope) != text:
+    if closed(envelope) != text:
         raise refused("seal.envelope.invalid", why="it is written otherwise than Crossport writes it")
     return envelope
 
@@ -79,7 +79,8 @@ def parsed(text: bytes, code: str = "seal.envelope.invalid") -> JsonValue:
     return value
 
 
-def _text(envelope: Envelope) -> bytes:
+def closed(envelope: Envelope) -> bytes:
+    """Return the one text of an envelope."""
     return canonical(
         {
             "payload": base64.b64encode(envelope.payload).decode(),

@@ -1,11 +1,12 @@
 """A virtual machine as a package describes it: enough to make it again, and no cloud's names."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from crossport.model.artifact import Moved
 from crossport.model.vm import VM, DiskBus, Firmware, NicModel
 
-__all__ = ["Appliance", "ApplianceDisk", "ApplianceNic", "appliance_of"]
+__all__ = ["Appliance", "ApplianceDisk", "ApplianceNic", "appliance_of", "described"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +61,11 @@ def appliance_of(vm: VM) -> Appliance:
     )
     nics = tuple(ApplianceNic(nic.network, nic.mac, nic.model) for nic in vm.nics)
     return Appliance(vm.name, vm.cpus, vm.memory, vm.firmware, disks, nics)
+
+
+def described(vm: VM, moved: Sequence[Moved]) -> Appliance:
+    """Return what of ``vm`` travels when its disks are streamed: named as their artifacts, and as large."""
+    found, sizes = appliance_of(vm), {one.artifact: one.size for one in moved}
+    names = [(f"disk-{index}", disk) for index, disk in enumerate(found.disks)]
+    disks = tuple(replace(disk, id=name, size=sizes.get(name, disk.size)) for name, disk in names)
+    return replace(found, disks=disks)

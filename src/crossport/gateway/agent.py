@@ -10,6 +10,7 @@ import structlog
 
 from crossport import __version__, errors
 from crossport.gateway import trust
+from crossport.gateway.claims import GatewayClaims
 from crossport.gateway.identity import Kept, Membership
 from crossport.gateway.jobs import Jobs
 from crossport.gateway.join import Invitation, Nodes
@@ -113,6 +114,7 @@ class Agent:
         self._jobs = jobs
         self._means = means
         self._membership: Membership = kept.membership()
+        jobs.claimant = GatewayClaims(self._membership.site, kept.certificate, kept.key)
         self._dialling: dict[str, asyncio.Task[None]] = {}
         self._renewal_asked = -1e9
         self._removed = asyncio.Event()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crossport import errors
+from crossport.gateway.claims import ClaimingPipe
 from crossport.gateway.mail import Inbox, Outbox
 from crossport.gateway.reach import Reach
 from crossport.gateway.seat import Copy, Seat, Tickets
@@ -21,6 +22,7 @@ from crossport.gateway.wire import Line, integer, text, texts
 from crossport.model import codec
 from crossport.model.artifact import DiskRef, Place
 from crossport.spi.clock import Clock
+from crossport.spi.sealing import Claimant
 from crossport.transfer.host import Journal, Pipe, Way
 from crossport.transfer.job import failure_line, known
 from crossport.transfer.journals import Journals
@@ -82,7 +84,7 @@ class _Order:
 class Jobs:
     """All workers of one gateway. ``seat`` is where it sits, None until its site said so.
 
-    ``draining``: it begins none.
+    ``draining``: it begins none. ``claimant`` vouches for what they read and wrote, None: nobody does.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Jobs:
         ``stock_size`` bounds what is kept there of the content that passes through; 0: nothing. Without
         ``reach`` all of this machine is, but for that directory.
         """
+        self.claimant: Claimant | None = None
         self.seat: Seat | None = None
         self.draining = False
         self._start = start
@@ -226,7 +229,8 @@ class Jobs:
                 async with self._start(
                     job.way, order.ref, place, file.fileno(), access, order.published
                 ) as pipe:
-                    await self._served(job, pipe)
+                    claimant = self.claimant
+                    await self._served(job, ClaimingPipe(pipe, job.way, claimant) if claimant else pipe)
         except errors.Error as error:
             await self._tell(job, failure_line(error))
         finally:

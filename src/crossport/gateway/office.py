@@ -112,6 +112,11 @@ class Office:
         """Who vouches for the site and its gateways."""
         return self._means.authority
 
+    @property
+    def clock(self) -> Clock:
+        """The site's time."""
+        return self._means.clock
+
     async def invite(self, tenant: str, request: EnrollRequest) -> Enrolment:
         """Let one gateway join a seat, once, for `INVITED_S`."""
         nodes = await self.nodes()

@@ -6,8 +6,10 @@ A node that died in a copy, and came back after another had ended the run, forge
 import contextlib
 from collections.abc import AsyncGenerator
 
+from crossport.gateway.claims import ClaimingPipe
 from crossport.gateway.keeping import Keeping
 from crossport.model.artifact import DiskRef, Place
+from crossport.spi.sealing import Claimant
 from crossport.transfer.confined import LocalHost
 from crossport.transfer.host import Journal, Way, Worker
 
@@ -15,10 +17,14 @@ __all__ = ["OwnHost"]
 
 
 class OwnHost:
-    """Implements `crossport.transfer.host.WorkerHost` with the workers of ``host``, at the node ``node``."""
+    """Implements `crossport.transfer.host.WorkerHost` with the workers of ``host``, at the node ``node``.
 
-    def __init__(self, host: LocalHost, keeping: Keeping, node: str) -> None:
+    ``claimant`` vouches for what they read and wrote.
+    """
+
+    def __init__(self, host: LocalHost, keeping: Keeping, node: str, claimant: Claimant) -> None:
         self._host = host
+        self._claimant = claimant
         self._keeping = keeping
         self._name = f"node:{node}"
 
@@ -35,7 +41,7 @@ class OwnHost:
         """Start a worker as the Protocol says."""
         journal = await self._keeping.journal(self._name, way, journal)
         async with self._host.started(way, ref, place, journal, stock, published) as worker:
-            yield worker
+            yield Worker(ClaimingPipe(worker.pipe, way, self._claimant))
 
     async def forget(self, run: str) -> None:
         """Remove the journals of ``run`` here; other nodes do so when they begin."""

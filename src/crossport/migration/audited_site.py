@@ -9,6 +9,7 @@ from crossport.audit.recorded import recorded
 from crossport.model.audit import AuditEntry
 from crossport.model.permit import Statement
 from crossport.model.run import Act
+from crossport.model.vm import VM
 from crossport.spi.audit import Audit
 from crossport.spi.site import Site
 
@@ -64,6 +65,7 @@ class _Audited:
         if isinstance(other := given.get("other"), Statement):
             facts["other"] = other.kind
         vm = given.get("vm_id") or given.get("vm") or ""
+        vm = vm.id if isinstance(vm, VM) else vm
         subject = "/".join(part for part in (self.name, given.get("cloud", ""), vm) if part)
         return AuditEntry(
             action=f"site.{name.replace('_', '-')}",

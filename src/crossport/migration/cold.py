@@ -3,7 +3,7 @@
     describe both ends → map → find what stands in the way → reserve
       → export (stop, fence, open)         image_creation
       → copy every artifact, verified      image_download and image_upload, one stream
-      → verify at rest                     security_setup
+      → seal, admit, verify at rest        security_setup
       → start in quarantine                instantiation
       → health check → commit              network_setup
 
@@ -37,12 +37,13 @@ from crossport.model.run import (
     Phase,
     RunState,
 )
+from crossport.model.sealing import Admission, SealedImage
 from crossport.model.vm import VM, PowerState
 from crossport.spi.cloud import NewVM
 from crossport.spi.run import RunContext
 from crossport.spi.site import Description, StopRule
 
-__all__ = ["AT_REST", "STREAM_ONLY", "ColdMigration"]
+__all__ = ["AT_REST", "STREAM_ONLY", "ColdMigration", "told"]
 
 AT_REST, STREAM_ONLY = "at rest", "stream only"
 
@@ -58,6 +59,7 @@ class ColdMigration:
         self._report = MigrationReport(run=context.run, request=request, outcome=RunState.RUNNING)
         self._committed = False
         self._stopped: Moment | None = None
+        self._security: Moment | None = None
 
     async def run(self) -> MigrationReport:
         """Migrate; return what happened, whether it was committed, rolled back or cancelled.
@@ -130,6 +132,7 @@ class ColdMigration:
         request = self._request
         await self._reserve(proposed.vm)
         exported, moved = await self._bring(proposed)
+        await self._certify(exported, moved)
         artifacts = await self._verify(moved)
         vm = await self._instantiate(proposed, exported, artifacts)
         self._set(consistency=exported.export.consistency)
@@ -198,7 +201,7 @@ class ColdMigration:
         self._uploaded(first, copies[-1])
         await self._leg.hooks("image_upload", after=True, vm=exported.export.vm)
         moved = tuple(one.value for one in copies)
-        self._set(moved=moved)
+        self._set(moved=told(moved))
         return moved
 
     async def _artifacts_again(self, proposed: Proposed) -> tuple[Artifact, ...]:
@@ -213,13 +216,34 @@ class ColdMigration:
             upload,
         )
 
+    async def _certify(self, exported: Exported, moved: tuple[Moved, ...]) -> None:
+        """Have the source's site seal what was read, and the target's site admit it."""
+        request, leg = self._request, self._leg
+
+        async def seal(act: Act) -> SealedImage:
+            importer = (await leg.target()).name
+            source = await leg.source()
+            return await source.seal(act, request.source, exported.export.vm, moved, importer)
+
+        async def admit(act: Act) -> Admission:
+            return await (await leg.target()).admit(act, request.target, image, moved)
+
+        first = How(phase="security_setup", retry=PATIENT, ends=False)
+        sealed = await leg.timed("seal", seal, SealedImage, first)
+        image = sealed.value
+        admitted = await leg.timed("admit", admit, Admission, How(retry=PATIENT))
+        self._security = sealed.began
+        self._set(sealed=admitted.value)
+
     async def _verify(self, moved: tuple[Moved, ...], *, at_rest: bool = True) -> tuple[Artifact, ...]:
         async def verify(act: Act) -> Room:
             site = await self._leg.target()
             return Room(artifacts=await site.verify(act, self._request.target, moved, at_rest=at_rest))
 
-        found = await self._leg.timed("verify", verify, Room, How(phase="security_setup", retry=PATIENT))
-        self._phase(found.phase("security_setup"))
+        found = await self._leg.timed(
+            "verify", verify, Room, How(phase="security_setup", begins=False, retry=PATIENT)
+        )
+        self._phase(replace(found, began=self._security or found.began).phase("security_setup"))
         self._set(verified=AT_REST if at_rest else STREAM_ONLY)
         return found.value.artifacts
 
@@ -342,3 +366,8 @@ class ColdMigration:
         outcome, text = ended(error)
         self._set(vm_id="", code=error.code, left_behind=left)
         return await self._finish(outcome, text)
+
+
+def told(moved: tuple[Moved, ...]) -> tuple[Moved, ...]:
+    """Return what moved as the report tells it: without the gateways' words, of which the seal is made."""
+    return tuple(replace(one, claim=None, arrival=None) for one in moved)

@@ -62,6 +62,7 @@ from crossport.spi.cloud import Console, Inventory, Power, Provisioner
 from crossport.spi.gateway import Seats
 from crossport.spi.mover import Mover
 from crossport.spi.run import RunContext
+from crossport.spi.sealing import Sealer
 from crossport.spi.site import Cleaned, Site
 
 __all__ = ["MeansOfControl", "SiteControl"]
@@ -83,6 +84,7 @@ class MeansOfControl:
     engine: Engine
     registry: CloudRegistry
     mover: Mover
+    sealer: Sealer
     hooks: Hooks
     clock: Clock
     token: Callable[[], str]
@@ -162,6 +164,7 @@ class SiteControl:
                 documents=means.engine.documents,
                 ledger=means.engine.ledger,
                 mover=means.mover,
+                sealer=means.sealer,
                 clock=means.clock,
                 token=means.token,
                 images_most=means.images_most,

@@ -8,12 +8,15 @@ from crossport import errors
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState, after
 from crossport.model.permit import Fence, StatementKind
 from crossport.model.record import record
+from crossport.model.sealing import Admission, ClaimedDisk
 from crossport.model.vm import PowerState
 from crossport.spi.document import Documents
 
-__all__ = ["Ends", "Hold", "Landing", "settled"]
+__all__ = ["SEALED", "AdmittedImage", "Ends", "Hold", "Landing", "settled"]
 
 T = TypeVar("T")
+SEALED = "sealed-image"
+"""The kind under which the source's end keeps the image that it sealed."""
 _ATTEMPTS = 10
 
 
@@ -34,8 +37,23 @@ class Hold:
 
 
 @record()
+class AdmittedImage:
+    """The certified image of a run, whose seal was verified: which ``disks`` it names, and its descriptor
+    (base64).
+
+    ``envelope`` is the SHA-256 of the seal's envelope. Until it is ``accepted`` its nonce may not be spent.
+    """
+
+    envelope: str
+    descriptor: str
+    disks: tuple[ClaimedDisk, ...]
+    admission: Admission
+    accepted: bool = False
+
+
+@record()
 class Landing:
-    """The target's end of a run: how far the permit is, and whether what was written is verified.
+    """The target's end of a run: how far the permit is, whether what was written is verified, and its image.
 
     ``opened``: the copy was opened to its networks, as its state allows.
     """
@@ -44,6 +62,7 @@ class Landing:
     state: TargetState = TargetState.EMPTY
     verified: bool = False
     opened: bool = False
+    image: AdmittedImage | None = None
 
 
 def settled(hold: Hold | None, landing: Landing) -> bool:
@@ -82,8 +101,15 @@ class Ends:
     async def begin_landing(self, run: str, first: Landing) -> None:
         """Begin the target's end, unless it has begun; what is written from now on is unverified."""
         await self._change(
-            "target-end", run, Landing, lambda known: replace(known, verified=False) if known else first
+            "target-end",
+            run,
+            Landing,
+            lambda known: replace(known, verified=False, image=None) if known else first,
         )
+
+    async def admitted(self, run: str, image: AdmittedImage) -> None:
+        """Note the certified image of what was written."""
+        await self._change("target-end", run, Landing, lambda known: replace(known or Landing(), image=image))
 
     async def verified(self, run: str) -> None:
         """Note that what was written is what the source sent."""
@@ -108,8 +134,8 @@ class Ends:
         return settled(await self.hold(run), await self.landing(run))
 
     async def forget(self, run: str) -> None:
-        """Forget both ends."""
-        for kind in ("source-end", "target-end"):
+        """Forget both ends, and the image that was sealed. What was accepted is remembered."""
+        for kind in ("source-end", "target-end", SEALED):
             await self._documents.delete(kind, run)
 
     async def source(self, run: str, event: SourceEvent, *, fence: Fence | None = None) -> StatementKind:

@@ -4,20 +4,26 @@ Every call may come again: what was done is found in the site's documents and in
 is written down before it is acted on.
 """
 
+import base64
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from crossport import errors
+from crossport.migration.ability import able
+from crossport.migration.admission import Admitting, require_admitted
 from crossport.migration.at_rest import AtRest, named
+from crossport.migration.belongings import Belongings
+from crossport.migration.descriptor import require_started
 from crossport.migration.end import Ends, Hold, Landing
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState, after
-from crossport.migration.published import IMAGES, KIND, Opened, PublishedImages
+from crossport.migration.published import IMAGES, Opened, PublishedImages
+from crossport.migration.sealing import Sealing
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
 from crossport.model.permit import Fence, Statement, StatementKind
 from crossport.model.record import record
 from crossport.model.run import Act, Created, LedgerState
+from crossport.model.sealing import Admission, SealedImage
 from crossport.model.vm import VM, PowerState
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import (
@@ -39,11 +45,10 @@ from crossport.spi.cloud import (
 from crossport.spi.document import Documents
 from crossport.spi.mover import Mover
 from crossport.spi.run import Ledger
+from crossport.spi.sealing import Sealer
 from crossport.spi.site import Cleaned, Compared, Description, StopRule
 
 __all__ = ["LocalSite", "SiteParts", "able", "seat"]
-
-T = TypeVar("T")
 
 ABILITIES = (
     *(Inventory, Power, Fencer, Exporter, ChangeTracker, Importer),
@@ -64,17 +69,6 @@ async def seat(driver: Cloud, tenant: str, cloud: str, way: Way) -> Place:
     return replace(place, tenant=tenant, cloud=cloud)
 
 
-def able(cloud: Cloud, ability: type[T]) -> T:
-    """Return ``cloud`` as ``ability``; raise Blocked when its driver lacks it."""
-    if not isinstance(cloud, ability):
-        raise errors.Blocked(
-            "cloud.ability.none",
-            f"The driver of {cloud.name} lacks {ability.__name__}.",
-            remedy="Choose a cloud whose driver can do this: crossport cloud show NAME",
-        )
-    return cloud
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteParts:
     """What a site works with. ``connect`` returns the connection to a cloud; ``token`` fresh random text.
@@ -87,6 +81,7 @@ class SiteParts:
     documents: Documents
     ledger: Ledger
     mover: Mover
+    sealer: Sealer
     clock: Clock
     token: Callable[[], str]
     images_most: int = IMAGES
@@ -105,6 +100,9 @@ class LocalSite:
         self._clock = parts.clock
         self._token = parts.token
         self._ends = Ends(parts.documents)
+        self._belongings = Belongings(parts.ledger)
+        self._sealing = Sealing(name, parts.documents, parts.sealer, parts.clock, parts.token)
+        self._admitting = Admitting(name, parts.documents, parts.sealer, parts.clock)
         self._images = PublishedImages(parts.ledger, parts.images_most)
 
     async def describe(self, cloud: str, vm: str = "") -> Description:
@@ -210,7 +208,7 @@ class LocalSite:
         made = {thing.name: thing for thing in await driver.tagged(act.run) if thing.kind == "volume"}
         for room in rooms:
             volume = next((thing for name, thing in made.items() if name.endswith(room.name)), None)
-            await self._settle(act, cloud, "volume", room.name, LedgerState.CREATED, volume)
+            await self._belongings.settle(act, cloud, "volume", room.name, LedgerState.CREATED, volume)
         return artifacts
 
     async def ticket(self, act: Act, cloud: str, artifact: Artifact, way: Way) -> Ticket:
@@ -250,10 +248,22 @@ class LocalSite:
     async def _at_rest(self, cloud: str, way: Way) -> AtRest:
         return AtRest(self._mover, await seat(await self._connect(cloud), self._tenant, cloud, way))
 
+    async def seal(
+        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str
+    ) -> SealedImage:
+        """Have what was read sealed by this site's signer."""
+        return await self._sealing.seal(act, cloud, vm, moved, importer)
+
+    async def admit(self, act: Act, cloud: str, image: SealedImage, moved: tuple[Moved, ...]) -> Admission:
+        """Verify the seal, and that it is over what this site's gateways wrote."""
+        del cloud  # the policy is the site's
+        return await self._admitting.admit(act, image, moved)
+
     async def verify(
         self, act: Act, cloud: str, moved: tuple[Moved, ...], *, at_rest: bool = True
     ) -> tuple[Artifact, ...]:
         """Read at rest what was written, and compare every root with the source's."""
+        require_admitted(act.run, (await self._ends.landing(act.run)).image, moved)
         driver = await self._connect(cloud)
         sealed = await able(driver, Importer).seal_import(act)
         await self._images.closed(act, cloud, driver)
@@ -266,7 +276,7 @@ class LocalSite:
     async def instantiate(self, act: Act, cloud: str, new: NewVM, *, stopped: Statement | None) -> VM:
         """Start the verified copy in quarantine."""
         landing = await self._ends.landing(act.run)
-        if not landing.verified:
+        if not landing.verified or landing.image is None:
             raise errors.Refused(
                 "image.unverified",
                 "What was written has not been verified in this run.",
@@ -278,13 +288,14 @@ class LocalSite:
                 "Only an isolated copy may start beside its source.",
                 remedy=f"See how far it is with: crossport run show {act.run}",
             )
+        require_started(base64.b64decode(landing.image.descriptor), new)
         if stopped is not None:
             _expect(stopped, act, (StatementKind.STOPPED_AND_FENCED,))
             await self._ends.target(act.run, TargetEvent.SOURCE_STOPPED)
         await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="vm", name=new.vm.name))
         vm = await able(await self._connect(cloud), Importer).instantiate(act, new)
         created = Created(run=act.run, cloud=cloud, kind="vm", name=new.vm.name, id=vm.id)
-        await self._settle(act, cloud, "vm", new.vm.name, LedgerState.CREATED, created)
+        await self._belongings.settle(act, cloud, "vm", new.vm.name, LedgerState.CREATED, created)
         return vm
 
     async def check(self, cloud: str, vm_id: str, checks: HealthChecks) -> Health:
@@ -329,7 +340,7 @@ class LocalSite:
         await self._ends.opened(act.run)
         for thing in await self._ledger.entries(act.run, cloud):
             if thing.kind in {"vm", "volume"}:
-                await self._settle(act, cloud, thing.kind, thing.name, LedgerState.KEPT, thing)
+                await self._belongings.settle(act, cloud, thing.kind, thing.name, LedgerState.KEPT, thing)
         return self._statement(act, opened or StatementKind.OPENED, vm_id)
 
     async def _still_off(self, cloud: str, vm_id: str) -> None:
@@ -391,7 +402,7 @@ class LocalSite:
         if other.kind is StatementKind.NO_PERMIT:
             _expect(other, act, (StatementKind.NO_PERMIT,))
             kind = await self._ends.target(act.run, TargetEvent.NO_PERMIT)
-            await self._remove_all(act, cloud, must=True)
+            await self._belongings.remove(act, cloud, await self._connect(cloud), must=True)
             return self._statement(act, kind or StatementKind.NEVER_STARTED, vm_id)
         _expect(other, act, (StatementKind.NEVER_STARTED, StatementKind.STOPPED_AND_FENCED))
         hold = await self._ends.hold(act.run)
@@ -415,56 +426,8 @@ class LocalSite:
                 await self._documents.delete("reservation", document.key)
         if (await self._ends.landing(act.run)).cloud == cloud:
             await self._mover.forget(act.run)
-        return await self._remove_all(act, cloud, must=False, keep_vm=keep_vm)
-
-    async def _remove_all(self, act: Act, cloud: str, *, must: bool, keep_vm: bool = False) -> Cleaned:
-        """Remove the run's things, VMs first. ``must`` raises what could not be removed."""
         driver = await self._connect(cloud)
-        removed: list[str] = []
-        left: list[str] = []
-        for thing in await self._things(act, cloud, driver):
-            if thing.state is LedgerState.REMOVED or thing.state is LedgerState.KEPT:
-                continue
-            if keep_vm and thing.kind in {"vm", "volume"}:
-                continue
-            try:
-                await self._remove(act, driver, thing)
-            except errors.Error as error:
-                if must:
-                    raise
-                left.append(f"{thing.kind} {thing.name}: {error.text}")
-                continue
-            await self._settle(act, cloud, thing.kind, thing.name, LedgerState.REMOVED, thing)
-            removed.append(f"{thing.kind} {thing.name}")
-        return Cleaned(removed=tuple(removed), left=tuple(left))
-
-    async def _things(self, act: Act, cloud: str, driver: Cloud) -> list[Created]:
-        """The ledger's entries with the ids that the cloud knows, and orphans that only the tag shows."""
-        entries = await self._ledger.entries(act.run, cloud)
-        tagged = await driver.tagged(act.run) if isinstance(driver, Importer) else ()
-        kept = {entry.id for entry in entries if entry.state is LedgerState.KEPT}
-        known = {entry.id for entry in entries if entry.state is not LedgerState.REMOVED}
-        orphans = [thing for thing in tagged if thing.id not in known | kept]
-        order = {"vm": 0, "volume": 1, "export": 2}
-        return sorted((*entries, *orphans), key=lambda thing: order.get(thing.kind, 3))
-
-    async def _remove(self, act: Act, driver: Cloud, thing: Created) -> None:
-        if thing.kind == "export":
-            await able(driver, Exporter).end_export(act, thing.name)
-        elif thing.kind == "tracking":
-            await able(driver, ChangeTracker).end_tracking(act, thing.name)
-        elif thing.kind == KIND:
-            await able(driver, Publisher).close_images(act)
-        elif thing.id or thing.kind not in {"vm", "volume"}:
-            await able(driver, Importer).remove(act, thing)
-
-    async def _settle(
-        self, act: Act, cloud: str, kind: str, name: str, state: LedgerState, thing: Created | None
-    ) -> None:
-        entry = Created(
-            run=act.run, cloud=cloud, kind=kind, name=name, id=thing.id if thing else "", state=state
-        )
-        await self._ledger.settle(entry)
+        return await self._belongings.remove(act, cloud, driver, must=False, keep_vm=keep_vm)
 
     def _statement(self, act: Act, kind: StatementKind, vm: str, fence: Fence | None = None) -> Statement:
         return Statement(

@@ -3,6 +3,7 @@
     describe both ends → map → find what stands in the way → reserve        as in cold
       → copy a moment of the running VM, then what changed, until the rest fits   (following)
       → shut down, fence, copy the last changes
+      → seal, admit                                as in cold
       → verify at rest: what is there was read back after each copy, but for the last changes
       → start in quarantine → health check, and meanwhile read the stopped source whole and compare it,
         chunk by chunk, with what was read at the target → commit           as in cold
@@ -16,7 +17,7 @@ was not touched at all.
 from dataclasses import replace
 from typing import TypeAlias
 
-from crossport.migration.cold import AT_REST, STREAM_ONLY, ColdMigration
+from crossport.migration.cold import AT_REST, STREAM_ONLY, ColdMigration, told
 from crossport.migration.comparison import Comparison, differs
 from crossport.migration.copying import Copying, Pair, Rooms
 from crossport.migration.following import Following, own_disks
@@ -66,7 +67,7 @@ class WarmMigration(ColdMigration):
         self._uploaded(following.room, ended)
         await self._leg.hooks("image_upload", after=True, vm=opened.value.export.vm)
         moved = (*following.passes[-1], *states)
-        self._set(moved=(*_summed(following.passes), *states))
+        self._set(moved=told((*_summed(following.passes), *states)))
         if self._compares_beside(proposed):
             self._comparison = self._comparison_of(following, opened.value)
         return opened.value, moved

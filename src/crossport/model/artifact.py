@@ -4,6 +4,7 @@ from dataclasses import fields
 from enum import StrEnum
 
 from crossport.model.record import record
+from crossport.model.sealing import SignedClaim
 from crossport.model.vm import VM
 
 __all__ = [
@@ -281,7 +282,8 @@ class Moved:
     """One artifact arrived and was verified: ``root`` is the hex SHA-256 Merkle root over its chunks.
 
     ``heat`` tells which parts change all the time. What is owed in it is at the target as an earlier copy
-    found it, and so it is in ``root``.
+    found it, and so it is in ``root``. ``claim`` is the word of the gateway that read it, ``arrival`` that of
+    the gateway that wrote and verified it; a gateway of an older release gives none.
     """
 
     artifact: str
@@ -291,3 +293,5 @@ class Moved:
     counters: Counters
     seconds: float
     heat: tuple[Heat, ...] = ()
+    claim: SignedClaim | None = None
+    arrival: SignedClaim | None = None

@@ -9,6 +9,7 @@ from crossport.model.finding import Finding
 from crossport.model.health import Health, HealthChecks
 from crossport.model.mapping import Mapping, MappingRules
 from crossport.model.record import record
+from crossport.model.sealing import Admission
 
 __all__ = [
     "PHASES",
@@ -206,8 +207,9 @@ class Sync:
 class MigrationReport:
     """What a migration did. The target VM's ``vm_id`` is empty when nothing is left there.
 
-    ``verified`` tells how the copy was checked: ``at rest`` or ``stream only``; ``consistency`` how its guest
-    found its file systems, None when none was started.
+    ``sealed`` tells who certified what was copied, and what was checked before it was opened. ``verified``
+    tells how the copy was checked: ``at rest`` or ``stream only``; ``consistency`` how its guest found its
+    file systems, None when none was started.
     """
 
     run: str
@@ -222,6 +224,7 @@ class MigrationReport:
     mapping: Mapping = Mapping()
     estimate: Estimate | None = None
     health: Health | None = None
+    sealed: Admission | None = None
     verified: str = ""
     consistency: Consistency | None = None
     source_id: str = ""

@@ -1,4 +1,4 @@
-"""What has to come together before a seal is signed: a gateway's claim, and the control plane's approval."""
+"""What has to come together before a seal is signed, and what becomes of it at the importer."""
 
 from typing import Annotated
 
@@ -6,7 +6,16 @@ from pydantic import Field
 
 from crossport.model.record import record
 
-__all__ = ["Approval", "Claim", "ClaimedDisk", "SealSignature", "SignedClaim"]
+__all__ = [
+    "Admission",
+    "Approval",
+    "Claim",
+    "ClaimedDisk",
+    "Passed",
+    "SealSignature",
+    "SealedImage",
+    "SignedClaim",
+]
 
 
 @record()
@@ -40,14 +49,14 @@ class SignedClaim:
 
 @record()
 class Approval:
-    """The control plane lets the images of one run of one gateway be sealed for one importer, once.
+    """The control plane lets what ``gateways`` read for one run be sealed for one importer, once.
 
     ``nonce`` is that of the seal. ``mac`` is the hex HMAC-SHA256 of the rest.
     """
 
     run: str
     importer: str
-    gateway: str
+    gateways: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32,64}$")]
     expires: float
     mac: str = ""
@@ -59,3 +68,36 @@ class SealSignature:
 
     key: str
     signature: str
+
+
+@record()
+class SealedImage:
+    """What goes with the disks of a run: the seal's envelope, the descriptor and the SBOM, each base64.
+
+    The SBOM is empty where there is none.
+    """
+
+    envelope: str
+    descriptor: str
+    sbom: str = ""
+
+
+@record()
+class Passed:
+    """A numbered step of the verification of a certified image that found nothing wrong, in words."""
+
+    step: int
+    text: str
+
+
+@record()
+class Admission:
+    """A certified image that the target's site verified: who sealed it, with which key, what was checked.
+
+    ``made`` is in Unix seconds.
+    """
+
+    site: str
+    key: str
+    made: float
+    steps: tuple[Passed, ...]

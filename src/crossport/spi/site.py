@@ -14,6 +14,7 @@ from crossport.model.health import Health, HealthChecks
 from crossport.model.permit import Statement
 from crossport.model.record import record
 from crossport.model.run import Act
+from crossport.model.sealing import Admission, SealedImage
 from crossport.model.vm import VM
 from crossport.spi.cloud import NewVM, RoomFor
 
@@ -121,13 +122,32 @@ class Site(Protocol):
         """
         ...
 
+    async def seal(
+        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str
+    ) -> SealedImage:
+        """Source end: have what was read of ``vm``, as it was exported, sealed for the site ``importer``.
+
+        The roots are those of the last copy, which the gateways that read vouch for. Raise Refused
+        (``image.unclaimed``, ``signer.…``) when they do not, Unavailable when the signer does not answer.
+        """
+        ...
+
+    async def admit(self, act: Act, cloud: str, image: SealedImage, moved: tuple[Moved, ...]) -> Admission:
+        """Target end: verify the seal, that the import policy admits it, and that it is over what arrived.
+
+        Its nonce is spent then: it is admitted in this run alone. Raise Refused with a code of
+        docs/certified-image.md. Nothing is opened before.
+        """
+        ...
+
     async def verify(
         self, act: Act, cloud: str, moved: tuple[Moved, ...], *, at_rest: bool = True
     ) -> tuple[Artifact, ...]:
         """Close what was written and read it at rest; return it when every root is the source's.
 
         Not ``at_rest``, nothing is read: what was checked when it arrived is believed to be there. Raise
-        Refused (``image.digest.mismatch``) when the target holds other bytes than the source sent.
+        Refused (``image.digest.mismatch``) when the target holds other bytes than the source sent, and
+        (``image.unsealed``) when `admit` has not passed in this run for what was moved.
         """
         ...
 
@@ -135,7 +155,8 @@ class Site(Protocol):
         """Start the verified copy in quarantine.
 
         ``stopped`` is the source's statement; without it only an isolated copy may start. Raise Refused
-        (``image.unverified``) when ``verify`` has not passed in this run.
+        (``image.unverified``) when ``verify`` has not passed in this run, and
+        (``seal.descriptor.disagrees``) when ``new`` is not what was sealed.
         """
         ...
 

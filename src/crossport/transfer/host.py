@@ -35,24 +35,25 @@ class Pipe(Protocol):
 
 
 class Worker:
-    """A running worker, as its starter sees it. ``egress`` says what it may fetch; None: nothing.
+    """A running worker at the other end of ``pipe``, as its starter sees it.
 
-    ``names_key`` is that of the names, where the site at which it runs has chosen one; else it is empty.
+    ``egress`` says what it may fetch; None: nothing. ``names_key`` is that of the names, where the site at
+    which it runs has chosen one; else it is empty.
     """
 
     def __init__(self, pipe: Pipe, names_key: bytes = b"") -> None:
-        self._pipe = pipe
+        self.pipe = pipe
         self.names_key = names_key
         self.egress: Guard | None = None
 
     @property
     def certificate(self) -> str:
         """What the worker shows its peer, as PEM; its key stays where it runs."""
-        return self._pipe.certificate
+        return self.pipe.certificate
 
     async def give(self, line: bytes) -> None:
         """Hand the worker its job."""
-        await self._pipe.give(line)
+        await self.pipe.give(line)
 
     async def event(self, name: str, on_progress: Callable[[dict[str, Any]], None] | None = None) -> Any:
         """Return the event ``name``, passing on progress meanwhile.
@@ -72,20 +73,20 @@ class Worker:
                 case other:
                     raise errors.Broken(
                         "transfer.worker.malformed",
-                        f"{self._pipe.name} said {str(other)[:40]!r}.",
+                        f"{self.pipe.name} said {str(other)[:40]!r}.",
                         remedy=errors.SAME_RELEASE,
                     )
 
     async def said(self) -> dict[str, Any]:
         """Return what it says next. What it asks about the web is answered. Raise what its pipe raises."""
-        while (said := await self._pipe.said()).get("event") == "reach":
+        while (said := await self.pipe.said()).get("event") == "reach":
             await self._answer(said)
         return said
 
     async def _answer(self, said: dict[str, Any]) -> None:
         guard = self.egress or Egress(())
         order = await asyncio.to_thread(judged, guard, said.get("url"))
-        await self._pipe.give(json.dumps(order).encode() + b"\n")
+        await self.pipe.give(json.dumps(order).encode() + b"\n")
 
 
 class WorkerHost(Protocol):

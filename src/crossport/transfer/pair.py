@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crossport import errors, merkle
+from crossport.model import codec
 from crossport.model.artifact import Ticket
+from crossport.model.sealing import SignedClaim
 from crossport.transfer import peer_address
 from crossport.transfer.egress import Guard
 from crossport.transfer.frame import LEAST_VERSION, Hello
@@ -19,7 +21,7 @@ from crossport.transfer.job import CONNECT_S, End, Job
 from crossport.transfer.manner import Manner
 from crossport.transfer.meter import number
 
-__all__ = ["Settings", "both", "introduce", "root"]
+__all__ = ["Settings", "both", "claimed", "introduce", "root", "tells_root"]
 
 # After one end failed the other notices within a moment; what it says may be the cause.
 _GRACE_S = 3.0
@@ -104,12 +106,22 @@ async def both(
 
 def root(said: dict[str, Any]) -> str:
     """Return the root that a worker told, as hex; raise Broken for what is none."""
-    told = said.get("root")
-    if not isinstance(told, str) or len(told) != 64 or not set(told) <= set("0123456789abcdef"):
+    if not tells_root(said):
         raise errors.Broken(
             "transfer.worker.malformed", "A worker told no sound root.", remedy=errors.SAME_RELEASE
         )
-    return told
+    return said["root"]
+
+
+def tells_root(said: dict[str, Any]) -> bool:
+    """Say whether a worker told a root."""
+    told = said.get("root")
+    return isinstance(told, str) and len(told) == 64 and set(told) <= set("0123456789abcdef")
+
+
+def claimed(said: dict[str, Any]) -> SignedClaim | None:
+    """Return what the starter of a worker claims of it; None: nothing. Raise Invalid for what is no claim."""
+    return codec.from_plain(said["claim"], SignedClaim) if "claim" in said else None
 
 
 def _is_consequence(failure: BaseException) -> bool:

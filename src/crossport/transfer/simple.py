@@ -22,7 +22,7 @@ from crossport.transfer.host import WorkerHost
 from crossport.transfer.job import DigestJob, subject_of
 from crossport.transfer.meter import counters_of, number
 from crossport.transfer.name_keys import NameKeys
-from crossport.transfer.pair import Settings, both, introduce, root
+from crossport.transfer.pair import Settings, both, claimed, introduce, root
 from crossport.transfer.tally import Tally
 from crossport.transfer.ticket import Grants
 from crossport.transfer.together import entered
@@ -162,4 +162,5 @@ class SimpleMover:
                 remedy="Resume the run: it is copied again. If it lasts, test the memory of both machines.",
             )
         heat = heat_of(sent, read.ref.size, defers=read.defers)
-        return replace(tally.moved(self._settings.chunk_size, root(received)), heat=heat)
+        moved = tally.moved(self._settings.chunk_size, root(received))
+        return replace(moved, heat=heat, claim=claimed(sent), arrival=claimed(received))

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 from crossport.clouds.memory import connect
 from crossport.engine import Engine, EngineSettings
+from crossport.gateway.claims import ClaimingMover
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.hook import OperatorHooks
 from crossport.migration.plans import MIGRATE
@@ -29,6 +30,7 @@ from crossport.model.vm import VM, PowerState
 from crossport.spi.secret import Secret, Secrets
 from crossport.testing.file_disk import FileDisks
 from crossport.testing.mover import MemoryMover
+from crossport.testing.sealer import MemorySealer
 
 TENANT = "default"
 IN_CALL_S = 0.1
@@ -135,11 +137,14 @@ class Node:
         engine, clock = self.engine, Clock()
         drivers = {"memory": connect}
         registry = CloudRegistry(drivers, engine, cast("Secrets", NoSecrets()))
+        sealer = MemorySealer("here")
+        copier = MemoryMover(cast("Any", FileDisks()), clock)
         means = MeansOfControl(
             site="here",
             engine=engine,
             registry=registry,
-            mover=MemoryMover(cast("Any", FileDisks()), clock),
+            mover=ClaimingMover(copier, sealer),
+            sealer=sealer,
             hooks=OperatorHooks({}, {}, post=cast("Any", None), clock=clock),
             clock=clock,
             token=lambda: os.urandom(8).hex(),

@@ -23,6 +23,7 @@ from crossport.spi.secret import Secret
 from crossport.testing.conformance.block import noise
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.run import DirectLedger
+from crossport.testing.sealer import MemorySealer
 from crossport.transfer.confined import LocalHost
 from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.names import BLOCK
@@ -87,6 +88,7 @@ async def moved(folder: Path, run: str) -> Moved:
         documents=MemoryDocuments(),
         ledger=DirectLedger(),
         mover=mover,
+        sealer=MemorySealer("here"),
         clock=clock,
         token=iter(map(str, range(100))).__next__,
     )

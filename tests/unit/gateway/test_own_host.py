@@ -8,6 +8,7 @@ from crossport.gateway.keeping import Keeping
 from crossport.gateway.own_host import OwnHost
 from crossport.model.artifact import DiskRef, Place
 from crossport.testing.document import MemoryDocuments
+from crossport.testing.sealer import MemorySealer
 from crossport.transfer.confined import LocalHost
 from crossport.transfer.journals import shelf
 
@@ -22,7 +23,8 @@ class Nodes:
         self.documents = MemoryDocuments()
 
     def node(self, name: str) -> OwnHost:
-        return OwnHost(LocalHost(self.directory / name), Keeping(lambda: self.documents), name)
+        keeping, claims = Keeping(lambda: self.documents), MemorySealer("here")
+        return OwnHost(LocalHost(self.directory / name), keeping, name, claims)
 
     def kept(self, name: str) -> set[str]:
         return {path.name for path in (self.directory / name).glob("*")}

@@ -19,9 +19,10 @@ from crossport.app.clock import SystemClock
 from crossport.gateway import trust
 from crossport.identity import SiteIdentity
 from crossport.identity import role_document as roles
+from crossport.identity.claim import Kind
 from crossport.identity.signing.desk import Authority, Desk
 from crossport.identity.signing.question import AskKeys, AskSeal, Question
-from crossport.identity.signing.seal_judge import CLAIM_CONTEXT, approved
+from crossport.identity.signing.seal_judge import approved
 from crossport.identity.signing.vault import Vault
 from crossport.model import codec, statement
 from crossport.model.certified import Manifest, Part, PartKind, Seal, SealedDisk
@@ -55,7 +56,7 @@ class Scene:
         facts: dict[str, Any] = {
             "run": "run-1",
             "importer": "south",
-            "gateway": "gw-1",
+            "gateways": ("gw-1",),
             "nonce": NONCE,
             "expires": self.clock.wall() + 600,
         }
@@ -65,7 +66,7 @@ class Scene:
         self, claim: Claim | None = None, *, key: ec.EllipticCurvePrivateKey | None = None
     ) -> SignedClaim:
         payload = codec.encoded(claim or Claim(site="north", run="run-1", disks=(DISK,))).encode()
-        signature = (key or self.key).sign(CLAIM_CONTEXT + payload, ec.ECDSA(hashes.SHA256()))
+        signature = (key or self.key).sign(Kind.READ.value + payload, ec.ECDSA(hashes.SHA256()))
         return SignedClaim(payload=text(payload), signature=text(signature), certificate=self.certificate)
 
     def seal(self, **other: Any) -> Seal:
@@ -89,11 +90,12 @@ class Scene:
         *,
         approval: Approval | None = None,
         claim: SignedClaim | None = None,
+        claims: tuple[SignedClaim, ...] = (),
         payload: bytes | None = None,
     ) -> SealSignature:
         ask = AskSeal(
             approval=approval or self.approval(),
-            claim=claim or self.claim(),
+            claims=claims or (claim or self.claim(),),
             payload=text(statement.payload_of(self.seal()) if payload is None else payload),
         )
         answer = self.desk.answer(codec.encoded(Question(ask=ask)).encode())
@@ -218,7 +220,7 @@ WRONG: dict[str, tuple[str, Callable[[Scene], dict[str, Any]]]] = {
         lambda it: {"approval": it.approval(expires=time.time() + 86400)},
     ),
     "claim by a gateway that was not approved": (
-        "signer.claim.foreign",
+        "signer.claim.unapproved",
         lambda it: {"claim": foreign(it, trust.GATEWAY, "gw-2")},
     ),
     "claim by something that is no gateway": (

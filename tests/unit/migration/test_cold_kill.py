@@ -23,6 +23,8 @@ STEPS = (
     "export",
     "prepare-import",
     "copy-disk-0",
+    "seal",
+    "admit",
     "verify",
     "instantiate",
     "check",

@@ -14,6 +14,7 @@ from tests.unit.migration.world import HTTP, FaultyMover, TestClock
 from crossport import errors
 from crossport.clouds.memory import MemoryCloud, connect
 from crossport.engine import Engine, EngineSettings
+from crossport.gateway.claims import ClaimingMover
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.hook import OperatorHooks
 from crossport.migration.registry import CloudRegistry
@@ -24,6 +25,7 @@ from crossport.model.request import CloudEntry, Verdict, VmRequest
 from crossport.model.run import Act, CommitRule, EventKind, MigrationRequest, RunState
 from crossport.model.vm import VM, PowerState
 from crossport.spi.secret import Secret
+from crossport.testing.sealer import MemorySealer
 from crossport.testing.world import ALPHA, BETA, web_vm
 
 TENANT = "acme"
@@ -75,13 +77,14 @@ class Place:
         clock = EngineClock()
         self.mover = FaultyMover(clock)
         self.registry = CloudRegistry({"memory": connect}, self.engine, KeptSecrets())
-        tokens = count(1)
+        tokens, sealer = count(1), MemorySealer("here")
         self.control = SiteControl(
             MeansOfControl(
                 site="here",
                 engine=self.engine,
                 registry=self.registry,
-                mover=self.mover,
+                mover=ClaimingMover(self.mover, sealer),
+                sealer=sealer,
                 hooks=OperatorHooks({}, {}, post=nowhere, clock=clock),
                 clock=clock,
                 token=lambda: f"token-{next(tokens)}",

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from crossport import errors
 from crossport.clouds.memory import MemoryCloud
+from crossport.gateway.claims import ClaimingMover
 from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.migration.parts import Parts
 from crossport.migration.passage import Passage
@@ -26,6 +27,7 @@ from crossport.testing.document import MemoryDocuments
 from crossport.testing.file_disk import FileDisks, OpenFileDisk
 from crossport.testing.mover import CHUNK, MemoryMover
 from crossport.testing.run import DirectRun
+from crossport.testing.sealer import MemorySealer
 from crossport.testing.world import ALPHA, BETA, web_vm
 from crossport.transfer.heat import HotLast
 
@@ -234,6 +236,8 @@ def make_world(
     async def connect(name: str) -> Cloud:
         return clouds[name]
 
+    sealer = MemorySealer("here")
+    claiming = ClaimingMover(copier, sealer)
     site = LocalSite(
         "here",
         SiteParts(
@@ -241,7 +245,8 @@ def make_world(
             connect=connect,
             documents=documents,
             ledger=context.ledger,
-            mover=copier,
+            mover=claiming,
+            sealer=sealer,
             clock=clock,
             token=lambda: f"token-{next(numbers)}",
         ),
@@ -254,7 +259,7 @@ def make_world(
         del source, target
         return Passage()
 
-    parts = Parts(site=site_of, mover=copier, clock=clock, estimator=_Guess(), hooks=hooks, passage=passage)
+    parts = Parts(site=site_of, mover=claiming, clock=clock, estimator=_Guess(), hooks=hooks, passage=passage)
     return World(
         alpha=alpha,
         beta=beta,

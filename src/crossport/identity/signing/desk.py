@@ -105,7 +105,7 @@ class Desk:
         payload = _decoded(ask.payload)
         ours = self._authority
         standards = Standards(ours.site, ours.key.der(), bytes.fromhex(ours.approvals), now)
-        judge(approval, ask.claim, payload, standards)
+        judge(approval, ask.claims, payload, standards)
         key = roles.signing_key(document, KeyRole.SEAL, now)
         if key is None:
             raise RuntimeError("the current document has a key for each role")

@@ -52,13 +52,13 @@ class Asked(Protocol):
 
 
 class Keeper:
-    """One signer, started at the first question. `close` ends it."""
+    """One signer, started at the first question. `close` ends it. ``authority`` is what it measures by."""
 
     def __init__(self, directory: Path, authority: Callable[[], Authority]) -> None:
         """Let the signer keep what it has in ``directory``; its socket lies beside it."""
         self._directory = directory
         self._socket = directory.with_name(f"{directory.name}.socket")
-        self._authority = authority
+        self.authority = authority
         self._listener: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._asking = asyncio.Lock()
@@ -126,7 +126,7 @@ class Keeper:
                 remedy="Install the package bubblewrap.",
             ) from error
         if process.stdin:
-            process.stdin.write(codec.encoded(self._authority()).encode() + b"\n")
+            process.stdin.write(codec.encoded(self.authority()).encode() + b"\n")
         return process
 
     def _prepare(self, *, as_root: bool) -> None:

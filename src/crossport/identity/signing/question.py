@@ -65,7 +65,7 @@ class AskSeal:
 
     do: Literal["seal"] = "seal"
     approval: Approval
-    claim: SignedClaim
+    claims: Annotated[tuple[SignedClaim, ...], Field(min_length=1, max_length=64)]
     payload: str
 
 
