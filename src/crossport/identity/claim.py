@@ -58,10 +58,12 @@ def claim_in(signed: SignedClaim, kind: Kind, by: Authenticity) -> tuple[str, Cl
     except (ValueError, x509.InvalidVersion, errors.Invalid) as error:
         raise _refused("signer.claim.malformed", "The gateway's claim is none.") from error
     gateway, key = _vouched(certificate, by)
-    if not gateway or claim.site != by.site:
+    if not gateway:
         raise _refused("signer.claim.foreign", f"The claim is not by a gateway of site {by.site}.")
     if not is_signed(key, kind.value + payload, signature):
         raise _refused("signer.claim.forged", "The gateway did not sign this claim.")
+    if claim.site != by.site:
+        raise _refused("signer.claim.other", f"The gateway claims what it did for site {claim.site}.")
     return gateway, claim
 
 

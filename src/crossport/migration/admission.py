@@ -17,7 +17,7 @@ from crossport.certify.verify import Importer, Verification, Verified
 from crossport.convert.ovf_read import read_descriptor
 from crossport.migration.descriptor import require_described
 from crossport.migration.end import AdmittedImage, Ends
-from crossport.migration.import_policy import policy_of
+from crossport.migration.import_policy import Trust
 from crossport.model.artifact import Moved
 from crossport.model.certified import PartKind, SealedDisk
 from crossport.model.finding import Severity
@@ -41,9 +41,12 @@ class Admitting:
     documents: Documents
     sealer: Sealer
     clock: Clock
+    trust: Trust
 
-    async def admit(self, act: Act, image: SealedImage, moved: tuple[Moved, ...]) -> Admission:
+    async def admit(self, act: Act, image: SealedImage, moved: tuple[Moved, ...], run: str) -> Admission:
         """Return what was checked; the same when it is asked for again. Raise Refused at the first fault.
+
+        ``run`` is what its own site calls the run.
 
         What is accepted is on the run's landing from then on, and its nonce is spent.
         """
@@ -61,7 +64,7 @@ class Admitting:
         verification = Verification(replace(importer, seen=remembered))
         verified = verification.seal(envelope)
         text = _bytes(image.descriptor, "descriptor")
-        await self._check(act, verification, verified, text, moved)
+        await self._check(run, verification, verified, text, moved)
         if image.sbom or verified.seal.manifest.part(PartKind.SBOM):
             _check_sbom(verification, verified, _bytes(image.sbom, "SBOM"))
         pending = AdmittedImage(
@@ -80,15 +83,15 @@ class Admitting:
     async def _importer(self) -> Importer:
         return Importer(
             site=self.site,
-            keyring=await self.sealer.keyring(),
-            policy=await policy_of(self.documents, self.site),
+            keyring=await self.trust.keyring(),
+            policy=await self.trust.policy(),
             seen=Seen(),
             now=self.clock.wall(),
         )
 
     async def _check(
         self,
-        act: Act,
+        run: str,
         verification: Verification,
         verified: Verified,
         text: bytes,
@@ -96,10 +99,10 @@ class Admitting:
     ) -> None:
         """Check that it is of this run, its descriptor, and what arrived."""
         seal = verified.seal
-        if seal.run != act.run:
+        if seal.run != run:
             raise errors.Refused(
                 "image.run.other",
-                f"The image was sealed in run {seal.run}, and this is run {act.run}.",
+                f"The image was sealed in run {seal.run}, and this is run {run}.",
                 remedy="Do not use it. Look at who hands out images of other runs.",
             )
         part = seal.manifest.part(PartKind.DESCRIPTOR)
@@ -112,11 +115,11 @@ class Admitting:
             raise refused("seal.descriptor.disagrees", why=blockers[0])
         require_described(found.appliance, seal.manifest)
         verification.passed(13, f"the descriptor describes {found.appliance.name} and its disks")
-        await self._check_arrived(act, seal.manifest.disks, moved)
+        await self._check_arrived(run, seal.manifest.disks, moved)
         verification.passed(15, "what this site's gateways wrote and verified is what was sealed")
 
     async def _check_arrived(
-        self, act: Act, sealed: tuple[SealedDisk, ...], moved: tuple[Moved, ...]
+        self, run: str, sealed: tuple[SealedDisk, ...], moved: tuple[Moved, ...]
     ) -> None:
         """Compare the seal with the words of the gateways that wrote, not with what anybody else says."""
         for one in moved:
@@ -127,7 +130,7 @@ class Admitting:
                     remedy="The gateway at the target is of an older release: update it, then migrate again.",
                 )
         arrivals = tuple(one.arrival for one in moved if one.arrival)
-        wrote = {disk.id: disk for disk in await self.sealer.witnessed(act.run, arrivals)}
+        wrote = {disk.id: disk for disk in await self.sealer.witnessed(run, arrivals)}
         for disk in sealed:
             if wrote.pop(disk.id, None) != _claimed(disk):
                 raise refused("seal.disk.content", disk=disk.id)

@@ -61,6 +61,7 @@ from crossport.spi.clock import Clock
 from crossport.spi.cloud import Console, Inventory, Power, Provisioner
 from crossport.spi.gateway import Seats
 from crossport.spi.mover import Mover
+from crossport.spi.partner import Partners
 from crossport.spi.run import RunContext
 from crossport.spi.sealing import Sealer
 from crossport.spi.site import Cleaned, Site
@@ -77,7 +78,7 @@ class MeansOfControl:
     """What a site's control works with. ``token`` returns fresh random text.
 
     Without ``probe`` no link is measured; without ``seats`` there are no gateways. ``images_most`` published
-    images are looked into for each disk. Without ``abroad`` there are no partners.
+    images are looked into for each disk. Without ``abroad`` and ``partners`` there are none.
     """
 
     site: str
@@ -92,6 +93,7 @@ class MeansOfControl:
     seats: Seats | None = None
     images_most: int = IMAGES
     abroad: Abroad | None = None
+    partners: Partners | None = None
 
 
 class SiteControl:
@@ -167,6 +169,7 @@ class SiteControl:
                 sealer=means.sealer,
                 clock=means.clock,
                 token=means.token,
+                partners=means.partners,
                 images_most=means.images_most,
             ),
         )

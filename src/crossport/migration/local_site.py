@@ -15,6 +15,7 @@ from crossport.migration.at_rest import AtRest, named
 from crossport.migration.belongings import Belongings
 from crossport.migration.descriptor import require_started
 from crossport.migration.end import Ends, Hold, Landing
+from crossport.migration.import_policy import Trust
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState, after
 from crossport.migration.published import IMAGES, Opened, PublishedImages
 from crossport.migration.sealing import Sealing
@@ -44,6 +45,7 @@ from crossport.spi.cloud import (
 )
 from crossport.spi.document import Documents
 from crossport.spi.mover import Mover
+from crossport.spi.partner import Partners
 from crossport.spi.run import Ledger
 from crossport.spi.sealing import Sealer
 from crossport.spi.site import Cleaned, Compared, Description, StopRule
@@ -84,6 +86,7 @@ class SiteParts:
     sealer: Sealer
     clock: Clock
     token: Callable[[], str]
+    partners: Partners | None = None
     images_most: int = IMAGES
 
 
@@ -102,7 +105,8 @@ class LocalSite:
         self._ends = Ends(parts.documents)
         self._belongings = Belongings(parts.ledger)
         self._sealing = Sealing(name, parts.documents, parts.sealer, parts.clock, parts.token)
-        self._admitting = Admitting(name, parts.documents, parts.sealer, parts.clock)
+        trust = Trust(name, parts.documents, parts.sealer, parts.clock, parts.partners)
+        self._admitting = Admitting(name, parts.documents, parts.sealer, parts.clock, trust)
         self._images = PublishedImages(parts.ledger, parts.images_most)
 
     async def describe(self, cloud: str, vm: str = "") -> Description:
@@ -249,15 +253,17 @@ class LocalSite:
         return AtRest(self._mover, await seat(await self._connect(cloud), self._tenant, cloud, way))
 
     async def seal(
-        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str
+        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str, *, run: str = ""
     ) -> SealedImage:
         """Have what was read sealed by this site's signer."""
-        return await self._sealing.seal(act, cloud, vm, moved, importer)
+        return await self._sealing.seal(act, cloud, vm, moved, importer, run or act.run)
 
-    async def admit(self, act: Act, cloud: str, image: SealedImage, moved: tuple[Moved, ...]) -> Admission:
+    async def admit(
+        self, act: Act, cloud: str, image: SealedImage, moved: tuple[Moved, ...], *, run: str = ""
+    ) -> Admission:
         """Verify the seal, and that it is over what this site's gateways wrote."""
         del cloud  # the policy is the site's
-        return await self._admitting.admit(act, image, moved)
+        return await self._admitting.admit(act, image, moved, run or act.run)
 
     async def verify(
         self, act: Act, cloud: str, moved: tuple[Moved, ...], *, at_rest: bool = True

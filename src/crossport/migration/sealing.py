@@ -54,9 +54,11 @@ class Sealing:
     token: Callable[[], str]
 
     async def seal(
-        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str
+        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str, run: str
     ) -> SealedImage:
         """Return the sealed image; the same one when it is asked for again.
+
+        ``run`` is what its own site calls the run: so the gateways claim.
 
         Raise Refused (``image.unclaimed``) when no gateway vouches for an artifact, and what the signer
         refuses with.
@@ -66,14 +68,15 @@ class Sealing:
             SealedDisk(id=one.artifact, size=one.size, chunk_size=one.chunk_size, root=one.root)
             for one in moved
         )
-        asked = hashlib.sha256(repr((cloud, vm.id, importer, disks)).encode() + text).hexdigest()
+        asked = hashlib.sha256(repr((cloud, vm.id, importer, run, disks)).encode() + text).hexdigest()
         if (kept := await self._kept(act.run)) and kept.asked == asked:
             return kept.image
         part = Part(
             kind=PartKind.DESCRIPTOR, name=DESCRIPTOR, size=len(text), sha256=hashlib.sha256(text).hexdigest()
         )
         manifest = Manifest(vm=vm.id, parts=(part,), disks=disks)
-        envelope = await self._signed(act, cloud, importer, manifest, _claims(moved))
+        made_for = (cloud, importer, run)
+        envelope = await self._signed(made_for, manifest, _claims(moved))
         image = SealedImage(envelope=_text(envelope), descriptor=_text(text))
         await self.documents.put(SEALED, act.run, _Kept(asked=asked, image=image))
         return image
@@ -85,16 +88,17 @@ class Sealing:
             return None
 
     async def _signed(
-        self, act: Act, cloud: str, importer: str, manifest: Manifest, claims: tuple[SignedClaim, ...]
+        self, made_for: tuple[str, str, str], manifest: Manifest, claims: tuple[SignedClaim, ...]
     ) -> bytes:
+        cloud, importer, run = made_for
         await self.sealer.keyring()  # first: the key that signs must not be younger than the seal
         made = self.clock.wall()
         seal = Seal(
             site=self.site,
             cloud=cloud,
             importer=importer,
-            run=act.run,
-            nonce=hashlib.sha256(f"{act.run}\0{act.epoch}\0{self.token()}".encode()).hexdigest()[:32],
+            run=run,
+            nonce=hashlib.sha256(f"{run}\0{self.token()}".encode()).hexdigest()[:32],
             made=made,
             valid_until=made + SEALED_S,
             manifest=manifest,

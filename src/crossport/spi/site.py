@@ -123,16 +123,19 @@ class Site(Protocol):
         ...
 
     async def seal(
-        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str
+        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str, *, run: str = ""
     ) -> SealedImage:
         """Source end: have what was read of ``vm``, as it was exported, sealed for the site ``importer``.
 
-        The roots are those of the last copy, which the gateways that read vouch for. Raise Refused
+        The roots are those of the last copy, which the gateways that read vouch for. ``run`` is what the site
+        that executes the run calls it, where that is another one than this. Raise Refused
         (``image.unclaimed``, ``signer.…``) when they do not, Unavailable when the signer does not answer.
         """
         ...
 
-    async def admit(self, act: Act, cloud: str, image: SealedImage, moved: tuple[Moved, ...]) -> Admission:
+    async def admit(
+        self, act: Act, cloud: str, image: SealedImage, moved: tuple[Moved, ...], *, run: str = ""
+    ) -> Admission:
         """Target end: verify the seal, that the import policy admits it, and that it is over what arrived.
 
         Its nonce is spent then: it is admitted in this run alone. Raise Refused with a code of

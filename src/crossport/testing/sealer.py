@@ -52,11 +52,11 @@ class MemorySealer:
             raise _refused("signer.approval.used", "The approval was used before.")
         self._used.add(seal.nonce)
         said = b"DSSEv1 %d %s %d %s" % (len(_KIND), _KIND, len(payload), payload)
-        return SealSignature(key=self._key().id(), signature=_text(self._seals.sign(said)))
+        return SealSignature(key=self.key.id(), signature=_text(self._seals.sign(said)))
 
     async def keyring(self) -> Keyring:
         """Return the one key."""
-        return Keyring(keys=(self._key(),))
+        return Keyring(keys=(self.key,))
 
     async def witnessed(self, run: str, claims: tuple[SignedClaim, ...]) -> tuple[ClaimedDisk, ...]:
         """Return what was written."""
@@ -80,7 +80,9 @@ class MemorySealer:
             found += claim.disks
         return found
 
-    def _key(self) -> Key:
+    @property
+    def key(self) -> Key:
+        """The key that signs seals, as role documents list it."""
         der = self._seals.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return Key(
             public_key=_text(der),

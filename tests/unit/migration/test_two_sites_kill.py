@@ -23,6 +23,7 @@ from crossport.testing.run import Killed, KillPoint
 SERVED_TARGET = (
     "prepare-import",
     "ticket",
+    "admit",
     "verify",
     "instantiate",
     "check",
@@ -30,7 +31,7 @@ SERVED_TARGET = (
     "open",
     "clean",
 )
-SERVED_SOURCE = ("describe", "reserve", "export", "ticket", "permit", "clean")
+SERVED_SOURCE = ("describe", "reserve", "export", "ticket", "seal", "permit", "clean")
 SERVED = (*(("a", one) for one in SERVED_TARGET), *(("b", one) for one in SERVED_SOURCE))
 SERVED_BACK = (("a", "discard"), ("a", "clean"), ("b", "withdraw"), ("b", "release"), ("b", "clean"))
 

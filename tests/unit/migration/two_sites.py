@@ -29,12 +29,14 @@ from crossport.model.keyring import Algorithm, Key, KeyRole
 from crossport.model.partner import TenantRule
 from crossport.model.permit import SignedStatement, Stated
 from crossport.model.role import RoleDocument
+from crossport.model.sealing import ClaimedDisk
 from crossport.spi.cloud import Cloud
 from crossport.spi.document import Document
 from crossport.spi.site import Site
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.partner import MemorySite, MemoryWorld
 from crossport.testing.run import DirectLedger, DirectRun
+from crossport.testing.sealer import MemorySealer
 from crossport.transfer.partner.grant import Tickets
 from crossport.transfer.partner.reference import PARTNER, References
 
@@ -49,13 +51,14 @@ class Keys:
         self.site = site
         self.root = KeySigner.made(Algorithm.ED25519)
         self.permit = KeySigner.made(Algorithm.ED25519)
+        self.sealer = MemorySealer(site)
         self.document = RoleDocument(
             site=site,
             version=1,
             root=roles.public(self.root),
             issued=now,
             expires=now + roles.DOCUMENT_LIFETIME_S,
-            keys=(self.key(self.permit, now),),
+            keys=(self.key(self.permit, now), self.sealer.key),
         )
 
     def key(self, signer: KeySigner, now: float, role: KeyRole = KeyRole.PERMIT) -> Key:
@@ -84,9 +87,18 @@ class FarMover(FaultyMover):
     def __init__(self, clock: TestClock) -> None:
         super().__init__(clock)
         self.tickets: dict[str, Tickets] = {}
+        self.sealers: dict[str, MemorySealer] = {}
 
     async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
-        return await super().move(await self._real(read, write), await self._real(write, read), report)
+        moved = await super().move(await self._real(read, write), await self._real(write, read), report)
+        disk = ClaimedDisk(id=moved.artifact, size=moved.size, chunk_size=moved.chunk_size, root=moved.root)
+        claim = self.sealers[self._owner(read, write)].claim(read.run, disk, written=False)
+        arrival = self.sealers[self._owner(write, read)].claim(write.run, disk, written=True)
+        return replace(moved, claim=claim, arrival=arrival)
+
+    def _owner(self, ticket: Ticket, other: Ticket) -> str:
+        """Return the site whose gateway acts on the ticket."""
+        return ticket.place.site or next(name for name in self.sealers if name != other.place.site)
 
     async def _real(self, ticket: Ticket, other: Ticket) -> Ticket:
         if ticket.ref.kind != PARTNER:
@@ -121,6 +133,7 @@ class SimulatedSite:
         self.documents = LosingDocuments()
         self.ledger = DirectLedger()
         self.keys = Keys(name, clock.wall())
+        mover.sealers[name] = self.keys.sealer
         self._numbers = count(1)
         self.authorizer = AUTHORIZER
         self.start()
@@ -157,6 +170,8 @@ class SimulatedSite:
                 documents=self.documents,
                 ledger=self.ledger,
                 mover=self.mover,
+                sealer=self.keys.sealer,
+                partners=self.link,
                 clock=self.clock,
                 token=lambda: f"{self.name}-{next(self._numbers)}",
             ),

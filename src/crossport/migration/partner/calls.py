@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from crossport import errors
 from crossport.migration.partner.foreign import RunEnd
 from crossport.migration.partner.serving import Ask, Serving
 from crossport.migration.standing import Standing
@@ -16,6 +17,7 @@ from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved
 from crossport.model.health import Health, HealthChecks
 from crossport.model.permit import SignedStatement, StatementKind
 from crossport.model.record import record
+from crossport.model.sealing import Admission, SealedImage
 from crossport.model.vm import VM
 from crossport.spi.cloud import NewVM, RoomFor
 from crossport.spi.site import Cleaned, Compared, Description, StopRule
@@ -24,6 +26,7 @@ __all__ = [
     "CALLS",
     "GONE",
     "STOPPED",
+    "AdmitImage",
     "Check",
     "Clean",
     "Compare",
@@ -41,6 +44,7 @@ __all__ = [
     "ReadBack",
     "Release",
     "Reserve",
+    "SealImage",
     "Stand",
     "Verify",
     "Withdraw",
@@ -215,6 +219,47 @@ class Compare(Ask):
     async def made(self, at: Serving) -> Compared:
         """Compare the stopped source with what arrived."""
         return await at.site.compare(at.act, self.cloud, await at.known(self.artifacts), self.moved)
+
+
+@record()
+class SealImage(Ask):
+    """`Site.seal`. The importer is the partner that asks, and what is described is our own VM."""
+
+    OPERATION = "site.seal"
+    END = RunEnd.SOURCE
+    ANSWER = SealedImage
+
+    vm: Label
+    moved: Arrived
+
+    @property
+    def vm_id(self) -> str:
+        """The source's VM."""
+        return self.vm
+
+    async def made(self, at: Serving) -> SealedImage:
+        """Seal what was read for the partner."""
+        found = (await at.site.describe(self.cloud, self.vm)).vm
+        if found is None:
+            raise errors.NotFound("vm.unknown", f"There is no VM {self.vm}.", field="vm")
+        importer, run = at.deed.partner.name, at.deed.run
+        return await at.site.seal(at.act, self.cloud, found, self.moved, importer, run=run)
+
+
+@record()
+class AdmitImage(Ask):
+    """`Site.admit`."""
+
+    OPERATION = "site.admit"
+    END = RunEnd.TARGET
+    ANSWER = Admission
+
+    image: SealedImage
+    moved: Arrived
+
+    async def made(self, at: Serving) -> Admission:
+        """Verify the seal."""
+        return await at.site.admit(at.act, self.cloud, self.image, self.moved, run=at.deed.run)
 
 
 @record()
@@ -405,7 +450,8 @@ class Stand(Ask):
 
 
 CALLS: tuple[type[Ask], ...] = (
-    *(Describe, Check, Stand, Reserve, OpenForReading, PrepareImport, GiveTicket, ReadBack, Compare, Verify),
+    *(Describe, Check, Stand, Reserve, OpenForReading, PrepareImport, GiveTicket, ReadBack, Compare),
+    *(SealImage, AdmitImage, Verify),
     *(Instantiate, PrepareCommit, Permit, OpenUp, Withdraw, GiveUp, Discard, Release, Clean),
 )
 """All of them. What asks no end of a run changes nothing, but for cleaning."""

@@ -22,6 +22,7 @@ from crossport.model.message import Reply
 from crossport.model.name import parted
 from crossport.model.permit import SignedStatement, Statement, StatementKind
 from crossport.model.run import Act
+from crossport.model.sealing import Admission, SealedImage
 from crossport.model.vm import VM
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import NewVM, RoomFor
@@ -112,6 +113,22 @@ class RemoteSite:
         """Compare the stopped source with what arrived."""
         ask = calls.Compare(**self._about(cloud, act), artifacts=artifacts, moved=moved)
         return await self._asked(act, ask, Compared)
+
+    async def seal(
+        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str, *, run: str = ""
+    ) -> SealedImage:
+        """Have what was read sealed there, for this site."""
+        del importer, run  # whoever asks is the importer, and the partner knows what this site calls the run
+        ask = calls.SealImage(**self._about(cloud, act), vm=vm.id, moved=moved)
+        return await self._asked(act, ask, SealedImage)
+
+    async def admit(
+        self, act: Act, cloud: str, image: SealedImage, moved: tuple[Moved, ...], *, run: str = ""
+    ) -> Admission:
+        """Have the seal verified there."""
+        del run
+        ask = calls.AdmitImage(**self._about(cloud, act), image=image, moved=moved)
+        return await self._asked(act, ask, Admission)
 
     async def verify(
         self, act: Act, cloud: str, moved: tuple[Moved, ...], *, at_rest: bool = True
