@@ -33,6 +33,7 @@ from crossport.identity.signing.desk import Authority
 from crossport.identity.signing.heads import KeptHeads as SignedHeads
 from crossport.identity.signing.keeper import Keeper
 from crossport.identity.site_keys import KeptKeys
+from crossport.identity.tls import fingerprint
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.embedded import SiteMaking
 from crossport.migration.fetch import FetchMeans, WebImages

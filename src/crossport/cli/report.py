@@ -93,12 +93,21 @@ def _summary(report: MigrationReport) -> Table:
         ("why", report.text),
         ("code", report.code),
         ("outage", "none: the source was not touched" if request.test else outage),
+        ("sealed", _sealed(report)),
         ("verified", report.verified),
         ("disks", _consistency(report)),
         ("estimate", report.estimate.basis if report.estimate else ""),
         ("VM at the target", report.vm_id),
         ("VM at the source", report.source_id),
     )
+
+
+def _sealed(report: MigrationReport) -> str:
+    """Return who certified what was copied, and which steps of the verification it passed."""
+    if report.sealed is None:
+        return ""
+    steps = ", ".join(map(str, dict.fromkeys(one.step for one in report.sealed.steps)))
+    return f"by {report.sealed.site} with key {report.sealed.key[:16]}; verified steps {steps}"
 
 
 def _consistency(report: MigrationReport) -> str:
