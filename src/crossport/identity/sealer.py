@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from crossport import errors
 from crossport.identity import role_document as roles
 from crossport.identity.claim import Authenticity, Kind, claim_in
-from crossport.identity.signing.keeper import Keeper
+from crossport.identity.signing.keeper import Asked
 from crossport.identity.signing.question import AskKeys, AskSeal
 from crossport.identity.signing.seal_judge import approved
 from crossport.model import codec
@@ -51,7 +51,7 @@ class SealerMeans:
 
     site: str
     node: str
-    keeper: Keeper
+    keeper: Asked
     documents: Callable[[], Documents]
     authority: Key
     approvals: bytes
