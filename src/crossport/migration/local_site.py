@@ -104,6 +104,7 @@ class LocalSite:
         self._token = parts.token
         self._ends = Ends(parts.documents)
         self._belongings = Belongings(parts.ledger)
+        self._sealer = parts.sealer
         self._sealing = Sealing(name, parts.documents, parts.sealer, parts.clock, parts.token)
         trust = Trust(name, parts.documents, parts.sealer, parts.clock, parts.partners)
         self._admitting = Admitting(name, parts.documents, parts.sealer, parts.clock, trust)
@@ -125,6 +126,7 @@ class LocalSite:
     async def reserve(self, act: Act, cloud: str, *, vm: str = "", rooms: tuple[RoomFor, ...] = ()) -> None:
         """Take the source's VM for this run alone."""
         del rooms  # the target's room is taken by prepare_import, which makes the volumes
+        await self._sealer.keyring()  # now, and not in the outage: who signs is started by the first question
         if vm:
             await self._take(cloud, vm, act.run)
 
@@ -205,6 +207,7 @@ class LocalSite:
                 f"What run {act.run} writes here is sealed.",
                 remedy="Begin a new run to write again.",
             )
+        await self._sealer.keyring()  # a VM is not stopped for a target that could not verify it
         await self._ends.begin_landing(act.run, Landing(cloud=cloud))
         for room in rooms:
             await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="volume", name=room.name))

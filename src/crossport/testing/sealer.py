@@ -23,9 +23,13 @@ _KIND = b"application/vnd.in-toto+json"
 
 
 class MemorySealer:
-    """Implements Sealer and Claimant of `crossport.spi.sealing`. A name of a site decides its keys."""
+    """Implements Sealer and Claimant of `crossport.spi.sealing`. A name of a site decides its keys.
+
+    ``away``: the signer does not answer.
+    """
 
     def __init__(self, site: str) -> None:
+        self.away = False
         self._site = site
         self._seals, self._gateway = (
             Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"{what} of {site}".encode()).digest())
@@ -41,6 +45,7 @@ class MemorySealer:
 
     async def sign(self, seal: Seal, payload: bytes, claims: tuple[SignedClaim, ...]) -> SealSignature:
         """Sign as the Protocol says."""
+        self._answer()
         read = sorted(self._claimed(seal.run, claims, written=False), key=lambda disk: disk.id)
         sealed = [
             ClaimedDisk(id=one.id, size=one.size, chunk_size=one.chunk_size, root=one.root)
@@ -56,11 +61,18 @@ class MemorySealer:
 
     async def keyring(self) -> Keyring:
         """Return the one key."""
+        self._answer()
         return Keyring(keys=(self.key,))
 
     async def witnessed(self, run: str, claims: tuple[SignedClaim, ...]) -> tuple[ClaimedDisk, ...]:
         """Return what was written."""
         return self._claimed(run, claims, written=True)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise errors.Unavailable(
+                "signer.process.gone", "The signer does not answer.", remedy=errors.TRIED_AGAIN
+            )
 
     def _claimed(
         self, run: str, claims: tuple[SignedClaim, ...], *, written: bool

@@ -145,6 +145,12 @@ async def test_cancelling_in_the_middle_of_the_copy_brings_the_source_back(world
     assert await world.target_vms() == ()
 
 
+async def test_a_vm_is_not_stopped_while_nobody_can_seal_it(world: World):
+    world.sealer.away = True
+    await expect_rolled_back(world, await world.migrate(), "signer.process.gone")
+    assert not [one for one in world.context.calls if one.startswith(("export", "copy"))]
+
+
 async def test_suspending_keeps_the_memory(tmp_path: Path):
     world = await new_world(tmp_path, beta=TWIN)
     report = await world.migrate(mode=Mode.SUSPEND)

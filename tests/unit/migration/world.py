@@ -125,6 +125,7 @@ class World:
     hooks: RecordingHooks
     clock: TestClock
     context: DirectRun
+    sealer: MemorySealer
 
     async def migrate(self, context: DirectRun | None = None, **changes: Any) -> MigrationReport:
         return await migration_of(context or self.context, self.request(**changes), self.parts).run()
@@ -270,4 +271,5 @@ def make_world(
         clock=clock,
         mover=copier,
         context=context,
+        sealer=sealer,
     )
