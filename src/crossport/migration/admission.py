@@ -151,7 +151,7 @@ class Admitting:
             return
         raise errors.Unavailable(
             "site.end.contended",
-            "What was accepted is being changed all the time.",
+            f"{SEEN} of {_subject(verified)} is being changed all the time.",
             remedy=errors.TRIED_AGAIN,
         )
 

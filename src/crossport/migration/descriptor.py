@@ -27,8 +27,8 @@ def require_described(appliance: Appliance, manifest: Manifest) -> None:
 def require_started(descriptor: bytes, new: NewVM) -> None:
     """Raise Refused (``seal.descriptor.disagrees``) unless ``new`` is what the descriptor describes.
 
-    Names are the target's own, and a network card may have got another address from the mapping of whoever
-    asked; the machine itself is as it was sealed.
+    Names and networks are the target's own; the machine itself is as it was sealed. Only a network card whose
+    address the target's cloud shall choose says none.
     """
     found = read_descriptor(descriptor).appliance
     for what, sealed, started in _facts(found, new.vm):

@@ -71,7 +71,8 @@ async def test_a_key_of_another_role_or_nobodys_is_not_believed(keys: Keys):
 
 
 async def test_a_key_that_is_revoked_or_over_is_not_believed(keys: Keys):
-    signed, (key,) = await keys.sign(STATED), keys.document.keys
+    signed = await keys.sign(STATED)
+    (key,) = (one for one in keys.document.keys if one.role is KeyRole.PERMIT)
     refused(signed, keys, "permit.key.over", now=key.valid_until)
     keys.document = dataclasses.replace(keys.document, keys=(dataclasses.replace(key, revoked=NOW),))
     refused(signed, keys, "permit.key.over")
