@@ -105,8 +105,7 @@ class SiteControl:
     def __init__(self, means: MeansOfControl) -> None:
         self.run_ended = asyncio.Event()
         self._means = means
-        self._engine = means.engine
-        self._registry = means.registry
+        self._engine, self._registry = means.engine, means.registry
         self._links = Links(means.probe, self._place, means.clock, means.seats)
         engine = means.engine
         engine.register(

@@ -207,7 +207,7 @@ class LocalSite:
                 f"What run {act.run} writes here is sealed.",
                 remedy="Begin a new run to write again.",
             )
-        await self._sealer.keyring()  # a VM is not stopped for a target that could not verify it
+        await self._sealer.keyring()  # now, not in the outage behind the copy: this starts the signer
         await self._ends.begin_landing(act.run, Landing(cloud=cloud))
         for room in rooms:
             await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="volume", name=room.name))
