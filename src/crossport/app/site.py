@@ -150,20 +150,18 @@ async def open_site(
     ``mover`` replaces the simple one, in tests and benches; then links are measured by ``probe`` alone.
     ``connects`` replaces the installed drivers, ``maker`` what makes clouds on this machine.
     """
-    folder = settings.state_dir
-    identity = await _identity(settings, clock)
+    identity, folder = await _identity(settings, clock), settings.state_dir
     master = await master_keys(folder / "identity", folder / "secrets")
     engine = _engine(settings, clock)
     sealed = _sealed(settings, engine, master)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
-    claims = OwnClaims(identity, settings.node, clock)
+    claims, rates = OwnClaims(identity, settings.node, clock), _rates(settings, engine, clock)
     own, hub = _gateways(settings, engine, identity, claims)
-    rates = Limits(lambda: engine.documents, clock, settings.node)
-    dialling, copies = Dialling(), Settings(egress=settings.egress)
     keeper, keys, partners = _partners(settings, engine, identity, sealed, master, clock)
     among, names = Among(settings.name, partners, engine, clock), NameKeys(master.derived("transfer names"))
     disks = partner_disks(among, hub, names, settings.egress)
-    simple = SimpleMover(disks.host, clock, copies, rates, dialling, names)
+    dialling = Dialling()
+    simple = SimpleMover(disks.host, clock, Settings(egress=settings.egress), rates, dialling, names)
     counted = CountedMover(ClaimingMover(mover, claims) if mover else simple)
     peer = peer_of(among, disks, counted, keys, registry)
     control = SiteControl(
@@ -196,9 +194,12 @@ async def open_site(
             idp = _federation(engine.documents, settings.egress, clock)
             yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads, partners, idp)
         finally:
-            await peer.close()
-            await keeper.close()
-            await registry.close()
+            for held in (peer, keeper, registry):
+                await held.close()
+
+
+def _rates(settings: SiteSettings, engine: Engine, clock: Clock) -> Limits:
+    return Limits(lambda: engine.documents, clock, settings.node)
 
 
 async def _identity(settings: SiteSettings, clock: Clock) -> SiteIdentity:

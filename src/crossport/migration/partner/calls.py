@@ -241,7 +241,12 @@ class SealImage(Ask):
         """Seal what was read for the partner."""
         found = (await at.site.describe(self.cloud, self.vm)).vm
         if found is None:
-            raise errors.NotFound("vm.unknown", f"There is no VM {self.vm}.", field="vm")
+            raise errors.NotFound(
+                "vm.unknown",
+                f"There is no VM {self.vm}.",
+                field="vm",
+                remedy=f"See what {self.cloud} has now: crossport vm list {self.cloud}",
+            )
         importer, run = at.deed.partner.name, at.deed.run
         return await at.site.seal(at.act, self.cloud, found, self.moved, importer, run=run)
 
