@@ -104,7 +104,8 @@ class ClaimingPipe:
     def _claim(self, job: Job, found: str) -> SignedClaim:
         hello = job.hello
         disk = ClaimedDisk(id=hello.artifact, size=hello.size, chunk_size=hello.chunk_size, root=found)
-        return self._claimant.claim(hello.run, disk, written=self._way == "receive")
+        run = job.spoken[1] if job.spoken else hello.run  # as the site calls it that initiated the copy
+        return self._claimant.claim(run, disk, written=self._way == "receive")
 
 
 class ClaimingMover:

@@ -14,9 +14,10 @@ from tests.lab.transfer.transfer_lab import MachineClock
 
 from crossport.clouds.local import CloudSpec, LocalCloud, create, destroy
 from crossport.clouds.local.spec import Layout
+from crossport.gateway.claims import ClaimingMover
 from crossport.hypervisor import nbd
 from crossport.migration.local_site import LocalSite, SiteParts
-from crossport.model.artifact import Artifact, ExportPoint, Moved, Progress, Role, Way
+from crossport.model.artifact import Artifact, Export, ExportPoint, Moved, Progress, Role, Way
 from crossport.model.vm import Disk
 from crossport.spi.cloud import Cloud, RoomFor
 from crossport.spi.secret import Secret
@@ -55,7 +56,7 @@ async def image() -> AsyncIterator[bytes]:
     yield BASE
 
 
-async def sources_disk(alpha: LocalCloud, root: Path, run: str) -> tuple[Artifact, bytes]:
+async def sources_disk(alpha: LocalCloud, root: Path, run: str) -> tuple[Export, bytes]:
     """Make a VM of the image, change some blocks of its disk, and open it for reading."""
     if not await alpha.images():
         await alpha.add_image("base", "raw", image())
@@ -69,7 +70,7 @@ async def sources_disk(alpha: LocalCloud, root: Path, run: str) -> tuple[Artifac
             file.write(noise(BLOCK, f"changed {block}"))
     content = path.read_bytes()
     export = await alpha.export(act("export", run=run), vm.id, ExportPoint.STOPPED)
-    return export.artifacts[0], content
+    return export, content
 
 
 async def moved(folder: Path, run: str) -> Moved:
@@ -77,7 +78,8 @@ async def moved(folder: Path, run: str) -> Moved:
     clouds = {name: await connected(folder / name) for name in ("alpha", "beta")}
     clock, beta = MachineClock(), clouds["beta"]
     host = LocalHost(folder / run / "journals", Stocks(folder / run / "stocks", 4 * SEGMENT))
-    mover = SimpleMover(host, clock, names=NameKeys(bytes(32)))
+    sealer = MemorySealer("here")
+    mover = ClaimingMover(SimpleMover(host, clock, names=NameKeys(bytes(32))), sealer)
 
     async def connect(name: str) -> Cloud:
         return clouds[name]
@@ -88,18 +90,21 @@ async def moved(folder: Path, run: str) -> Moved:
         documents=MemoryDocuments(),
         ledger=DirectLedger(),
         mover=mover,
-        sealer=MemorySealer("here"),
+        sealer=sealer,
         clock=clock,
         token=iter(map(str, range(100))).__next__,
     )
     site = LocalSite("here", parts)
-    source, content = await sources_disk(clouds["alpha"], folder / "alpha", run)
+    export, content = await sources_disk(clouds["alpha"], folder / "alpha", run)
+    source = export.artifacts[0]
     room = RoomFor(name="disk-0", role=Role.DISK, size=source.ref.size, storage_class="raw")
     (target,) = await site.prepare_import(act("prepare", run=run), "beta", (room,))
     read = await site.ticket(act("copy", run=run), "alpha", source, Way.READ)
     write = await site.ticket(act("copy", run=run), "beta", target, Way.WRITE)
     assert read.published == ()
     found = await mover.move(read, write, ignore)
+    certified = await site.seal(act("seal", run=run), "alpha", export.vm, (found,), "here")
+    await site.admit(act("admit", run=run), "beta", certified, (found,))
     (sealed,) = await site.verify(act("verify", run=run), "beta", (found,))
     assert await asyncio.to_thread(content_of, sealed) == content
     # What was published for the run is served no longer; the rest is taken away as ever.
