@@ -18,9 +18,23 @@ __all__ = ["app"]
 
 app = App(name="identity", help="Believe identity providers, and say whom that lets in.")
 provider_app = App(
-    name="provider", help="The OpenID providers whose tokens are accepted where a rule says so."
+    name="provider",
+    help="""The OpenID providers whose tokens are accepted where a rule says so.
+
+    For example:
+
+      crossport identity provider list
+    """,
 )
-rule_app = App(name="rule", help="Whom the bearer of a provider's token is here, and what it may do.")
+rule_app = App(
+    name="rule",
+    help="""Whom the bearer of a provider's token is here, and what it may do.
+
+    For example:
+
+      crossport identity rule list
+    """,
+)
 app.command(provider_app)
 app.command(rule_app)
 
