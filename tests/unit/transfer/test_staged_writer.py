@@ -336,6 +336,9 @@ def test_a_body_that_was_closed_by_another_thread_does_not_go_on_as_a_request():
         with pytest.raises(errors.Unavailable, match=r"transfer\.http\.away"):
             upload.write(CONTENT[BLOCK:])
         upload.close()
+        ends = time.monotonic() + 10.0  # the server counts in a thread of its own
+        while not served.connections and time.monotonic() < ends:
+            time.sleep(0.01)
         assert served.connections == 1
 
 
