@@ -2,15 +2,17 @@
 
 * sealing and verifying a package of a guest, beside writing it unsealed: processor seconds for each gigabyte
 * stating, signing and verifying a seal alone: what is added to disks that are streamed and hashed anyway
+* whole migrations of a guest over 1 Gbit/s, sealed and not, in turn
 * TLS between two ends on this machine, beside the same bytes without it
 * who a request is of, from its token, and whether the policies allow it: time for each request
-* the audit log: records written a second, and the time to verify an export of many
+* the audit log: records written a second, and what it takes to write and to verify a million
 
-Prints a table; ``--facts`` writes the figures as JSON.
+Prints a table; ``--facts`` writes the figures as JSON. Needs root, for namespaces and a link with a rate.
 """
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import resource
@@ -28,11 +30,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crossport import merkle
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from audit_million import audit_log
 from crossport.api.token import Tokens
 from crossport.app import log
 from crossport.app.clock import SystemClock
-from crossport.audit.verify import Verdict, line, verified
 from crossport.authorize.authorizer import PolicyAuthorizer
 from crossport.authorize.book import opened
 from crossport.certify.replay import Seen
@@ -43,19 +46,21 @@ from crossport.identity import SiteIdentity
 from crossport.identity.key_signer import KeySigner
 from crossport.identity.role_document import public
 from crossport.identity.tls import context_of, load
-from crossport.model import codec
 from crossport.model.access import Right, Role, TokenRequest
-from crossport.model.audit import AuditEntry, AuditKind, AuditRecord, AuditResult, KeptRecord, Result
+from crossport.model.audit import AuditEntry, AuditResult, Result
 from crossport.model.authorization import Principal, Question, Resource
 from crossport.model.certified import Manifest, Part, PartKind, Seal, SealedDisk
 from crossport.model.import_policy import ImportPolicy, Partner
 from crossport.model.keyring import Algorithm, Key, Keyring, KeyRole
 from crossport.units import MIB
-from machine import SCRATCH, facts
+from laboratory import GUESTS, Guest
+from machine import CACHE, SCRATCH, facts
+from sealed_moves import sealed_moves
 from security_page import security_page
 
 COMMAND = (sys.executable, "-m", "crossport.app")
 GIGA = 1e9
+TLS_RECORD = 16 << 10
 WRITERS = 100
 """Callers that have something written down at the same time."""
 
@@ -67,21 +72,34 @@ def main() -> int:
     )
     parser.add_argument("--size", type=int, default=1024, help="MiB of the guest's disk (default 1024)")
     parser.add_argument("--records", type=int, default=1_000_000, help="of the audit log (default a million)")
-    parser.add_argument("--quick", action="store_true", help="a small disk, few records")
+    parser.add_argument("--moves", type=int, default=3, help="migrations each way (default 3)")
+    parser.add_argument("--quick", action="store_true", help="a small disk, few records, a small guest once")
     parser.add_argument("--facts", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--folder", type=Path, default=SCRATCH, help="where files are made")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where guests are kept")
     chosen = parser.parse_args()
     log.configure("warning")
+    if os.geteuid() != 0:
+        print("bench/security.py needs root: it makes network namespaces and a link of 1 Gbit/s.")
+        return 2
+    began = time.monotonic()
     size, records = (32, 20_000) if chosen.quick else (chosen.size, chosen.records)
     with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="crossport-bench-") as name:
         folder = Path(name)
         found: dict[str, Any] = {"machine": facts(folder)}
+        found["limits"] = {"sha256_s": _sha256_s(size * MIB), "aes_s": _aes_s(size * MIB)}
         found["package"] = _package(folder, size * MIB)
         found["seal"] = _seal(20 if chosen.quick else 200)
         found["tls"] = _tls(folder / "identity", size * MIB)
         found |= asyncio.run(_engine(folder / "engine", 500 if chosen.quick else 5000))
         found["decision_s"] = _decision(200 if chosen.quick else 2000)
-        found["verification"] = _verification(folder, records)
+        found["log"] = audit_log(folder / "audit", records)
+    print(f"all but the migrations: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    guest, moves = (Guest("20 MB", 0), 1) if chosen.quick else (GUESTS[0], chosen.moves)
+    with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="crossport-bench-") as name:
+        found["moves"] = asyncio.run(sealed_moves(Path(name), chosen.cache, guest, moves))
+    found["seconds"] = time.monotonic() - began
+    print(f"all: {found['seconds']:.0f} s", file=sys.stderr)
     found["machine"]["load_after"] = os.getloadavg()[0]
     if chosen.facts:
         chosen.facts.write_text(json.dumps(found, indent=1) + "\n")
@@ -99,6 +117,25 @@ def _spent(call: Callable[[], object]) -> dict[str, float]:
 def _cpu_s() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _sha256_s(size: int) -> float:
+    """Return the CPU seconds of one SHA-256 over so many bytes."""
+    block, digest = os.urandom(MIB), hashlib.sha256()
+    return _spent(lambda: [digest.update(block) for _ in range(size // MIB)])["cpu_s"]
+
+
+def _aes_s(size: int) -> float:
+    """Return the CPU seconds of AES-256-GCM over so many bytes, in pieces as TLS has them, and back."""
+    cipher, nonce, piece = AESGCM(os.urandom(32)), os.urandom(12), os.urandom(TLS_RECORD)
+    closed = cipher.encrypt(nonce, piece, b"")
+
+    def there_and_back() -> None:
+        for _ in range(size // TLS_RECORD):
+            cipher.encrypt(nonce, piece, b"")
+            cipher.decrypt(nonce, closed, b"")
+
+    return _spent(there_and_back)["cpu_s"]
 
 
 def _package(folder: Path, size: int) -> dict[str, Any]:
@@ -230,33 +267,6 @@ async def _written(engine: Engine, count: int) -> None:
     entry = AuditEntry(action="vm.start", actor="token 0123456789abcdef", tenant="acme", subject="alpha/web")
     for _ in range(count):
         await engine.audit.note(entry, AuditResult(result=Result.DONE))
-
-
-def _verification(folder: Path, records: int) -> dict[str, Any]:
-    """Verify an exported log of so many records, as whoever holds heads of it does."""
-    kept = AuditRecord(
-        site="bench",
-        node="local",
-        number=0,
-        time=time.time(),
-        kind=AuditKind.NOTE,
-        action="vm.start",
-        actor="token 0123456789abcdef",
-        tenant="acme",
-        subject="alpha/web",
-        result=Result.DONE,
-    )
-    file = folder / "log"
-    with file.open("wb") as out:
-        for number in range(records):
-            text = codec.encoded(replace(kept, number=number))
-            out.write(line(KeptRecord(leaf=merkle.leaf(text.encode()).hex(), text=text)) + b"\n")
-    found: list[Verdict] = []
-    with file.open("rb") as lines:
-        spent = _spent(lambda: found.append(verified(lines, {}, Keyring())))
-    if found[0].flaws or found[0].size != records:
-        raise RuntimeError(found[0])
-    return {"records": records, **spent}
 
 
 def _decision(times: int) -> float:

@@ -8,6 +8,7 @@ beside what was written there of other disks and other parts: ``--links``, ``--c
 """
 
 import argparse
+import compileall
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import crossport
 from again import delta, resume
 from copy_page import part_table
 from far import change, links
@@ -109,6 +111,8 @@ def main() -> int:
         print("bench/transfer.py needs root: it makes network namespaces and a link with a rate.")
         return 2
     signal.signal(signal.SIGTERM, _stopped)
+    # As pip does for whoever installs it: a confined worker can only read bytecode.
+    compileall.compile_dir(Path(crossport.__file__).parent, quiet=1)
     for part in [name for name in PARTS if getattr(chosen, name, False)] or ["tools"]:
         with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="crossport-bench-") as folder:
             machine = facts(Path(folder))

@@ -41,8 +41,8 @@ class DirectStage:
         except errors.Error as error:
             return Ended(error=error)
 
-    async def cancel(self) -> None:
-        self.run.cancel()
+    async def cancel(self, why: errors.Cancelled | None = None) -> None:
+        self.run.cancel(why)
 
     async def answer(self, topic: str, answer: str, *, early: bool = False) -> None:
         del early  # nobody is asked here whether the question was
@@ -106,8 +106,8 @@ class EngineStage:
         report = await self.engine.report(self.id)
         return Ended(text=report.text if report else "", error=await self.engine.failure(self.id))
 
-    async def cancel(self) -> None:
-        await self.engine.cancel(self.id)
+    async def cancel(self, why: errors.Cancelled | None = None) -> None:
+        await self.engine.cancel(self.id, why)
 
     async def answer(self, topic: str, answer: str, *, early: bool = False) -> None:
         await self.engine.decide(self.id, topic, answer, early=early)

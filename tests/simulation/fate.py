@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 STEPS = (
     *("describe-source", "describe-target", "propose", "reserve", "export", "prepare-import", "copy-disk-0"),
-    *("seal", "admit", "verify", "instantiate", "check", "tell-ask", "tell-answered"),
+    *("seal", "admit", "verify", "inspect", "instantiate", "check", "tell-ask", "tell-answered"),
     *("prepare-commit", "commit-source", "commit-target"),
     *("clean-target", "clean-source", "end-reading", "tell-finish"),
     *("sync-0-open", "sync-0-disk-0", "sync-1-open", "sync-1-disk-0", "cutover-open", "cutover-disk-0"),

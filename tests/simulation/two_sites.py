@@ -12,13 +12,14 @@ from tests.unit.migration.world import act, make_world
 from crossport import errors
 from crossport.clouds.memory import MemoryCloud
 from crossport.identity import role_document as roles
+from crossport.migration.belongings import copy_of
 from crossport.migration.both_ends import BothEnds
 from crossport.migration.end import Ends, Hold
 from crossport.migration.partner.foreign import foreign_id
 from crossport.migration.parts import Parts
 from crossport.migration.permit import SourceState
 from crossport.migration.resolve import Resolution, allowed
-from crossport.migration.standing import Standings, copy_of
+from crossport.migration.standing import Standings
 from crossport.model.partner import TenantRule
 from crossport.model.request import ResolveAs
 from crossport.model.run import MigrationRequest

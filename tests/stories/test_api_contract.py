@@ -33,6 +33,7 @@ SAID_BY_NO_SCHEMA = {
     "POST /v1/clouds/{cloud}/vms": "what the cloud offers",
     "POST /v1/migrations": "which orders of a warm migration fit together",
     "POST /v1/dry-runs": "which orders of a warm migration fit together",
+    "POST /v1/import-policy": "which site it is, which partners it has, and what is said twice",
     "POST /v1/partners": "what an invitation is",
     "POST /v1/identity/providers": "which providers answer",
     "POST /v1/identity/rules": "which providers there are",

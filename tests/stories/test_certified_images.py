@@ -260,6 +260,20 @@ def test_a_policy_that_cannot_be_read_is_told_with_its_file(
     assert said in office.desk.stderr.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"), [('{"site": "beta",, }', "line 1: expected"), ("site: \x01", "byte 6: special")]
+)
+def test_what_is_wrong_with_a_policy_in_json_is_told_in_a_line(
+    office: Office, tmp_path: Path, text: str, said: str
+):
+    bad = tmp_path / "bad.json"
+    bad.write_text(text)
+    options = ("--keyring", office / "keyring.json", "--policy", str(bad))
+    office.type("image", "verify", office / "one.ova", *options)
+    assert (office.desk.code, office.code) == (2, "trust.file.invalid")
+    assert said in office.desk.stderr.getvalue().splitlines()[0]
+
+
 def test_a_key_is_trusted_once_and_only_from_what_key_show_prints(office: Office):
     office.type("image", "trust", office / "keyring.json", office / "alpha.json", "--site", "alpha")
     assert office.code == "trust.key.known"

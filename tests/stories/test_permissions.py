@@ -19,17 +19,17 @@ from crossport.model.access import Right, Role
 from crossport.model.plan import Plan, PlannedVM
 from crossport.model.run import CommitRule, MigrationRequest
 
-PUBLIC = {"site.health": 200, "token.exchange": 415}
+PUBLIC = {"site.health": 200, "site.sign-in": 200, "token.exchange": 415}
 OPERATIONS = {
     Right.READ: """
         cloud.check cloud.list cloud.offer cloud.preview cloud.show gateway.list gateway.show
-        image.list limit.list migration.assess migration.try plan.check plan.list plan.show
+        image.list import.show-policy limit.list migration.assess migration.try plan.check plan.list plan.show
         plan.status run.evidence run.follow run.ledger run.list run.report run.show run.show-limit
-        site.describe site.show source.preview vm.console vm.list vm.preview vm.show
+        site.describe site.show source.preview grant.list grant.show vm.console vm.list vm.preview vm.show
     """,
     Right.OPERATE: """
         migration.start plan.put plan.remove plan.run run.cancel run.clean run.commit run.cut-over
-        run.finish-test run.limit run.resolve run.resume run.roll-back vm.create vm.start vm.stop
+        run.finish-test run.limit run.resolve run.resume run.roll-back grant.revoke vm.create vm.start vm.stop
     """,
     Right.ADMINISTER: """
         cloud.add cloud.create cloud.destroy cloud.remove gateway.drain gateway.enroll
@@ -38,10 +38,11 @@ OPERATIONS = {
     """,
     Right.RETIRE: "source.retire",
     Right.SITE: """
-        audit.heads audit.list audit.show audit.sign key.list key.revoke key.rotate limit.remove
-        limit.set partner.accept partner.allow
+        audit.heads audit.list audit.show audit.sign import.reset-policy import.set-policy key.list
+        key.revoke key.rotate limit.remove limit.set partner.accept partner.allow
         partner.compromise partner.confirm partner.disallow partner.forget partner.invite partner.list
-        partner.revoke partner.rotate partner.show provider.add provider.list provider.remove
+        partner.revoke partner.rotate partner.show partner.clean-run partner.list-runs partner.show-run
+        provider.add provider.list provider.remove
         rule.add rule.list rule.remove site.metrics
     """,
 }

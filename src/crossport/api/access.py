@@ -16,6 +16,9 @@ from crossport.api.route import Route
 
 __all__ = ["admit"]
 
+UNLIMITED = frozenset({"site.health"})
+"""What a monitor asks, from an address that strangers may share: they must not make the site look dead."""
+
 
 def admit(
     route: Route, callers: Callers, limit: RateLimit, judge: Judge, find_run: FindRun
@@ -24,7 +27,7 @@ def admit(
 
     async def check(request: Request) -> None:
         if route.public:
-            if route.body:  # who gets a token here says who it is there
+            if route.operation not in UNLIMITED:
                 _take(limit, f"address {_address(request)}")
             return
         try:
@@ -34,8 +37,8 @@ def admit(
             raise
         _take(limit, f"token {caller.token}")
         request.state.caller = caller
-        await judge.judge(route, caller, request)
-        await check_ceilings(caller, route, request, find_run)
+        clouds = await check_ceilings(caller, route, request, find_run)
+        await judge.judge(route, caller, request, clouds)
 
     return check
 

@@ -23,13 +23,17 @@ from crossport.api.resource.cloud import Clouds
 from crossport.api.resource.exchange import ExchangeRoutes
 from crossport.api.resource.federation import FederationRoutes
 from crossport.api.resource.gateway import GatewayRoutes
+from crossport.api.resource.grant import GrantRoutes
+from crossport.api.resource.import_policy import ImportPolicyRoutes
 from crossport.api.resource.key import KeyRoutes
 from crossport.api.resource.limit import RateLimits
 from crossport.api.resource.making import MakingRoutes
 from crossport.api.resource.migration import Migrations
 from crossport.api.resource.partner import PartnerRoutes
+from crossport.api.resource.partner_run import PartnerRunRoutes
 from crossport.api.resource.plan import Plans
 from crossport.api.resource.run import Runs
+from crossport.api.resource.sign_in import SignInRoutes
 from crossport.api.resource.site import SiteRoutes
 from crossport.api.resource.token import TokenRoutes
 from crossport.api.resource.vm import VMs
@@ -41,10 +45,12 @@ from crossport.spi.authorize import Authorizer
 from crossport.spi.clock import Clock
 from crossport.spi.control import Control
 from crossport.spi.gateway import Gateways
+from crossport.spi.grant import RunGrants
+from crossport.spi.import_policy import ImportBook
 from crossport.spi.limit import RateBook
 from crossport.spi.making import Making
 from crossport.spi.role import RoleKeys
-from crossport.spi.trust import Trust
+from crossport.spi.trust import PartnerRuns, Trust
 
 __all__ = ["Application", "Services"]
 
@@ -62,7 +68,10 @@ class Services:
     making: Making
     keys: RoleKeys
     trust: Trust
+    served: PartnerRuns
+    imports: ImportBook
     federation: Federation
+    grants: RunGrants
     audit: Audit
     authorizer: Authorizer
     book: AuditBook
@@ -142,16 +151,20 @@ def _table(
     control = services.control
     return (
         *SiteRoutes(registry, description).routes(),
+        *SignInRoutes(services.federation.book).routes(),
         *Clouds(control).routes(),
         *MakingRoutes(services.making).routes(),
         *VMs(control).routes(),
-        *Migrations(control).routes(),
+        *Migrations(control, services.grants).routes(),
         *Runs(control).routes(),
-        *Plans(control).routes(),
+        *Plans(control, services.grants).routes(),
+        *GrantRoutes(services.grants).routes(),
         *GatewayRoutes(services.gateways, control).routes(),
         *RateLimits(services.rates, control).routes(),
         *KeyRoutes(services.keys).routes(),
         *PartnerRoutes(services.trust).routes(),
+        *PartnerRunRoutes(services.served).routes(),
+        *ImportPolicyRoutes(services.imports).routes(),
         *FederationRoutes(services.federation.book).routes(),
         *ExchangeRoutes(services.federation).routes(),
         *TokenRoutes(services.tokens).routes(),

@@ -9,10 +9,10 @@ from crossport.api.problem import Unauthenticated
 from crossport.api.right import Caller, rights_of
 from crossport.api.token import Tokens
 from crossport.identity import token as secret_text
-from crossport.identity.federation import Asked, Federation
+from crossport.identity.federation import CERTIFICATE, Asked, Federation
 from crossport.model.federation import Ceilings, Subject, TrustRule
 
-__all__ = ["Callers", "address_of", "subject_name"]
+__all__ = ["Callers", "address_of", "certificate_of", "subject_name"]
 
 NAME_SIZE = 16
 
@@ -33,14 +33,14 @@ class Callers:
             if scheme.lower() == "dpop":
                 return await self._with_proof(request, text)
             if scheme.lower() == "bearer" and text.count(".") == 2:
-                return await self._federated(text)
-            return await self._tokens.caller(header) or await self._unknown(text)
+                return await self._federated(request, text)
+            return await self._tokens.caller(header) or await self._shown(request, text)
         except errors.Refused as error:
             raise Unauthenticated(error.code, error.text, field=error.field, remedy=error.remedy) from error
 
-    async def _federated(self, text: str) -> Caller:
+    async def _federated(self, request: Request, text: str) -> Caller:
         admission = await self._federation.admitted(text)
-        if admission.key:
+        if admission.key and admission.key != certificate_of(request):
             raise _bound()
         rule = admission.rule
         return _caller(admission.subject, rule, rule.ceilings, admission.until)
@@ -61,16 +61,31 @@ class Callers:
             )
         return _caller(token.subject, token.rule, token.ceilings, token.expires)
 
-    async def _unknown(self, text: str) -> Caller:
-        """Tell why a token that is not one of the site's own is not taken."""
-        if text.startswith(secret_text.PREFIX) and await self._federation.exchanged.found(text):
+    async def _shown(self, request: Request, text: str) -> Caller:
+        """Return the sender of an exchanged token that is bound to the connection's certificate."""
+        if not text.startswith(secret_text.PREFIX):
+            raise _lost()
+        token = await self._federation.exchanged.found(text)
+        if token is None:
+            raise _lost()
+        if token.key != certificate_of(request):
             raise _bound()
-        raise _lost()
+        return _caller(token.subject, token.rule, token.ceilings, token.expires)
 
 
 def address_of(request: Request) -> str:
-    """Return what a request was sent to, without its query."""
-    return str(request.url.replace(query="", fragment=""))
+    """Return what a request was sent to, without its query, and with every escape as it came."""
+    told: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    return str(request.url.replace(path=told.decode("ascii", "replace"), query="", fragment=""))
+
+
+def certificate_of(request: Request) -> str | None:
+    """Return what a token says that is bound to the connection's certificate; empty where none was shown.
+
+    None where certificates are not asked for.
+    """
+    told: str | None = request.scope["state"].get("certificate")
+    return CERTIFICATE + told if told else told
 
 
 def subject_name(subject: Subject) -> str:
@@ -85,6 +100,7 @@ def _caller(subject: Subject, rule: TrustRule, ceilings: Ceilings, until: float)
         rights=rights_of(rule.role),
         subject=subject,
         rule=rule.name,
+        trust=rule,
         role=rule.role,
         ceilings=ceilings,
         until=until,

@@ -19,8 +19,8 @@ from crossport.model.run import RunRecord
 
 __all__ = ["FindRun", "check_ceilings"]
 
-OPEN = frozenset({"site.show", "site.describe", "cloud.list", "run.list"})
-RESOURCES = frozenset({"cloud", "image", "migration", "run", "source", "vm"})
+OPEN = frozenset({"site.show", "site.describe", "cloud.list", "run.list", "grant.list"})
+RESOURCES = frozenset({"cloud", "grant", "image", "migration", "run", "source", "vm"})
 """What an operation may be about: it says by path or body which cloud, VM or run it touches."""
 
 FindRun = Callable[[str, str], Awaitable[RunRecord]]
@@ -35,10 +35,15 @@ class _Touched:
     runs: tuple[str, ...]
 
 
-async def check_ceilings(caller: Caller, route: Route, request: Request, find_run: FindRun) -> None:
-    """Raise Refused when the request goes beyond the caller's ceilings. ``find_run`` is `Control.run`."""
+async def check_ceilings(
+    caller: Caller, route: Route, request: Request, find_run: FindRun
+) -> tuple[str, ...]:
+    """Return the clouds that a caller with ceilings touches; raise Refused when that goes beyond them.
+
+    ``find_run`` is `Control.run`. Nobody looks what a caller without ceilings touches.
+    """
     if caller.ceilings == Ceilings() or route.operation in OPEN:
-        return
+        return ()
     if route.resource not in RESOURCES:
         raise _refused_operation(route)
     touched = await _touched(caller, route, request, find_run)
@@ -51,6 +56,7 @@ async def check_ceilings(caller: Caller, route: Route, request: Request, find_ru
     if caller.ceilings.runs and not touched.runs:
         raise _refused_operation(route)
     _check("run", touched.runs, caller.ceilings.runs)
+    return touched.clouds
 
 
 async def _touched(caller: Caller, route: Route, request: Request, find_run: FindRun) -> _Touched:

@@ -32,9 +32,15 @@ class Judge:
         self._clock = clock
         self._log: Any = structlog.get_logger("crossport.authorize")
 
-    async def judge(self, route: Route, caller: Caller, request: Request) -> None:
-        """Return when the policies permit it; leave the decision in ``request.state.decision``."""
-        resource = _resource(route, caller, request, await said(request) if route.body else {})
+    async def judge(
+        self, route: Route, caller: Caller, request: Request, clouds: tuple[str, ...] = ()
+    ) -> None:
+        """Return when the policies permit it; leave the decision in ``request.state.decision``.
+
+        ``clouds`` are some that it touches, beside those that the request names.
+        """
+        told = await said(request) if route.body else {}
+        resource = _resource(route, caller, request, told, clouds)
         question = Question(principal=_principal(caller), operation=route.operation, resource=resource)
         begun = self._clock.monotonic()
         decision = self._authorizer.decide(question)
@@ -63,13 +69,18 @@ def _principal(caller: Caller) -> Principal:
         role=caller.role,
         subject=caller.subject.sub if caller.subject else "",
         issuer=caller.subject.issuer if caller.subject else "",
+        clouds=caller.ceilings.clouds or None,
+        vms=caller.ceilings.vms or None,
+        runs=caller.ceilings.runs or None,
     )
 
 
-def _resource(route: Route, caller: Caller, request: Request, told: dict[str, Any]) -> Resource:
+def _resource(
+    route: Route, caller: Caller, request: Request, told: dict[str, Any], known: tuple[str, ...]
+) -> Resource:
     """Return what the request touches, by its path and its body; both are not checked yet."""
     kind, path = route.resource, request.path_params
-    clouds = [path.get(name) or told.get(name) for name in ("cloud", "source", "target")]
+    clouds = [*known, *(path.get(name) or told.get(name) for name in ("cloud", "source", "target"))]
     if kind == "cloud":
         clouds.append(told.get("name"))
     named = told.get("tenant") if route.operation in OF_ANOTHER else ""

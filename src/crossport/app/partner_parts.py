@@ -11,6 +11,7 @@ from crossport.app.door import door
 from crossport.app.settings import Settings
 from crossport.identity.link_authority import LinkAuthorities
 from crossport.identity.partners import KeptPartners
+from crossport.model.partner import Partner
 from crossport.partner.badge import Badge
 from crossport.partner.link import HttpsLink
 from crossport.partner.listener import Listener, listener_on
@@ -18,9 +19,11 @@ from crossport.partner.office import Means, Office
 from crossport.partner.operations import Operations
 from crossport.partner.probe import PROBE, echoed
 from crossport.partner.reception import Reception
+from crossport.partner.refusals import Refusals
 from crossport.partner.rounds import ABOUT, Rounds
 from crossport.partner.watch import Watch
 from crossport.partner.word import OwnWord
+from crossport.spi.audit import Audit
 from crossport.spi.clock import Clock
 from crossport.spi.document import Documents
 from crossport.spi.role import RoleKeys
@@ -42,6 +45,7 @@ class PartnerMeans:
     relist: Callable[[], Awaitable[None]]
     authorities: LinkAuthorities
     documents: Callable[[], Documents]
+    audit: Callable[[], Audit]
     clock: Clock
     secret: bytes
 
@@ -67,14 +71,21 @@ def partner_parts(means: PartnerMeans) -> PartnerParts:
     word = OwnWord(means.site, means.address, means.keys, means.authorities, means.documents)
     rounds = Rounds(book, link, word, (means.authorities, badge), means.clock, means.relist)
     operations, early = Operations(), Operations()
-    early.answer(ABOUT, rounds.answer)
     early.converse(PROBE, echoed)
+
+    async def answered(partner: Partner, body: bytes) -> bytes:
+        answer = await rounds.answer(partner, body)
+        await watch.look()  # an authority that it named may be shown in the next moment
+        return answer
 
     async def met(invitation: str, body: bytes) -> bytes:
         return await office.met(invitation, body)
 
-    listener = Listener(badge, Reception(book, operations, early, met))
-    watch = Watch(book, listener, link, means.clock)
+    early.answer(ABOUT, answered)
+
+    refusals = Refusals(means.audit, means.clock.monotonic)
+    listener = Listener(badge, Reception(book, (operations, early), met, refusals))
+    watch = Watch(book, listener, link, means.clock, rounds.follow)
     office = Office(
         Means(
             book=book,

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -93,6 +94,8 @@ def _kind(of: Any) -> str:
             return _kind(first) + (", 0 or more" if of in (Limit, Count) else " above 0")
         case (origin, _) if origin is tuple:
             return "texts"
+        case (None, _) if issubclass(of, StrEnum):
+            return " or ".join(f"`{one}`" for one in of)
         case (None, _):
             return {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}[
                 of

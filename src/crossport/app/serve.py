@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ from crossport.app.certificate import Certificate, served_names
 from crossport.app.compose import is_active, services_of, site_settings
 from crossport.app.first_token import ensure_first_token
 from crossport.app.gateway_doors import gateways_served
+from crossport.app.grant_parts import grants_watched
+from crossport.app.master_key import MasterSource
 from crossport.app.partner_parts import partners_served
+from crossport.app.sender_tls import sender_tls
 from crossport.app.settings import Settings, host_and_port
 from crossport.app.site import OpenSite, open_site
 from crossport.client.state_dir import StateDir
@@ -36,19 +40,23 @@ __all__ = ["serve"]
 
 OWNER_PATIENCE_S = 20.0
 """How long an embedded server waits for its predecessor, which is just leaving."""
+FIRST_S = 10.0
+"""How long an embedded server waits at least for the first request: whoever started it may be slow."""
 GRACE_S = 3
 """How long open streams may go on after the server was told to stop."""
 LEAVING_S = 0.5
 """How long nobody can find the socket before an idle server leaves: what came before is still answered."""
 
 
-async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Callable[[], None]) -> None:
+async def serve(
+    settings: Settings, clock: Clock, *, master: MasterSource, embedded: bool, told: Callable[[], None]
+) -> None:
     """Serve until SIGTERM or SIGINT, or, embedded, until idle. Raise Conflict ``state.owned``.
 
     ``told`` is called when requests are answered.
     """
     served_names(settings)
-    wanted = site_settings(settings)
+    wanted = site_settings(settings, master)
     state = StateDir(settings.home)
     state.prepare()
     patience_s = OWNER_PATIENCE_S if embedded else 0.0
@@ -58,6 +66,7 @@ async def serve(settings: Settings, clock: Clock, *, embedded: bool, told: Calla
         gateways_served(site, settings, state, clock, embedded=embedded),
         partners_served(site.partners, settings),
         audit_watched(site, clock),
+        grants_watched(site.grant_watch, settings.grant_look_s),
     ):
         tokens = Tokens(site.engine.documents, clock, secrets.token_bytes)
         await ensure_first_token(tokens, state.token_file)
@@ -99,7 +108,8 @@ class _Node:
         with contextlib.ExitStack() as held:
             listeners = self._open(held)
             certificate = listeners[-1][1]
-            self._servers = [_Server(_config(self._application, each)) for _, each in listeners]
+            authorities = self._settings.client_ca
+            self._servers = [_Server(_config(self._application, each, authorities)) for _, each in listeners]
             async with asyncio.TaskGroup() as tasks:
                 for server, (listener, _) in zip(self._servers, listeners, strict=True):
                     tasks.create_task(server.serve([listener]))
@@ -143,7 +153,8 @@ class _Node:
         while True:
             await self._clock.sleep(min(1.0, idle_s / 4))
             seen = max(born, self._application.last_seen)
-            if self._clock.monotonic() - seen < idle_s or await self._busy():
+            patience_s = idle_s if seen > born else max(idle_s, FIRST_S)
+            if self._clock.monotonic() - seen < patience_s or await self._busy():
                 continue
             # Hide the socket, then look again: whoever had found it is still answered, and may start a run.
             self._state.socket.rename(hidden)
@@ -167,7 +178,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(application: Application, certificate: "Certificate | None") -> uvicorn.Config:
+def _config(application: Application, certificate: "Certificate | None", authorities: str) -> uvicorn.Config:
     config = uvicorn.Config(
         application.asgi,
         lifespan="off",
@@ -178,8 +189,17 @@ def _config(application: Application, certificate: "Certificate | None") -> uvic
         timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=str(certificate.certificate_file) if certificate else None,
         ssl_keyfile=str(certificate.key_file) if certificate else None,
+        **(sender_tls(authorities) if certificate and authorities else {}),
     )
-    config.load()
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise errors.Invalid(
+            "serve.client-ca.unreadable",
+            f"{authorities} has no certificates that can be read: {error.strerror or error}.",
+            field="client_ca",
+            remedy="Name a file with the authorities of your senders' certificates, in PEM.",
+        ) from error
     return config
 
 

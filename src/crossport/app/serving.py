@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from crossport.app import log
 from crossport.app.clock import SystemClock
+from crossport.app.master_key import source_of
 from crossport.app.serve import serve
 from crossport.app.settings import Settings, checked_hosts, load
 from crossport.cli.surroundings import ServeOptions
@@ -21,9 +22,11 @@ def serve_with(environment: Mapping[str, str], options: ServeOptions) -> None:
         chosen["CROSSPORT_DATABASE_URL_FILE"] = options.database_url_file
     settings = load(chosen, root=os.geteuid() == 0)
     log.configure(settings.log_level)
+    master = source_of(settings.master_key, os.environ)
     if options.embedded:
         os.chdir("/")
-    asyncio.run(serve(_with(settings, options), SystemClock(), embedded=options.embedded, told=options.told))
+    wanted = _with(settings, options)
+    asyncio.run(serve(wanted, SystemClock(), master=master, embedded=options.embedded, told=options.told))
 
 
 def _with(settings: Settings, options: ServeOptions) -> Settings:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from crossport import errors
 from crossport.model import codec
+from crossport.model.inspection import LookMode
 from crossport.model.record import record
 from crossport.transfer.egress import Egress
 
@@ -61,6 +62,8 @@ class Settings:
     ``database_url`` is empty for SQLite; it may come from the file that ``database_url_file`` names.
     ``site_name`` and ``hosts`` go into certificates. ``idle_s`` is when an embedded server ends.
     ``gateway_listen`` (``HOST:PORT``) is where gateways of other machines dial; one nearby needs none.
+    ``client_ca`` is a file with authorities: who sends something to ``listen`` may show a certificate of
+    theirs, and have tokens bound to it.
     ``partner_listen`` (``HOST:PORT``) is where other sites that are partners reach this one.
     Ended runs are kept for ``keep_days``, at most ``keep_runs`` of them (0: no limit), and longer as long as
     something of them is left in a cloud or retained. ``hooks`` are what migrations may name. ``body_size``
@@ -74,6 +77,20 @@ class Settings:
     trusted for that beside the machine's. The audit log has whatever changes something; with ``audit_reads``
     what was only looked at, too. ``policies`` is a folder with files ``*.cedar``: policies that hold beside
     the shipped ones; one that is wrong lets the site not start.
+    A run that somebody began whom an identity provider knows may go on for ``grant_hours``, unless the trust
+    rule says otherwise, and one of a partner for ``partner_grant_hours``. Every ``grant_look_s`` it is looked
+    which runs have lost their right. ``clamd`` (the path of a socket, or ``HOST:PORT``) is the clamd that
+    scans guests that come in, where the import policy asks for it. A guest with a file larger than
+    ``clamd_file_size`` stays out then: a clamd passes in silence over what is larger than its own limits.
+    ``master_key`` is where the key comes from that opens the site's secrets: ``env:NAME`` for a variable that
+    holds 32 bytes in base64 (the newest behind a comma), ``awskms:ARN`` for a key of AWS's key service that
+    encrypts the site's own file; empty for that file alone.
+    ``seal_key`` is where the key lies that seals certified images: ``pkcs11:…`` for a hardware module,
+    ``awskms:ARN`` for a key service; empty for the signer's own file. The signer sees ``seal_key_paths``,
+    which belong to its user, and gets the variables ``seal_key_variables``, as the module's library needs.
+    ``look`` says whether the site looks into guests that leave it, so that its seal tells what is in them:
+    ``auto`` where it can and no outage gets longer that is to be short, ``never``, or ``required``: it seals
+    nothing that it could not read.
     """
 
     home: Path
@@ -82,6 +99,7 @@ class Settings:
     ca: str = ""
     token_file: str = ""
     listen: str = ""
+    client_ca: str = ""
     gateway_listen: str = ""
     partner_listen: str = ""
     hosts: tuple[str, ...] = ()
@@ -101,7 +119,17 @@ class Settings:
     egress: tuple[str, ...] = ()
     egress_ca: str = ""
     audit_reads: bool = False
+    grant_hours: Above = 24.0
+    partner_grant_hours: Above = 192.0
+    grant_look_s: Annotated[float, Field(ge=1, le=30)] = 15.0
     policies: str = ""
+    master_key: str = ""
+    seal_key: str = ""
+    seal_key_paths: tuple[str, ...] = ()
+    seal_key_variables: tuple[str, ...] = ()
+    clamd: str = ""
+    clamd_file_size: Whole = 25 * 1024 * 1024
+    look: LookMode = LookMode.AUTO
 
 
 def load(environment: Mapping[str, str], *, root: bool) -> Settings:
@@ -156,7 +184,7 @@ def secret_text(path: str, name: str) -> str:
 
 def _typed(values: dict[str, Any]) -> Settings:
     """Return the settings; texts of the environment become numbers and lists where such are wanted."""
-    for name in ("hosts", "egress"):
+    for name in ("hosts", "egress", "seal_key_paths", "seal_key_variables"):
         if isinstance(values.get(name), str):
             values[name] = [entry.strip() for entry in values[name].split(",")]
     values["home"] = str(Path(str(values["home"])).expanduser())
@@ -168,6 +196,7 @@ def _typed(values: dict[str, Any]) -> Settings:
         _check_hook(name, hook)
     checked_hosts(settings.hosts)
     _check_egress(settings.egress)
+    _check_clamd(settings.clamd)
     if not settings.home.is_absolute():
         raise _invalid("home", f"{settings.home} is not an absolute path.", "Begin it with a slash.")
     return settings
@@ -201,6 +230,15 @@ def _check_egress(entries: tuple[str, ...]) -> None:
         Egress(entries)
     except errors.Invalid as error:
         raise _invalid("egress", error.text, error.remedy) from error
+
+
+def _check_clamd(address: str) -> None:
+    if address and not Path(address).is_absolute() and not all(host_and_port(address)):
+        raise _invalid(
+            "clamd",
+            f"{address!r} is neither the path of a socket nor HOST:PORT.",
+            "Write for instance /run/clamav/clamd.ctl, or 192.0.2.9:3310.",
+        )
 
 
 def _check_hook(name: str, hook: HookSetting) -> None:

@@ -1,6 +1,7 @@
 """One identity for all nodes of a site: the authority is kept sealed in the database that they share.
 
-What opens the seal, the master key, stays out of the database: a further node needs a copy of that one file.
+What opens the seal, the master key, stays out of the database: a further node needs a copy of that one file,
+or is handed the same key.
 """
 
 import os
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossport import errors
-from crossport.app.master_key import KEY_FILE
+from crossport.app.master_key import KEY_FILE, MasterSource
 from crossport.app.sealed import SealedDocuments
 from crossport.engine.database import Database
 from crossport.engine.documents import Documents
-from crossport.identity import MasterKeys, SealedSecrets, SiteIdentity, private_file
+from crossport.identity import SealedSecrets, SiteIdentity, private_file
 from crossport.spi.clock import Clock
 from crossport.spi.document import Documents as AnyDocuments
 from crossport.spi.secret import Secret
@@ -42,7 +43,9 @@ async def shared_documents(state_dir: Path, database_url: str) -> AsyncGenerator
         await database.close()
 
 
-async def share_identity(directory: Path, site: str, documents: AnyDocuments, clock: Clock) -> None:
+async def share_identity(
+    directory: Path, site: str, documents: AnyDocuments, clock: Clock, source: MasterSource
+) -> None:
     """Let ``directory`` hold the authority of the site whose documents these are; the first node makes it.
 
     Of nodes that start at the same moment one is the first, and the others take what it made. Raise Refused
@@ -51,16 +54,16 @@ async def share_identity(directory: Path, site: str, documents: AnyDocuments, cl
     """
     keeper = _Open(documents)
     if await SealedDocuments(keeper).read(REFERENCE) is None:
-        await _be_first(directory, site, keeper, clock)
-    await _take(directory, site, SealedDocuments(keeper))
+        await _be_first(directory, site, keeper, clock, source)
+    await _take(directory, site, SealedDocuments(keeper), source)
 
 
-async def _be_first(directory: Path, site: str, keeper: _Open, clock: Clock) -> None:
+async def _be_first(directory: Path, site: str, keeper: _Open, clock: Clock, source: MasterSource) -> None:
     """Make the site's authority, unless another node is faster: then remove what was made here."""
     private_file.make_private(directory)
     made = [path for name in (KEY_FILE, AUTHORITY_FILE) if not (path := directory / name).exists()]
     # On disk first: after a crash a sealed authority has the key that opens it.
-    keys = MasterKeys.open(directory / KEY_FILE, entropy=os.urandom)
+    keys = source.open(directory / KEY_FILE)
     SiteIdentity.open(directory, site, clock=clock)
     mine = private_file.read(directory / AUTHORITY_FILE) or b""
     sealed = SealedSecrets(SealedDocuments(keeper, only_new=True), keys, site=site, entropy=os.urandom)
@@ -73,13 +76,13 @@ async def _be_first(directory: Path, site: str, keeper: _Open, clock: Clock) -> 
             private_file.remove(path)
 
 
-async def _take(directory: Path, site: str, store: SealedDocuments) -> None:
+async def _take(directory: Path, site: str, store: SealedDocuments, source: MasterSource) -> None:
     """Write the site's authority where this node looks for it."""
     private_file.make_private(directory)
     key_file = directory / KEY_FILE
-    if private_file.read(key_file) is None:
+    if source.missing(key_file):
         raise _locked(site, key_file, "this node has no master key")
-    keys = MasterKeys.open(key_file, entropy=os.urandom)
+    keys = source.open(key_file)
     try:
         kept = await SealedSecrets(store, keys, site=site, entropy=os.urandom).fetch(REFERENCE)
     except errors.Broken as error:

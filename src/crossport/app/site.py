@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -12,9 +12,11 @@ import httpx
 
 from crossport import errors
 from crossport.app.figures import CountedMover, NodeFigures
-from crossport.app.master_key import master_keys
+from crossport.app.grant_parts import grant_watch
+from crossport.app.inspecting import inspecting
+from crossport.app.master_key import MasterSource, master_keys
 from crossport.app.partner_parts import PartnerMeans, PartnerParts, partner_parts
-from crossport.app.peer_parts import Among, keep_evidence, partner_disks, peer_of
+from crossport.app.peer_parts import Among, LinkRates, keep_evidence, partner_disks, peer_of, serve_partners
 from crossport.app.sealed import SealedDocuments
 from crossport.app.shared_identity import share_identity, shared_documents
 from crossport.authorize import PolicyAuthorizer
@@ -32,29 +34,37 @@ from crossport.identity.sealer import SealerMeans, SiteSealer
 from crossport.identity.signing.desk import Authority
 from crossport.identity.signing.heads import KeptHeads as SignedHeads
 from crossport.identity.signing.keeper import Keeper
+from crossport.identity.signing.placed import SealPlace
 from crossport.identity.site_keys import KeptKeys
 from crossport.identity.tls import fingerprint
+from crossport.inspector import GuestLook
 from crossport.migration.control import MeansOfControl, SiteControl
 from crossport.migration.embedded import SiteMaking
 from crossport.migration.fetch import FetchMeans, WebImages
 from crossport.migration.fetches import Fetches, FetchParts
+from crossport.migration.grant_watch import GrantWatch
+from crossport.migration.grants import Grants, GrantTerms
 from crossport.migration.heads import HeadParts, KeptHeads
 from crossport.migration.hook import Command, OperatorHooks, Webhook
 from crossport.migration.limits import Limits
 from crossport.migration.parts import RateProbe
 from crossport.migration.registry import CloudRegistry
+from crossport.model.inspection import LookMode
 from crossport.model.request import CloudEntry
 from crossport.spi.authorize import Authorizer
 from crossport.spi.clock import Clock
 from crossport.spi.cloud import Cloud
 from crossport.spi.document import Documents
 from crossport.spi.driver import GROUP, Connect
+from crossport.spi.inspect import Scanner
 from crossport.spi.making import CloudMaker
 from crossport.spi.mover import Mover
 from crossport.spi.secret import Secrets
-from crossport.transfer.confined import LocalHost
+from crossport.spi.trust import PartnerRuns
+from crossport.transfer.confined import Inspecting, LocalHost
 from crossport.transfer.dialling import Dialling
 from crossport.transfer.egress import Egress
+from crossport.transfer.host import WorkerHost
 from crossport.transfer.look import WebLook
 from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.rate_probe import WorkerRateProbe
@@ -72,7 +82,9 @@ class SiteSettings:
     ``stock_size`` bounds what its own workers keep for each tenant of the content that passes through,
     ``images_most`` how many published images they look into for each disk. ``partner_address`` is where
     partners reach it (``https://HOST:PORT``), empty where they do not. ``authorizer`` decides
-    what they may.
+    what they may. ``scanner`` scans guests for malware, where there is one. ``master`` is where the key comes
+    from that opens its secrets, ``seal`` where the seal key lies (None: in the signer's file). ``look``:
+    whether guests that leave are looked into.
     """
 
     name: str
@@ -88,7 +100,12 @@ class SiteSettings:
     egress: Egress = field(default_factory=lambda: Egress(()))
     fetch_size: int = 256 << 30
     partner_address: str = ""
+    grant_terms: GrantTerms = field(default_factory=GrantTerms)
     authorizer: Authorizer = field(default_factory=lambda: PolicyAuthorizer(policy_book()))
+    scanner: Scanner | None = None
+    master: MasterSource = field(default_factory=MasterSource)
+    seal: SealPlace | None = None
+    look: LookMode = LookMode.NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +122,10 @@ class OpenSite:
     keys: KeptKeys
     heads: KeptHeads
     partners: PartnerParts
+    served: PartnerRuns
     federation: Federation
+    grants: Grants
+    grant_watch: GrantWatch
 
 
 def drivers() -> dict[str, Connect]:
@@ -128,11 +148,11 @@ def _late(point: EntryPoint) -> Connect:
     return connect
 
 
-def _host(settings: SiteSettings) -> LocalHost:
+def _host(settings: SiteSettings, tool: Inspecting) -> LocalHost:
     """Return what starts workers on this machine."""
     stocks = Stocks(settings.state_dir / "stocks", settings.stock_size)
     stocks.tidy()
-    return LocalHost(settings.state_dir / "journals", stocks)
+    return LocalHost(settings.state_dir / "journals", stocks, tool)
 
 
 @asynccontextmanager
@@ -151,19 +171,18 @@ async def open_site(
     ``connects`` replaces the installed drivers, ``maker`` what makes clouds on this machine.
     """
     identity, folder = await _identity(settings, clock), settings.state_dir
-    master = await master_keys(folder / "identity", folder / "secrets")
-    engine = _engine(settings, clock)
+    master, engine = await _master(settings), _engine(settings, clock)
     sealed = _sealed(settings, engine, master)
     registry = CloudRegistry(drivers() if connects is None else connects, engine, sealed)
     claims, rates = OwnClaims(identity, settings.node, clock), _rates(settings, engine, clock)
-    own, hub = _gateways(settings, engine, identity, claims)
+    own, hub, look = _gateways(settings, engine, identity, claims)
     keeper, keys, partners = _partners(settings, engine, identity, sealed, master, clock)
     among, names = Among(settings.name, partners, engine, clock), NameKeys(master.derived("transfer names"))
     disks = partner_disks(among, hub, names, settings.egress)
-    dialling = Dialling()
+    dialling, grants = Dialling(), Grants(lambda: engine.documents, clock, settings.grant_terms)
     simple = SimpleMover(disks.host, clock, Settings(egress=settings.egress), rates, dialling, names)
     counted = CountedMover(ClaimingMover(mover, claims) if mover else simple)
-    peer = peer_of(among, disks, counted, keys, registry)
+    peer = peer_of(among, disks, counted, keys, registry, grants)
     control = SiteControl(
         MeansOfControl(
             site=settings.name,
@@ -174,28 +193,37 @@ async def open_site(
             hooks=OperatorHooks(settings.commands, settings.webhooks, post=_post, clock=clock),
             clock=clock,
             token=lambda: secrets.token_hex(16),
-            probe=probe if mover else probe or WorkerRateProbe(disks.host, clock, dialling=dialling),
+            probe=probe if mover else LinkRates(probe or _probe(disks.host, clock, dialling), among),
             seats=hub,
             images_most=settings.images_most,
             abroad=peer.abroad,
             partners=partners.book,
+            inspector=look,
+            look=settings.look,
         )
     )
-    peer.serve(partners.operations, control.audited_site, settings.authorizer)
+    served = serve_partners(among, peer, control.audited_site, settings.authorizer, registry)
     fetches = _fetches(engine, _web(settings, hub, counted, clock), registry, sealed, clock)
     async with engine:
         try:
-            await partners.rounds.follow()
-            await own.tidy()
-            await fetches.prune()
+            await _in_turn(partners.rounds.follow, own.tidy, fetches.prune)
             making = SiteMaking(registry, maker or _local(folder), control, fetches)
             figures, heads = NodeFigures(counted, hub.desks), _heads(settings, engine, keys, clock)
             keep_evidence(among, peer, heads)
-            idp = _federation(engine.documents, settings.egress, clock)
-            yield OpenSite(control, rates, engine, identity, hub, making, figures, keys, heads, partners, idp)
+            idp = _federation(engine.documents, settings.egress, sealed, clock)
+            parts = (control, rates, engine, identity, hub, making, figures, keys, heads, partners, served)
+            yield OpenSite(*parts, idp, grants, grant_watch(among, grants, idp, peer, counted))
         finally:
-            for held in (peer, keeper, registry):
-                await held.close()
+            await _in_turn(peer.close, keeper.close, registry.close)
+
+
+async def _in_turn(*calls: Callable[[], Awaitable[object]]) -> None:
+    for call in calls:
+        await call()
+
+
+def _probe(host: WorkerHost, clock: Clock, dialling: Dialling) -> RateProbe:
+    return WorkerRateProbe(host, clock, dialling=dialling)
 
 
 def _rates(settings: SiteSettings, engine: Engine, clock: Clock) -> Limits:
@@ -207,18 +235,24 @@ async def _identity(settings: SiteSettings, clock: Clock) -> SiteIdentity:
     folder = settings.state_dir / "identity"
     if settings.database_url:
         async with shared_documents(settings.state_dir, settings.database_url) as documents:
-            await share_identity(folder, settings.name, documents, clock)
+            await share_identity(folder, settings.name, documents, clock, settings.master)
     return SiteIdentity.open(folder, settings.name, clock=clock)
+
+
+async def _master(settings: SiteSettings) -> MasterKeys:
+    return await master_keys(settings.state_dir / "identity", settings.state_dir / "secrets", settings.master)
 
 
 def _gateways(
     settings: SiteSettings, engine: Engine, identity: SiteIdentity, claims: OwnClaims
-) -> tuple[OwnHost, Hub]:
-    """Return what starts workers on this machine, and the way to the gateways of others."""
+) -> tuple[OwnHost, Hub, GuestLook]:
+    """Return what starts workers here, the way to the gateways of others, and what looks into guests."""
     clock = claims.clock
     office = Office(Means(lambda: engine.documents, identity, clock, os.urandom))
-    own = OwnHost(_host(settings), office.keeping, settings.node, claims)
-    return own, Hub(office, clock, own, boot=secrets.token_hex(8))
+    tool = inspecting(settings.state_dir.parent / "inspector")
+    own = OwnHost(_host(settings, tool), office.keeping, settings.node, claims)
+    hub = Hub(office, clock, own, boot=secrets.token_hex(8))
+    return own, hub, GuestLook(hub, tool, scanner=settings.scanner, reach=hub.require_own)
 
 
 def _sealed(settings: SiteSettings, engine: Engine, master: MasterKeys) -> SealedSecrets:
@@ -228,10 +262,10 @@ def _sealed(settings: SiteSettings, engine: Engine, master: MasterKeys) -> Seale
     return SealedSecrets(store, master, site=settings.name, entropy=os.urandom)
 
 
-def _federation(documents: Documents, egress: Egress, clock: Clock) -> Federation:
+def _federation(documents: Documents, egress: Egress, sealed: Secrets, clock: Clock) -> Federation:
     """Return what knows whom others know. Providers are asked within what ``egress`` allows."""
     texts = WebTexts(egress)
-    return Federation(FederationBook(documents, texts), texts, clock, os.urandom)
+    return Federation(FederationBook(documents, texts, sealed, clock), texts, clock, os.urandom)
 
 
 def _partners(
@@ -253,6 +287,7 @@ def _partners(
         relist=keeper.close,
         authorities=authorities,
         documents=lambda: engine.documents,
+        audit=lambda: engine.audit,
         clock=clock,
         secret=master.derived("partner invitations"),
     )
@@ -267,8 +302,9 @@ def _keeper(
     return Keeper(
         settings.state_dir / "signer",
         lambda: Authority(
-            site=settings.name, key=identity.authority_key, approvals=approvals, others=authorities.keys
+            site=settings.name, key=authorities.own_key, approvals=approvals, others=authorities.keys
         ),
+        settings.seal,
     )
 
 
@@ -289,9 +325,9 @@ def _sealing(
 ) -> SealerMeans:
     """Return what seals are made with. Claims of this site's nodes count, and of gateways it trusts now."""
 
-    async def admitted(gateway: str, certificate: str) -> None:
+    async def admitted(gateway: str, certificate: str, cloud: str) -> None:
         if not gateway.startswith(OWN):
-            await office.admitted(gateway, fingerprint(certificate))
+            (await office.admitted(gateway, fingerprint(certificate))).require_of(cloud)
 
     authority = keeper.authority()
     return SealerMeans(

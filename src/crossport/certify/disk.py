@@ -5,14 +5,16 @@ is found before the next is taken. Without either, the whole disk in order, know
 for each chunk, and the leaves where they are used.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from crossport import merkle
+from crossport.certify.envelope import Subject
 from crossport.certify.refusal import refused
 from crossport.certify.verify import Verified
 from crossport.model.certified import Manifest, SealedDisk
+from crossport.model.conversion import ConvertedDisk
 
-__all__ = ["Arriving", "InOrder", "check_files"]
+__all__ = ["Arriving", "InOrder", "check_files", "check_in_order", "measured"]
 
 
 class Arriving:
@@ -60,8 +62,10 @@ class InOrder:
     """The chunks of one disk from the first to the last, without paths. Memory is the logarithm of their
     number."""
 
-    def __init__(self, verified: Verified, disk: str) -> None:
-        self._disk = _disk(verified, disk)
+    def __init__(self, disk: SealedDisk | ConvertedDisk, about: Subject = "seal") -> None:
+        """Take a disk of a verified seal, or conversion."""
+        self._disk = disk
+        self._about = about
         self._tree = merkle.Tree(self._disk.chunk_size)
         self._size = 0
 
@@ -76,9 +80,32 @@ class InOrder:
         self._size += count * self._disk.chunk_size
 
     def finish(self) -> None:
-        """Raise Refused unless these were the sealed chunks, all of them."""
+        """Raise Refused unless these were the chunks of which was signed, all of them."""
         if self._size != self._disk.size or self._tree.root().hex() != self._disk.root:
-            raise refused("seal.disk.content", disk=self._disk.id)
+            raise refused(f"{self._about}.disk.content", disk=self._disk.id)
+
+
+def check_in_order(check: InOrder, chunks: Iterable[bytes | int]) -> None:
+    """Take all chunks of a disk, a number for so many of zeros; raise Refused unless they are it."""
+    for chunk in chunks:
+        if isinstance(chunk, int):
+            check.add_zeros(chunk)
+        else:
+            check.add(chunk)
+    check.finish()
+
+
+def measured(disk: str, chunk_size: int, chunks: Iterable[bytes | int]) -> ConvertedDisk:
+    """Return a disk as a conversion names it, from all its chunks in order; a number is so many of zeros."""
+    tree, size = merkle.Tree(chunk_size), 0
+    for chunk in chunks:
+        if isinstance(chunk, int):
+            tree.add_zeros(chunk)
+            size += chunk * chunk_size
+        else:
+            tree.add(merkle.leaf(chunk))
+            size += len(chunk)
+    return ConvertedDisk(id=disk, size=size, chunk_size=chunk_size, root=tree.root().hex())
 
 
 def check_files(manifest: Manifest, found: Mapping[str, tuple[int, str]]) -> None:

@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
@@ -17,9 +17,11 @@ from crossport.model.record import record
 from crossport.model.statement import PAYLOAD_TYPE, canonical, pae
 from crossport.spi.signer import Signer
 
-__all__ = ["MAX_ENVELOPE", "Envelope", "closed", "opened", "parsed", "wrapped"]
+__all__ = ["MAX_ENVELOPE", "Envelope", "Subject", "closed", "opened", "parsed", "wrapped"]
 
 MAX_ENVELOPE = 1 << 20
+Subject: TypeAlias = Literal["seal", "conversion"]
+"""What is signed: the codes of its refusals begin with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +54,28 @@ def wrapped(payload: bytes, signer: Signer) -> bytes:
     return closed(Envelope(payload, signer.key_id, signer.sign(pae(payload))))
 
 
-def opened(text: bytes) -> Envelope:
-    """Return what the envelope holds. Step 2: whatever is not of the one form is refused."""
+def opened(text: bytes, about: Subject = "seal") -> Envelope:
+    """Return what the envelope holds. Steps 2 and 18: whatever is not of the one form is refused.
+
+    ``about`` says what is in it, and begins the codes.
+    """
+    invalid = f"{about}.envelope.invalid"
     try:
-        form = _FORM.validate_python(parsed(text))
+        form = _FORM.validate_python(parsed(text, invalid))
     except ValidationError as error:
-        raise refused("seal.envelope.invalid", why="its members are not those of DSSE") from error
+        raise refused(invalid, why="its members are not those of DSSE") from error
     if form.payload_type != PAYLOAD_TYPE:
-        raise refused("seal.envelope.type", found=form.payload_type[:80])
+        raise refused(f"{about}.envelope.type", found=form.payload_type[:80])
     if len(form.signatures) != 1:
-        raise refused("seal.signature.count", count=len(form.signatures))
-    envelope = Envelope(_bytes(form.payload), form.signatures[0].keyid, _bytes(form.signatures[0].sig))
+        raise refused(f"{about}.signature.count", count=len(form.signatures))
+    (signature,) = form.signatures
+    envelope = Envelope(_bytes(form.payload, invalid), signature.keyid, _bytes(signature.sig, invalid))
     if closed(envelope) != text:
-        raise refused("seal.envelope.invalid", why="it is written otherwise than Crossport writes it")
+        raise refused(invalid, why="it is written otherwise than Crossport writes it")
     return envelope
 
 
-def parsed(text: bytes, code: str = "seal.envelope.invalid") -> JsonValue:
+def parsed(text: bytes, code: str) -> JsonValue:
     """Return the JSON value of ``text``; refuse by ``code`` what is none or too long."""
     if len(text) > MAX_ENVELOPE:
         raise refused(code, why=f"it is longer than {MAX_ENVELOPE} bytes")
@@ -90,8 +97,8 @@ def closed(envelope: Envelope) -> bytes:
     )
 
 
-def _bytes(text: str) -> bytes:
+def _bytes(text: str, code: str) -> bytes:
     try:
         return base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
-        raise refused("seal.envelope.invalid", why="it holds something that is no base64") from error
+        raise refused(code, why="it holds something that is no base64") from error

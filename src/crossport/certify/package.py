@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from crossport.certify.disk import InOrder, check_files
+from crossport.certify.disk import InOrder, check_files, check_in_order
 from crossport.certify.envelope import MAX_ENVELOPE
 from crossport.certify.listing import check_certificate_file, listing
 from crossport.certify.refusal import refused
@@ -120,21 +120,11 @@ def verify_package(verification: Verification, files: PackageFiles) -> Verified:
     check_files(manifest, {disk.file: files.digest(disk.file) for disk in manifest.disks if disk.file})
     verification.passed(14, "the files of the disks are the sealed ones")
     for disk in manifest.disks:
-        _check_content(verified, disk, files.chunks(disk))
+        check_in_order(InOrder(disk), files.chunks(disk))
         verification.passed(15, f"disk {disk.id} is what was sealed: {disk.root[:16]}")
     if PartKind.SBOM in used:
         verification.packages(packages_in(used[PartKind.SBOM]))
     return verified
-
-
-def _check_content(verified: Verified, disk: SealedDisk, chunks: Iterator[bytes | int]) -> None:
-    check = InOrder(verified, disk.id)
-    for chunk in chunks:
-        if isinstance(chunk, int):
-            check.add_zeros(chunk)
-        else:
-            check.add(chunk)
-    check.finish()
 
 
 def _check_names(verified: Verified, names: PackageNames, present: Collection[str], *, alone: bool) -> None:

@@ -4,16 +4,18 @@ Each rule that admits says so in a sentence; the first that does not refuses.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from crossport import errors
 from crossport.certify.refusal import Reason, refused
 from crossport.certify.sbom import Package
-from crossport.model.certified import Check, Outcome, PartKind, Seal
-from crossport.model.import_policy import ForbiddenPackage, ImportPolicy, Partner
+from crossport.model.certified import Check, Outcome, PartKind, Seal, SealedDisk
+from crossport.model.import_policy import ForbiddenPackage, ImportPolicy, OwnCheck, Partner
 from crossport.units import GIB, size_text
 
-__all__ = ["admitted", "packages_admitted"]
+__all__ = ["Exporter", "admitted", "asked_beforehand", "checks_required", "foreseen", "packages_admitted"]
 
 _HOUR_S = 3600.0
 _VERSION_IN_PURL = re.compile(r"(@[^/?#]*)?([?#].*)?$")
@@ -23,17 +25,90 @@ STREAMED = "raw"
 
 def admitted(policy: ImportPolicy, seal: Seal, key: str, now: float) -> Iterator[Reason]:
     """Yield why the policy admits ``seal``, made with the key of this id; raise Refused where it does not."""
-    partner = next((each for each in policy.partners if each.site == seal.site), None)
+    partner = _partner(policy, seal.site)
     if partner is None:
         raise refused("policy.partner.untrusted", site=seal.site)
     yield from _trusted(partner, seal, key)
     yield _young(policy, partner, seal, now)
-    wanted = dict.fromkeys((*policy.required_checks, *partner.required_checks))
-    for name in wanted:
+    for name in _required(policy, partner):
         yield _checked(seal.manifest.checks, name)
     yield from _sized(policy, seal)
     if policy.sbom_required and seal.manifest.part(PartKind.SBOM) is None:
         raise refused("policy.sbom.missing")
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """Who is going to seal: ``site``, what comes from ``cloud``, with one of ``keys`` (empty: not known).
+
+    ``checks`` are those of which its seal will tell.
+    """
+
+    site: str
+    cloud: str
+    keys: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+
+
+def foreseen(
+    policy: ImportPolicy, exporter: Exporter, disks: Iterable[SealedDisk]
+) -> Iterator[errors.Refused]:
+    """Yield every refusal that is certain before ``exporter`` seals ``disks``.
+
+    How old the seal will be, and how the checks will end, nobody knows yet. There is an SBOM where the
+    packages are checked.
+    """
+    partner = _partner(policy, exporter.site)
+    if partner is None:
+        yield refused("policy.partner.untrusted", site=exporter.site)
+        return
+    if partner.keys and exporter.keys and not set(partner.keys) & set(exporter.keys):
+        named = ", ".join(key[:16] for key in exporter.keys)
+        yield refused("policy.key.unlisted", key=named, site=exporter.site)
+    if partner.clouds and exporter.cloud not in partner.clouds:
+        yield refused("policy.cloud.unlisted", cloud=exporter.cloud, site=exporter.site)
+    made = set(exporter.checks)
+    for name in _required(policy, partner):
+        if name not in made:
+            yield refused("policy.check.missing", check=name)
+    if policy.sbom_required and OwnCheck.PACKAGES not in made:
+        yield refused("policy.sbom.missing")
+    yield from _beyond(policy, tuple(disks))
+
+
+def asked_beforehand(policy: ImportPolicy, site: str) -> Iterator[str]:
+    """Yield what ``policy`` asks of images of ``site`` beyond what a policy asks that nobody set."""
+    partner = _partner(policy, site)
+    if partner is None:
+        return
+    if partner.keys:
+        yield f"is sealed with one of the keys {', '.join(f'{key[:16]}…' for key in partner.keys)}"
+    if (limit := _age_limit(policy, partner)) != ImportPolicy(site=site).max_age_hours:
+        yield f"is admitted within {limit:g} h of its seal"
+    for name in _required(policy, partner):
+        yield f"says in its seal that the check {name} passed"
+    if policy.sbom_required:
+        yield "has an SBOM"
+    for check in policy.own_checks:
+        yield f"passes the check for {check} that is made there"
+
+
+def _age_limit(policy: ImportPolicy, partner: Partner) -> float:
+    return min(policy.max_age_hours, partner.max_age_hours or policy.max_age_hours)
+
+
+def checks_required(policy: ImportPolicy, site: str) -> tuple[str, ...]:
+    """Return the checks that a seal of ``site`` has to tell of."""
+    partner = _partner(policy, site)
+    return _required(policy, partner) if partner else policy.required_checks
+
+
+def _partner(policy: ImportPolicy, site: str) -> Partner | None:
+    return next((each for each in policy.partners if each.site == site), None)
+
+
+def _required(policy: ImportPolicy, partner: Partner) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*policy.required_checks, *partner.required_checks)))
 
 
 def packages_admitted(policy: ImportPolicy, packages: tuple[Package, ...]) -> Reason:
@@ -60,7 +135,7 @@ def _trusted(partner: Partner, seal: Seal, key: str) -> Iterator[Reason]:
 
 
 def _young(policy: ImportPolicy, partner: Partner, seal: Seal, now: float) -> Reason:
-    limit = min(policy.max_age_hours, partner.max_age_hours or policy.max_age_hours)
+    limit = _age_limit(policy, partner)
     age = max(now - seal.made, 0.0) / _HOUR_S
     if age > limit:
         raise refused("policy.age.exceeded", hours=f"{age:.1f}", limit=f"{limit:g}")
@@ -79,17 +154,24 @@ def _checked(checks: tuple[Check, ...], name: str) -> Reason:
 
 def _sized(policy: ImportPolicy, seal: Seal) -> Iterator[Reason]:
     disks = seal.manifest.disks
+    for fault in _beyond(policy, disks):
+        raise fault
+    total = sum(disk.size for disk in disks)
+    yield Reason(10, f"the disks, {size_text(total)} together, are within format and size")
+
+
+def _beyond(policy: ImportPolicy, disks: tuple[SealedDisk, ...]) -> Iterator[errors.Refused]:
+    """Yield what of format and size is not admitted."""
     for disk in disks:
         form = disk.format or STREAMED
         if policy.formats and form not in policy.formats:
-            raise refused("policy.format.unlisted", disk=disk.id, format=form)
+            yield refused("policy.format.unlisted", disk=disk.id, format=form)
         if disk.size > policy.max_disk_gib * GIB:
             size, limit = size_text(disk.size), policy.max_disk_gib
-            raise refused("policy.disk.large", disk=disk.id, size=size, limit=limit)
+            yield refused("policy.disk.large", disk=disk.id, size=size, limit=limit)
     total = sum(disk.size for disk in disks)
     if total > policy.max_image_gib * GIB:
-        raise refused("policy.image.large", size=size_text(total), limit=policy.max_image_gib)
-    yield Reason(10, f"the disks, {size_text(total)} together, are within format and size")
+        yield refused("policy.image.large", size=size_text(total), limit=policy.max_image_gib)
 
 
 def _meant(rule: ForbiddenPackage, package: Package) -> bool:

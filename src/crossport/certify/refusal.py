@@ -27,12 +27,22 @@ STEPS: dict[int, str] = {
     15: "What the guest sees of every disk has the sealed root, chunk by chunk.",
     16: "The guest holds no forbidden package.",
     17: "The nonce is spent: the image is accepted once.",
+    18: "The attestation is one envelope in its only form, with one signature.",
+    19: "Its key is known, may seal, is valid now, and is not revoked.",
+    20: "The signature is the key's, over exactly this statement.",
+    21: "The statement is a guest conversion of a version that is understood, and agrees with itself.",
+    22: "The site for which the image is meant made it, with its own key, in the image's run.",
+    23: "What went in is the sealed image, after it was sealed; it ended while the key was valid.",
+    24: "The tool is one that the site lets convert guests.",
+    25: "What the guest sees of every converted disk has the attested root.",
 }
 
 _AGAIN = "Have the image exported and sealed again."
 _DISTRUST = "Do not use this image; ask the exporting site what it sent, over another way."
 _FETCH = "Fetch the image again; if it stays so, ask the exporting site what it sent."
 _POLICY = "Ask who keeps the import policy, or have the image sealed again as the policy asks."
+_AFRESH = "Do not start what was converted; have the conversion repeated from the sealed image."
+_OWN_KEYS = "Ask the importing site which key it seals with, and bring the keyring up to date."
 _KEYS = "Ask the exporting site which key it seals with, and bring the keyring up to date."
 
 
@@ -126,6 +136,73 @@ REFUSALS: dict[str, Refusal] = {
     "seal.sbom.invalid": Refusal(16, "The SBOM cannot be read: {why}.", _AGAIN),
     "policy.package.forbidden": Refusal(
         16, "The guest holds {package} {version}, which is forbidden{why}.", _POLICY
+    ),
+    "conversion.envelope.invalid": Refusal(
+        18, "The attestation is not an envelope in its only form: {why}.", _AFRESH
+    ),
+    "conversion.envelope.type": Refusal(
+        18, "The attestation holds {found!r}, not an in-toto statement.", _AFRESH
+    ),
+    "conversion.signature.count": Refusal(
+        18, "The attestation has {count} signatures; it must have one.", _AFRESH
+    ),
+    "conversion.key.unknown": Refusal(19, "The attestation's key {key} is not in the keyring.", _OWN_KEYS),
+    "conversion.key.algorithm": Refusal(
+        19, "The attestation's key {key} is not one of {algorithm}, as the keyring says.", _OWN_KEYS
+    ),
+    "conversion.key.role": Refusal(
+        19, "The attestation's key {key} is one for {role}, not for seals.", _AFRESH
+    ),
+    "conversion.key.early": Refusal(
+        19, "The attestation's key {key} is not valid before {moment}.", _OWN_KEYS
+    ),
+    "conversion.key.expired": Refusal(
+        19, "The attestation's key {key} was valid until {moment}.", f"{_AFRESH} {_OWN_KEYS}"
+    ),
+    "conversion.key.revoked": Refusal(19, "The attestation's key {key} was revoked at {moment}.", _AFRESH),
+    "conversion.signature.wrong": Refusal(
+        20, "The attestation's signature is not that of the key {key} over this statement.", _AFRESH
+    ),
+    "conversion.statement.invalid": Refusal(21, "The attestation makes no sense: {why}.", _AFRESH),
+    "conversion.statement.type": Refusal(
+        21, "The statement is a {found!r}, not a guest conversion.", _AFRESH
+    ),
+    "conversion.statement.newer": Refusal(
+        21,
+        "The attestation is of version {found}; {known} is the newest known here.",
+        "Bring Crossport up to date.",
+    ),
+    "conversion.statement.subjects": Refusal(
+        21, "The attestation's subjects are not the disks that came out.", _AFRESH
+    ),
+    "conversion.disk.missing": Refusal(21, "Disk {disk} went in and did not come out.", _AFRESH),
+    "conversion.site.other": Refusal(
+        22, "{said} says that it converted the guest; the image is meant for {importer}.", _AFRESH
+    ),
+    "conversion.site.foreign": Refusal(
+        22, "The attestation says {said}, but its key is that of {owner}.", _AFRESH
+    ),
+    "conversion.run.other": Refusal(
+        22, "The guest was converted in run {found}, and the image is of run {run}.", _AFRESH
+    ),
+    "conversion.seal.other": Refusal(23, "What was converted is another image: {found}.", _AFRESH),
+    "conversion.input.other": Refusal(23, "Disk {disk} did not go in as it was sealed.", _AFRESH),
+    "conversion.time.order": Refusal(
+        23, "The conversion ended before it began, or began before the image was sealed.", _AFRESH
+    ),
+    "conversion.time.future": Refusal(
+        23, "The conversion ended at {moment}, which is yet to come.", "Set the clocks of both sites right."
+    ),
+    "conversion.key.period": Refusal(
+        23, "The conversion ended at {moment}, when its key was not valid.", _AFRESH
+    ),
+    "conversion.tool.unlisted": Refusal(
+        24,
+        "{tool} converted the guest, from the image {image}, which is not named as one that may.",
+        "Name its image, if it is one that you trust, or convert with another tool.",
+    ),
+    "conversion.disk.content": Refusal(
+        25, "What the guest sees of converted disk {disk} is not what was attested.", _AFRESH
     ),
 }
 

@@ -1,48 +1,91 @@
-"""Read what was signed: the seal in a `crossport.model.statement`, which has to say that and nothing else."""
+"""Read what was signed, a `crossport.model.statement`: it is a seal or a conversion, and no more."""
+
+import json
+from typing import TypeVar
 
 from pydantic import JsonValue
 
 from crossport import errors
-from crossport.certify.envelope import parsed
+from crossport.certify.envelope import Subject, parsed
 from crossport.certify.refusal import refused
 from crossport.model.certified import MANIFEST_VERSION, Manifest, PartKind, Seal
 from crossport.model.codec import from_plain
-from crossport.model.statement import PREDICATE_TYPE, STATEMENT_TYPE, payload_of, subjects
+from crossport.model.conversion import CONVERSION_VERSION, Conversion
+from crossport.model.statement import (
+    CONVERSION_TYPE,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    conversion_payload,
+    payload_of,
+)
 
-__all__ = ["seal_in"]
+__all__ = ["conversion_in", "seal_in"]
 
+T = TypeVar("T")
 _MEMBERS = {"_type", "subject", "predicateType", "predicate"}
 
 
 def seal_in(payload: bytes) -> Seal:
     """Return the seal that a signed payload states. Step 6: refuse what is of another kind, newer, or at odds
     with itself."""
-    found = parsed(payload, "seal.statement.invalid")
-    if not isinstance(found, dict) or set(found) != _MEMBERS or found["_type"] != STATEMENT_TYPE:
-        raise refused("seal.statement.invalid", why="it is no in-toto statement")
-    if found["predicateType"] != PREDICATE_TYPE:
-        raise refused("seal.statement.type", found=str(found["predicateType"])[:80])
-    _require_known(found["predicate"])
-    try:
-        seal = from_plain(found["predicate"], Seal)
-    except errors.Invalid as error:
-        raise refused("seal.statement.invalid", why=f"{error.field}: {error.text}") from error
+    found = _predicate(payload, PREDICATE_TYPE, "seal")
+    manifest = found.get("manifest")
+    _require_known(manifest.get("version") if isinstance(manifest, dict) else None, MANIFEST_VERSION, "seal")
+    seal = _read(found, Seal, "seal")
     _require_whole(seal.manifest)
-    if found["subject"] != list(subjects(seal.manifest)):
-        raise refused("seal.statement.subjects")
-    if payload_of(seal) != payload:
-        raise refused("seal.statement.invalid", why="it is written otherwise than Crossport writes it")
+    _require_same(payload, payload_of(seal), "seal")
     return seal
 
 
-def _require_known(predicate: JsonValue) -> None:
+def conversion_in(payload: bytes) -> Conversion:
+    """Return the conversion that a signed payload states. Step 21, as step 6."""
+    found = _predicate(payload, CONVERSION_TYPE, "conversion")
+    _require_known(found.get("version"), CONVERSION_VERSION, "conversion")
+    conversion = _read(found, Conversion, "conversion")
+    came = [disk.id for disk in conversion.input]
+    left = [disk.id for disk in conversion.output]
+    if missing := [id_ for id_ in came if id_ not in left]:
+        raise refused("conversion.disk.missing", disk=missing[0])
+    if came != left or len(set(came)) != len(came):
+        raise refused("conversion.statement.invalid", why="other disks came out than went in")
+    _require_same(payload, conversion_payload(conversion), "conversion")
+    return conversion
+
+
+def _predicate(payload: bytes, kind: str, about: Subject) -> dict[str, JsonValue]:
+    """Return the predicate of a statement of this type."""
+    found = parsed(payload, f"{about}.statement.invalid")
+    if not isinstance(found, dict) or set(found) != _MEMBERS or found["_type"] != STATEMENT_TYPE:
+        raise refused(f"{about}.statement.invalid", why="it is no in-toto statement")
+    if found["predicateType"] != kind:
+        raise refused(f"{about}.statement.type", found=str(found["predicateType"])[:80])
+    predicate = found["predicate"]
+    if not isinstance(predicate, dict):
+        raise refused(f"{about}.statement.invalid", why="it has no version")
+    return predicate
+
+
+def _require_known(version: JsonValue, known: int, about: Subject) -> None:
     """Look at the version first: what is newer may have other fields."""
-    manifest = predicate.get("manifest") if isinstance(predicate, dict) else None
-    version = manifest.get("version") if isinstance(manifest, dict) else None
     if not isinstance(version, int) or version < 1:
-        raise refused("seal.statement.invalid", why="it has no version")
-    if version > MANIFEST_VERSION:
-        raise refused("seal.statement.newer", found=version, known=MANIFEST_VERSION)
+        raise refused(f"{about}.statement.invalid", why="it has no version")
+    if version > known:
+        raise refused(f"{about}.statement.newer", found=version, known=known)
+
+
+def _read(predicate: dict[str, JsonValue], kind: type[T], about: Subject) -> T:
+    try:
+        return from_plain(predicate, kind)
+    except errors.Invalid as error:
+        raise refused(f"{about}.statement.invalid", why=f"{error.field}: {error.text}") from error
+
+
+def _require_same(payload: bytes, written: bytes, about: Subject) -> None:
+    """Refuse a payload that is not what its predicate is written as, subjects first."""
+    if json.loads(payload)["subject"] != json.loads(written)["subject"]:
+        raise refused(f"{about}.statement.subjects")
+    if payload != written:
+        raise refused(f"{about}.statement.invalid", why="it is written otherwise than Crossport writes it")
 
 
 def _require_whole(manifest: Manifest) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError
 
 from crossport import __version__, errors
 from crossport.cli.option import Options, picked
@@ -80,4 +80,6 @@ def _usage(error: CycloptsError) -> errors.Invalid:
     """Return a parsing error as one of ours."""
     chain = " ".join(["crossport", *(error.command_chain or ())])
     text = " ".join(str(error).split())
+    if isinstance(error, MissingArgumentError) and error.argument and not error.keyword:
+        text = f"{error.argument.name} is missing."
     return errors.Invalid("cli.usage", text, remedy=f"See `{chain} --help`.")

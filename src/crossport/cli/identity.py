@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from crossport import errors
+from crossport.cli.login_means import secret_in
 from crossport.cli.parameter import Many
 from crossport.cli.session import Here
 from crossport.cli.text import Table, fields
 from crossport.client import calls
 from crossport.model.access import Role
-from crossport.model.federation import Ceilings, Provider, SigningAlgorithm, TrustRule
+from crossport.model.federation import Ceilings, NewProvider, Provider, SigningAlgorithm, TrustRule
 
 __all__ = ["app"]
 
@@ -63,6 +65,22 @@ class _Tokens:
     ] = ()
     type: Annotated[Many, Parameter(help="What they call themselves, else at+jwt; repeatable.")] = ()
     party: Annotated[Many, Parameter(help="Only those that this client got; repeatable.")] = ()
+    client: Annotated[
+        str, Parameter(help="Whom `crossport login` is at the provider: its id there.", show_default=False)
+    ] = ""
+    scope: Annotated[
+        str, Parameter(help="What it asks for, else openid offline_access.", show_default=False)
+    ] = ""
+    introspect_as: Annotated[
+        str,
+        Parameter(
+            show_default=False,
+            help="As which client there the site asks whether a sign-in still counts while runs go on.",
+        ),
+    ] = ""
+    secret_file: Annotated[
+        str, Parameter(help="Where that client's secret lies; the site seals it.", show_default=False)
+    ] = ""
 
 
 @provider_app.command(name="add")
@@ -82,10 +100,16 @@ def add_provider(
     issuer
         Its address, exactly as it writes it itself.
     """
-    usual = Provider(name=name, issuer=issuer, audience=tokens.audience, parties=tokens.party)
+    usual = NewProvider(name=name, issuer=issuer, audience=tokens.audience, parties=tokens.party)
+    usual = replace(usual, client=tokens.client, scope=tokens.scope, introspector=tokens.introspect_as)
+    if tokens.secret_file:
+        usual = replace(usual, secret=secret_in(Path(tokens.secret_file)).reveal())
     asked = replace(usual, algorithms=tokens.algorithm or usual.algorithms, types=tokens.type or usual.types)
     added = session.send(calls.add_provider(asked))
-    session.out.result(added, fields("", ("provider", added.name), ("issuer", added.issuer)))
+    shown = fields(
+        "", ("provider", added.name), ("issuer", added.issuer), ("who is disabled", _noticed(added))
+    )
+    session.out.result(added, shown)
 
 
 @provider_app.command(name="remove")
@@ -131,6 +155,12 @@ class _Terms:
     role: Annotated[Role, Parameter(help="What it may do: read, operate too, administer too.")]
     cloud: Annotated[Many, Parameter(help="Only with this cloud, else all of the tenant; repeatable.")] = ()
     vm: Annotated[Many, Parameter(help="Only with this VM, else all; repeatable.")] = ()
+    hours: Annotated[
+        int,
+        Parameter(
+            show_default=False, help="How long runs that it begins may go on, else as the site has set."
+        ),
+    ] = 0
 
 
 @rule_app.command(name="add")
@@ -159,13 +189,16 @@ def add_rule(
         tenant=terms.tenant,
         role=terms.role,
         ceilings=Ceilings(clouds=terms.cloud, vms=terms.vm),
+        hours=terms.hours,
     )
     added = session.send(calls.add_rule(rule))
+    vouching = next((each for each in session.all(calls.providers) if each.name == added.provider), None)
     shown = fields(
         "",
         ("rule", added.name),
         ("claims", _claims(added)),
         ("tenant", f"{added.tenant}, {added.role.value}"),
+        ("who is disabled", _noticed(vouching) if vouching else ""),
     )
     session.out.result(added, shown)
 
@@ -185,6 +218,13 @@ def remove_rule(name: str, /, *, session: Here) -> None:
     """
     session.send(calls.remove_rule(name))
     session.out.result({"removed": name}, fields("", ("removed", name)))
+
+
+def _noticed(provider: Provider) -> str:
+    """Say when somebody is out whom the provider disables."""
+    if provider.introspector:
+        return "loses runs within a minute while the token lives, then with the grant"
+    return "loses runs when their grants end: the provider is not asked"
 
 
 def _wanted(texts: Iterable[str]) -> dict[str, str]:

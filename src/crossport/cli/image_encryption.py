@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from crossport import errors
-from crossport.cli.image_seal import app
+from crossport.cli.image_attest import app
 from crossport.cli.session import Here
 from crossport.cli.text import fields
 from crossport.identity import encrypted_file

@@ -22,6 +22,14 @@ from crossport.certify.verify import LONGEST_LIFE_S, Importer, Verification, mom
 from crossport.cli.certified_read import opened_package
 from crossport.cli.certified_write import Order, certify
 from crossport.cli.image import Accept, teller
+from crossport.cli.image_conversion import (
+    UNCONVERTED,
+    Attestation,
+    Beside,
+    check_conversion,
+    conversion_tables,
+    shown_conversion,
+)
 from crossport.cli.image_store import app
 from crossport.cli.parameter import Many, pairs
 from crossport.cli.session import Here, Session
@@ -35,7 +43,7 @@ from crossport.model.keyring import Key, KeyRole
 from crossport.spi.signer import Signer
 from crossport.units import size_text
 
-__all__ = ["app", "seal", "show", "trust", "verify"]
+__all__ = ["app", "new_nonce", "seal", "show", "trust", "verify"]
 
 _DAY_S = 86400.0
 _MOST_DAYS = 3660
@@ -82,7 +90,7 @@ class _Judgement:
     """By what an image is judged."""
 
     keyring: Annotated[Path, Parameter(help="The keys that are trusted; see `crossport image trust`.")]
-    policy: Annotated[Path, Parameter(help="The import policy of this site, TOML.")]
+    policy: Annotated[Path, Parameter(help="The import policy of this site: TOML, YAML or JSON.")]
     seen: Annotated[Extra, Parameter(help="Accept it once: what was accepted is kept in this file.")] = None
     explain: Annotated[bool, Parameter(negative=(), help="Say what every step found.")] = False
     accept: Accept = ()
@@ -123,7 +131,7 @@ def seal(
         cloud=terms.cloud,
         importer=terms.importer,
         run=terms.run,
-        nonce=_nonce(session),
+        nonce=new_nonce(session),
         made=now,
         valid_until=now + terms.hours * 3600,
         manifest=Manifest(vm=target.stem, parts=(), disks=(), checks=_checks(contents.check)),
@@ -137,7 +145,14 @@ def seal(
 
 
 @app.command
-def verify(package: Path, /, *, by: Annotated[_Judgement, Parameter(name="*")], session: Here) -> None:
+def verify(
+    package: Path,
+    /,
+    *,
+    by: Annotated[_Judgement, Parameter(name="*")],
+    beside: Annotated[Beside, Parameter(name="*")] = UNCONVERTED,
+    session: Here,
+) -> None:
     """Verify a certified image (.ova, .ovf): its seal first, then every byte against it, in numbered steps.
 
     Exit status 7 when it is refused, with the code of what is wrong. Without --seen nothing is
@@ -146,6 +161,9 @@ def verify(package: Path, /, *, by: Annotated[_Judgement, Parameter(name="*")], 
     For example:
 
       crossport image verify certified.ova --keyring keyring.json --policy policy.toml --explain
+
+      crossport image verify certified.ova --keyring keyring.json --policy policy.toml \\
+        --conversion web.conversion.json --converted web-root.qcow2
 
     Parameters
     ----------
@@ -159,6 +177,7 @@ def verify(package: Path, /, *, by: Annotated[_Judgement, Parameter(name="*")], 
         with ExitStack() as files:
             held = opened_package(package, files, teller(session), by.accept)
             verified = verify_package(verification, held)
+        attested = check_conversion(verification, verified, beside, teller(session), by.accept)
         if by.seen:
             accept_in(by.seen, lambda known: verification.accepted(verified, known))
     except errors.Refused as error:
@@ -167,16 +186,16 @@ def verify(package: Path, /, *, by: Annotated[_Judgement, Parameter(name="*")], 
     found, key = verified.seal, verified.key.id()
     reasons = verification.reasons
     steps = [_steps(reasons)] if by.explain else []
-    session.out.result(
-        {"verified": True, "key": key, "seal": plain(found), "reasons": [plain(each) for each in reasons]},
-        fields("", ("verified", str(package))),
-        *_tables(found, key),
-        *steps,
-    )
+    value = {"verified": True, "key": key, "seal": plain(found), "reasons": [plain(each) for each in reasons]}
+    tables = _tables(found, key)
+    if attested:
+        value["conversion"] = {"key": attested.key.id(), "attested": plain(attested.conversion)}
+        tables += conversion_tables(attested.conversion, attested.key.id())
+    session.out.result(value, fields("", ("verified", str(package))), *tables, *steps)
 
 
 @app.command
-def show(package: Path, /, *, session: Here) -> None:
+def show(package: Path, /, *, conversion: Attestation = None, session: Here) -> None:
     """Show what the seal of a certified image says. Nothing of it is verified: anybody can write a seal.
 
     For example:
@@ -195,11 +214,13 @@ def show(package: Path, /, *, session: Here) -> None:
             raise refused("seal.file.absent", field=name, name=name)
         envelope = opened(found.content(name, MAX_ENVELOPE))
     said = seal_in(envelope.payload)
-    session.out.result(
-        {"verified": False, "key": envelope.key_id, "seal": plain(said)},
-        fields("Not verified", ("file", str(package))),
-        *_tables(said, envelope.key_id),
-    )
+    value = {"verified": False, "key": envelope.key_id, "seal": plain(said)}
+    tables = _tables(said, envelope.key_id)
+    if conversion:
+        attested, key = shown_conversion(conversion)
+        value["conversion"] = {"key": key, "attested": plain(attested)}
+        tables += conversion_tables(attested, key)
+    session.out.result(value, fields("Not verified", ("file", str(package))), *tables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,7 +332,7 @@ def _out_of_range(option: str, found: float, most: int) -> errors.Invalid:
     )
 
 
-def _nonce(session: Session) -> str:
+def new_nonce(session: Session) -> str:
     """Return 32 hex digits that were never used."""
     return (session.machine.new_key() + session.machine.new_key()).replace("-", "")[:32]
 

@@ -1,6 +1,7 @@
 """`crossport key`: the keys that the site signs with; and, without a site, keys in files and elsewhere."""
 
 import base64
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,13 +20,16 @@ from crossport.spi.signer import Signer
 
 __all__ = ["app"]
 
-Changeable = Literal["seal", "audit", "ticket", "permit"]
-ROLES: dict[Changeable, Literal[KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET, KeyRole.PERMIT]] = {
+Changeable = Literal["seal", "audit", "ticket", "permit", "root"]
+ROLES: dict[Changeable, Literal[KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET, KeyRole.PERMIT, "root"]] = {
     "seal": KeyRole.SEAL,
     "audit": KeyRole.AUDIT,
     "ticket": KeyRole.TICKET,
     "permit": KeyRole.PERMIT,
+    "root": "root",
 }
+
+_ID = re.compile(r"[0-9a-f]{64}")
 
 app = App(name="key", help="See, rotate and revoke the keys that the site signs with, and make others.")
 
@@ -116,6 +120,9 @@ def rotate(
     The new key is listed now and signs a day later, so that partners learn it before they need it. The old
     one stays listed to its end, for what it signed. If it was stolen, revoke it instead.
 
+    A new root, which signs the list itself, follows at once: the old one signs that it does, and is gone. Who
+    trusted the old one goes on with the new.
+
     For example:
 
       crossport key rotate seal
@@ -141,6 +148,13 @@ def revoke(key: str, /, *, session: Here) -> None:
     key
         The key's id, as `crossport key list` shows it.
     """
+    if not _ID.fullmatch(key):
+        raise errors.Invalid(
+            "key.id.form",
+            f"{key[:80]!r} is no id of a key.",
+            field="key",
+            remedy="Copy the 64 digits that `crossport key list` shows.",
+        )
     _list(session.send(calls.revoke_key(RevokeRequest(key=key))), session)
 
 

@@ -95,6 +95,8 @@ def _summary(report: MigrationReport) -> Table:
         ("outage", "none: the source was not touched" if request.test else outage),
         ("sealed", _sealed(report)),
         ("verified", report.verified),
+        ("guest at the source", report.surveyed.words() if report.surveyed else ""),
+        ("guest", _inspected(report)),
         ("disks", _consistency(report)),
         ("estimate", report.estimate.basis if report.estimate else ""),
         ("VM at the target", report.vm_id),
@@ -108,6 +110,12 @@ def _sealed(report: MigrationReport) -> str:
         return ""
     steps = ", ".join(map(str, dict.fromkeys(one.step for one in report.sealed.steps)))
     return f"by {report.sealed.site} with key {report.sealed.key[:16]}; verified steps {steps}"
+
+
+def _inspected(report: MigrationReport) -> str:
+    """Return what the target's site found in the guest, where its policy asked."""
+    found = report.inspected
+    return "; ".join((*found.steps, *found.scan_steps)) if found is not None and found.made else ""
 
 
 def _consistency(report: MigrationReport) -> str:

@@ -16,6 +16,7 @@ from crossport.client import calls
 from crossport.model.limit import RunLimit
 from crossport.model.request import Evidence, ResolveAs
 from crossport.model.run import RunRecord, RunState
+from crossport.model.sealing import Admission
 from crossport.spi.site import Cleaned
 
 __all__ = ["app", "cleaned_tables", "run_table"]
@@ -65,7 +66,8 @@ def show(run: RunName, /, *, session: Here) -> None:
         evidence = session.send(calls.evidence(run))
         session.out.result(evidence, *_evidence(evidence))
     else:
-        session.out.result(record, _one(record))
+        kept = session.send(calls.evidence(run)).admission if record.kind == MIGRATIONS else None
+        session.out.result(record, _one(record), *_admission(kept))
     if undecided:
         session.out.say(how_to_go_on(run, record.state, record.labels, record.kind))
 
@@ -278,7 +280,22 @@ def _evidence(evidence: Evidence) -> list[Table]:
         _one(evidence.run),
         Table(("END", "VM", "POWER", ""), ends, "The VMs now"),
         Table(("STATEMENT",), tuple((each,) for each in evidence.statements), "What both ends stated"),
+        *_admission(evidence.admission),
         fields("", ("advice", evidence.advice)),
+    ]
+
+
+def _admission(admission: Admission | None) -> list[Table]:
+    """Return who sealed, by whose policy that was admitted, and each step of the verification."""
+    if admission is None:
+        return []
+    policy = f"policy {admission.generation}" if admission.generation else "the first policy"
+    by = f"by {policy} of {admission.importer}, {_time(admission.admitted)}"
+    sealed = f"by {admission.site} with key {admission.key[:16]}, {_time(admission.made)}"
+    rows = tuple((str(one.step), one.text) for one in admission.steps)
+    return [
+        fields("The certified image", ("sealed", sealed), ("admitted", by)),
+        Table(("STEP", "WHAT HELD"), rows, right=frozenset({"STEP"})),
     ]
 
 

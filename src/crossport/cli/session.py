@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Parameter
 
@@ -18,13 +18,19 @@ from crossport.client.embedded import read_token
 from crossport.client.endpoint import Endpoint, over_tls
 from crossport.client.state_dir import StateDir
 
+if TYPE_CHECKING:
+    from crossport.client.credential import Credential
+    from crossport.client.login.credential import LoginMeans
+    from crossport.model.login import Login
+    from crossport.spi.secret import Secret
+
 __all__ = ["Here", "Session"]
 
 T = TypeVar("T")
 
 SHORT_S = 60.0
-INTERRUPTED = "The site may do it all the same: look before you ask again."
 """A call that may take longer is one of which a person wants to see that it goes on."""
+INTERRUPTED = "The site may do it all the same: look before you ask again."
 
 
 class Session:
@@ -38,6 +44,7 @@ class Session:
         self._options = options
         self._place: Place | None = None
         self._client: Client | None = None
+        self._endpoint: Endpoint | None = None
 
     @property
     def place(self) -> Place:
@@ -56,10 +63,57 @@ class Session:
     def client(self) -> Client:
         """The client of the site, connected at first use."""
         if self._client is None:
-            state = StateDir(self.place.home)
-            endpoint = self._endpoint(state)
-            self._client = Client(endpoint, read_token(self._token_file), self.machine.sleep)
+            self._client = Client(self.endpoint, self._credential(), self.machine.sleep)
         return self._client
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the site answers; one of this machine is started at need."""
+        if self._endpoint is None:
+            place, state = self.place, StateDir(self.place.home)
+            self._endpoint = (
+                over_tls(place.server, Path(place.ca) if place.ca else None)
+                if place.server
+                else self.machine.starter(place.home).connect(state)
+            )
+        return self._endpoint
+
+    @property
+    def login_means(self) -> "LoginMeans":
+        """What logins work with, and where they are kept."""
+        from crossport.cli.login_means import login_means  # noqa: PLC0415 - most have a token, and no login
+
+        return login_means(self.machine, StateDir(self.place.home).logins)
+
+    def used_login(self) -> "Login | None":
+        """Return the login that commands use at this site, None when they use a token."""
+        if "--token-file" in self._options.values or not StateDir(self.place.home).logins.is_dir():
+            return None
+        found = self.login_means.logins.at(self.endpoint.name)
+        if found or not self.place.server or self.place.token_file:
+            return found
+        from crossport.client.login.credential import fitting  # noqa: PLC0415 - as below
+
+        return fitting(self.endpoint, self.login_means)
+
+    def _credential(self) -> "Secret | Credential":
+        login = self.used_login()
+        if login is None:
+            self._check_token_is_for_there()
+            return read_token(self._token_file)
+        from crossport.client.login.credential import LoginCredential  # noqa: PLC0415 - as above
+
+        return LoginCredential(login, self.endpoint, self.login_means)
+
+    def _check_token_is_for_there(self) -> None:
+        """Raise Invalid when only the token of this machine's own site is there for another server."""
+        if self.place.server and not self.place.token_file:
+            raise errors.Invalid(
+                "client.token.unnamed",
+                f"No token for {self.place.server} is named, and no login is for it.",
+                field="--token-file",
+                remedy="Name the file of a token of that site, or sign in: `crossport login --server URL`.",
+            )
 
     def send(self, call: Call[T], *, interrupted: str = INTERRUPTED) -> T:
         """Return the answer to ``call``.
@@ -109,7 +163,7 @@ class Session:
         """End the connection. The next call makes a new one."""
         if self._client:
             self._client.close()
-            self._client = None
+        self._client = self._endpoint = None
 
     def ask(self, question: str) -> str:
         """Return a person's answer; empty where nobody sits at a terminal."""
@@ -133,11 +187,6 @@ class Session:
     @property
     def _token_file(self) -> Path:
         return Path(self.place.token_file or StateDir(self.place.home).token_file)
-
-    def _endpoint(self, state: StateDir) -> Endpoint:
-        if self.place.server:
-            return over_tls(self.place.server, Path(self.place.ca) if self.place.ca else None)
-        return self.machine.starter(self.place.home).connect(state)
 
 
 Here = Annotated[Session, Parameter(parse=False)]

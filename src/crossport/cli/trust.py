@@ -14,6 +14,7 @@ from crossport.cli.text import Table, fields
 from crossport.client import partner_calls as calls
 from crossport.model.partner import (
     AcceptRequest,
+    AuthorityRequest,
     CompromiseRequest,
     ConfirmRequest,
     InviteRequest,
@@ -201,17 +202,29 @@ def disallow(
 
 
 @app.command
-def rotate(*, session: Here) -> None:
+def rotate(
+    *,
+    revoke: Annotated[
+        bool, Parameter(help="Use it at once, and let the old one count no more.", negative=())
+    ] = False,
+    session: Here,
+) -> None:
     """Make a new authority that vouches for this site to partners, and tell it to all of them.
 
     It is used as soon as all know it, in a day at the latest. The old one stays good for a day more, so
     that what runs goes on.
 
+    With --revoke it is used at once, for the case that somebody else has the old one: connections that the
+    old one vouched for end within seconds, and are made anew. With a partner that is not told now, keys have
+    to be exchanged anew.
+
     For example:
 
       crossport trust rotate
+
+      crossport trust rotate --revoke
     """
-    found = session.send(calls.rotate_authority()).items
+    found = session.send(calls.rotate_authority(AuthorityRequest(revoke=revoke))).items
     names = tuple(one.partner.name for one in found)
     session.out.result({"know": names}, fields("", ("know it", ", ".join(names) or "nobody yet")))
 

@@ -6,8 +6,9 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
+import yaml
 from pydantic import Field
 
 from crossport import errors
@@ -15,15 +16,16 @@ from crossport.certify.replay import Seen
 from crossport.identity import private_file
 from crossport.identity import role_document as roles
 from crossport.model.codec import decoded, encoded, from_plain
-from crossport.model.import_policy import POLICY_VERSION, ImportPolicy
+from crossport.model.import_policy import POLICY_VERSION, ImportPolicy, ImportPolicyRequest
 from crossport.model.keyring import Key, Keyring, key_id
 from crossport.model.record import record
 from crossport.model.role import RoleDocument
 
-__all__ = ["accept", "add_key", "follow", "keyring_in", "policy_in", "seen_in"]
+__all__ = ["accept", "add_key", "follow", "keyring_in", "policy_in", "policy_request_in", "seen_in"]
 
 T = TypeVar("T")
 MAX_FILE = 16 << 20
+_YAML = {".json", ".yaml", ".yml"}
 
 
 @record()
@@ -75,19 +77,22 @@ def follow(path: Path, envelope: bytes, site: str, root: str, now: float) -> Rol
     """Let the keys of ``site`` be those of its role document, and of newer ones alone from now on.
 
     ``root`` is the id of the key that signs the documents; needed the first time. Raise Refused for another
-    root, none, and for what `crossport.identity.role_document.believed` refuses.
+    root that it did not let follow, none, and for what `crossport.identity.role_document.believed` refuses.
     """
     with private_file.locked(path.absolute().parent):
         held = _trusted(path)
         known = next((each for each in held.followed if each.site == site), None)
-        signer = roles.root_of(envelope)
-        _require_root(key_id(signer), known.root if known else "", root)
+        pinned = (roles.root_known_as(envelope, known.root) if known else None) or roles.root_of(envelope)
+        _require_root(key_id(pinned), known.root if known else "", root)
         seen = roles.Seen(version=known.version, sha256=known.sha256) if known else None
-        document = roles.believed(envelope, site, signer, now, seen)
+        document = roles.believed(envelope, site, pinned, now, seen)
         # When the document ends nothing in it counts any more.
         listed = [replace(key, valid_until=min(key.valid_until, document.expires)) for key in document.keys]
         entry = _Followed(
-            site=site, root=key_id(signer), version=document.version, sha256=roles.digest(envelope)
+            site=site,
+            root=key_id(roles.root_of(envelope)),
+            version=document.version,
+            sha256=roles.digest(envelope),
         )
         others = tuple(each for each in held.keys if each.site != site)
         followed = tuple(each for each in held.followed if each.site != site)
@@ -123,8 +128,16 @@ def _write(path: Path, trusted: _TrustFile) -> None:
 
 
 def policy_in(path: Path) -> ImportPolicy:
-    """Return the import policy in a TOML file; raise NotFound, or Invalid with file and field."""
-    return _read(path, _policy)
+    """Return the import policy in a file, which is YAML or JSON if its name ends so, and else TOML.
+
+    Raise NotFound, or Invalid with file and field.
+    """
+    return policy_request_in(path).policy
+
+
+def policy_request_in(path: Path) -> ImportPolicyRequest:
+    """Return the same, with the generation that it replaces when the file is one that a site has written."""
+    return _read(path, lambda text: _policy(text, path.suffix.lower()))
 
 
 def seen_in(path: Path) -> Seen:
@@ -140,9 +153,10 @@ def accept(path: Path, step: Callable[[Seen], Seen]) -> None:
         private_file.write(path, encoded(step(seen_in(path))).encode())
 
 
-def _policy(text: bytes) -> ImportPolicy:
-    value: dict[str, Any] = tomllib.loads(text.decode())
-    version = value.get("version", POLICY_VERSION)
+def _policy(text: bytes, suffix: str) -> ImportPolicyRequest:
+    whole: Any = yaml.safe_load(text) if suffix in _YAML else tomllib.loads(text.decode())
+    written = _field(whole, "policy")
+    version = _field(whole if written is None else written, "version")
     if isinstance(version, int) and version > POLICY_VERSION:
         raise errors.Invalid(
             "policy.file.newer",
@@ -150,7 +164,13 @@ def _policy(text: bytes) -> ImportPolicy:
             field="version",
             remedy="Use a newer crossport.",
         )
-    return from_plain(value, ImportPolicy)
+    if written is not None:
+        return from_plain(whole, ImportPolicyRequest)
+    return ImportPolicyRequest(policy=from_plain(whole, ImportPolicy))
+
+
+def _field(value: object, name: str) -> object:
+    return cast("dict[str, object]", value).get(name) if isinstance(value, dict) else None
 
 
 def _read(path: Path, parse: Callable[[bytes], T]) -> T:
@@ -182,11 +202,20 @@ def _require_ours(path: Path, facts: os.stat_result) -> None:
 def _told(path: Path, parse: Callable[[], T]) -> T:
     try:
         return parse()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise errors.Invalid(
-            "trust.file.invalid", f"{path}: {error}.", field=path.name, remedy="Correct it and try again."
-        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = f"{path}: {_fault(error)}."
+        remedy = "Correct it, or let its name end as what it is: .toml, .yaml or .json."
+        raise errors.Invalid("trust.file.invalid", text, field=path.name, remedy=remedy) from error
     except errors.Invalid as error:
         raise errors.Invalid(
             error.code, f"{path}: {error.text}", field=error.field or path.name, remedy=error.remedy
         ) from error
+
+
+def _fault(error: Exception) -> str:
+    """Return what is wrong and where, in a line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"byte {error.position}: {error.reason}"
+    return str(error)

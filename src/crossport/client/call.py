@@ -22,7 +22,8 @@ class Page(Generic[T]):
 
 @record(kw_only=False)
 class Call(Generic[T]):
-    """One request. ``kind`` is the class of the answer, None for no answer; ``body`` a record of the model.
+    """One request. ``kind`` is the class of the answer, None for no answer; ``body`` a record of the model,
+    ``form`` what is sent as an HTML form instead.
 
     ``key`` makes a call that starts something safe to repeat. ``patience_s`` bounds the waiting for the
     answer.
@@ -33,6 +34,7 @@ class Call(Generic[T]):
     kind: Any
     body: object | None = None
     query: Mapping[str, str] = field(default_factory=dict[str, str])
+    form: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     key: str = ""
     patience_s: float = 60.0
 

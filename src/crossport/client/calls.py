@@ -3,7 +3,7 @@
 from typing import Any
 
 from crossport.client.call import Call, Page, path
-from crossport.model.access import Greeting, NewToken, ShownToken, TokenRequest
+from crossport.model.access import NewToken, ShownToken, TokenRequest
 from crossport.model.audit import KeptRecord
 from crossport.model.construct import Constructs, Image
 from crossport.model.exchange import (
@@ -15,8 +15,9 @@ from crossport.model.exchange import (
     Retirement,
     StopRequest,
 )
-from crossport.model.federation import Provider, TrustRule
+from crossport.model.federation import NewProvider, Provider, TrustRule
 from crossport.model.gateway import EnrollRequest, Enrolment, Gateway
+from crossport.model.greeting import Greeting
 from crossport.model.head import AuditProof, SignedHead
 from crossport.model.limit import LinkLimit, LinkLimitStatus, RunLimit
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
@@ -436,7 +437,7 @@ def providers(after: str = "") -> Call[Page[Provider]]:
     return Call("GET", path("identity", "providers"), Page[Provider], query=_page(after))
 
 
-def add_provider(provider: Provider) -> Call[Provider]:
+def add_provider(provider: NewProvider) -> Call[Provider]:
     """Believe an identity provider."""
     return Call("POST", path("identity", "providers"), Provider, provider)
 

@@ -9,6 +9,7 @@ import httpx
 from crossport import errors
 from crossport.client import calls
 from crossport.client.call import Call, Page, path
+from crossport.client.credential import Bearer, Credential, Sent
 from crossport.client.endpoint import Endpoint
 from crossport.client.failure import failure, unreachable
 from crossport.client.stream import Reader
@@ -28,9 +29,14 @@ PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0)
 
 
 class Client:
-    """Talks to one site. Use as a context manager. ``sleep`` waits between attempts to follow a run."""
+    """Talks to one site. Use as a context manager. ``sleep`` waits between attempts to follow a run.
 
-    def __init__(self, endpoint: Endpoint, token: Secret, sleep: Callable[[float], object]) -> None:
+    ``token`` is what it sends: a token that is enough by itself, or what makes the headers of each request.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, token: Secret | Credential, sleep: Callable[[float], object]
+    ) -> None:
         self._endpoint = endpoint
         self._sleep = sleep
         transport = httpx.HTTPTransport(uds=endpoint.socket or None, verify=endpoint.tls or True)
@@ -175,11 +181,11 @@ class _Pauses:
         raise error
 
 
-def _options(endpoint: Endpoint, token: Secret) -> dict[str, Any]:
+def _options(endpoint: Endpoint, token: Secret | Credential) -> dict[str, Any]:
     """Return what both kinds of client need. The environment's proxies are not for tokens."""
     return {
         "base_url": endpoint.url,
-        "headers": {"Authorization": f"Bearer {token.reveal()}"},
+        "auth": Sent(Bearer(token) if isinstance(token, Secret) else token),
         "timeout": httpx.Timeout(60.0, connect=CONNECT_S),
         "trust_env": False,
     }
@@ -187,6 +193,9 @@ def _options(endpoint: Endpoint, token: Secret) -> dict[str, Any]:
 
 def _request(call: Call[Any]) -> dict[str, Any]:
     headers = {"Idempotency-Key": call.key} if call.key else {}
+    if call.form:
+        timeout = httpx.Timeout(call.patience_s, connect=CONNECT_S)
+        return {"data": dict(call.form), "timeout": timeout}
     content = codec.encoded(call.body) if call.body is not None else None
     if content is not None:
         headers["Content-Type"] = "application/json"

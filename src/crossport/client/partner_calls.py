@@ -3,6 +3,7 @@
 from crossport.client.call import Call, Page, path
 from crossport.model.partner import (
     AcceptRequest,
+    AuthorityRequest,
     Compromise,
     CompromiseRequest,
     ConfirmRequest,
@@ -11,16 +12,21 @@ from crossport.model.partner import (
     ShownPartner,
     TenantRule,
 )
+from crossport.model.partner_run import CleanRequest, PartnerRun
+from crossport.spi.site import Cleaned
 
 __all__ = [
     "accept_partner",
     "allow_tenant",
+    "clean_partner_run",
     "compromise_partner",
     "confirm_partner",
     "disallow_tenant",
     "forget_partner",
     "invite_partner",
     "partner",
+    "partner_run",
+    "partner_runs",
     "partners",
     "revoke_partner",
     "rotate_authority",
@@ -62,9 +68,9 @@ def disallow_tenant(partner: str, theirs: str) -> Call[ShownPartner]:
     return Call("DELETE", path("partners", partner, "tenants", theirs), ShownPartner)
 
 
-def rotate_authority() -> Call[Page[ShownPartner]]:
+def rotate_authority(request: AuthorityRequest) -> Call[Page[ShownPartner]]:
     """Make a new authority for the link, and tell it to partners."""
-    return Call("POST", path("partner-authority"), Page[ShownPartner])
+    return Call("POST", path("partner-authority"), Page[ShownPartner], request)
 
 
 def revoke_partner(partner: str) -> Call[ShownPartner]:
@@ -80,3 +86,19 @@ def compromise_partner(partner: str, request: CompromiseRequest) -> Call[Comprom
 def forget_partner(partner: str) -> Call[None]:
     """Keep nothing of a site that is not trusted."""
     return Call("DELETE", path("partners", partner), None)
+
+
+def partner_runs(partner: str = "", after: str = "") -> Call[Page[PartnerRun]]:
+    """List runs of partners that have an end here."""
+    query = {name: value for name, value in (("partner", partner), ("after", after)) if value}
+    return Call("GET", path("partner-runs"), Page[PartnerRun], query=query)
+
+
+def partner_run(run: str) -> Call[PartnerRun]:
+    """Show one, by this site's word for it."""
+    return Call("GET", path("partner-runs", run), PartnerRun)
+
+
+def clean_partner_run(run: str, request: CleanRequest) -> Call[Cleaned]:
+    """Remove what one left here."""
+    return Call("POST", path("partner-runs", run, "clean"), Cleaned, request, patience_s=600.0)

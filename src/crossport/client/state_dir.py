@@ -29,6 +29,7 @@ class StateDir:
         self.token_file = self.path / "token"
         self.lock_file = self.path / "owner.lock"
         self.start_file = self.path / "start.lock"
+        self.logins = home / "logins"
         self.log_file = self.path / "serve.log"
 
     def prepare(self) -> None:

@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from crossport.convert.ovf_cloud import CloudFacts, cloud_facts
 from crossport.model.artifact import Moved
+from crossport.model.construct import Constructs
+from crossport.model.inspection import GuestFacts
 from crossport.model.vm import VM, DiskBus, Firmware, NicModel
 
 __all__ = ["Appliance", "ApplianceDisk", "ApplianceNic", "appliance_of", "described"]
@@ -37,7 +40,8 @@ class ApplianceNic:
 @dataclass(frozen=True, slots=True)
 class Appliance:
     """The described machine. ``memory`` is bytes; 0 processors or bytes mean that the package does not
-    say."""
+    say. ``cloud``: what the cloud that it comes from knew of it besides, and ``guest``: what is in it, where
+    that is told."""
 
     name: str
     cpus: int = 0
@@ -47,6 +51,8 @@ class Appliance:
     nics: tuple[ApplianceNic, ...] = ()
     annotation: str = ""
     properties: Mapping[str, str] = field(default_factory=dict[str, str])
+    cloud: CloudFacts | None = None
+    guest: GuestFacts | None = None
 
 
 def appliance_of(vm: VM) -> Appliance:
@@ -63,9 +69,12 @@ def appliance_of(vm: VM) -> Appliance:
     return Appliance(vm.name, vm.cpus, vm.memory, vm.firmware, disks, nics)
 
 
-def described(vm: VM, moved: Sequence[Moved]) -> Appliance:
-    """Return what of ``vm`` travels when its disks are streamed: named as their artifacts, and as large."""
+def described(vm: VM, moved: Sequence[Moved], constructs: Constructs) -> Appliance:
+    """Return what of ``vm`` travels when its disks are streamed: named as their artifacts, and as large.
+
+    ``constructs`` are those of its cloud.
+    """
     found, sizes = appliance_of(vm), {one.artifact: one.size for one in moved}
     names = [(f"disk-{index}", disk) for index, disk in enumerate(found.disks)]
     disks = tuple(replace(disk, id=name, size=sizes.get(name, disk.size)) for name, disk in names)
-    return replace(found, disks=disks)
+    return replace(found, disks=disks, cloud=cloud_facts(vm, constructs))

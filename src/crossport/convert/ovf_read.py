@@ -16,6 +16,8 @@ from defusedxml.ElementTree import DefusedXMLParser
 from crossport.convert.appliance import Appliance, ApplianceDisk, ApplianceNic
 from crossport.convert.findings import finding
 from crossport.convert.inspect import MAX_SIZE
+from crossport.convert.ovf_cloud import facts_in
+from crossport.convert.ovf_guest import guest_in
 from crossport.convert.ovf_words import CONTROLLERS, ENVELOPES, NIC_SUBTYPES, Resource
 from crossport.model.finding import Finding
 from crossport.model.vm import DiskBus, Firmware, NicModel
@@ -182,6 +184,8 @@ class _Reader:
             nics=tuple(self._nics(items)),
             annotation=_text(_child(note, "Annotation")) if note is not None else "",
             properties=dict(self._properties(system)),
+            cloud=facts_in(system),
+            guest=guest_in(system),
         )
 
     def _attribute(self, element: Element, name: str) -> str:

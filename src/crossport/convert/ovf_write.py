@@ -9,6 +9,8 @@ from xml.etree import ElementTree as Tree
 
 from crossport import errors
 from crossport.convert.appliance import Appliance, ApplianceDisk
+from crossport.convert.ovf_cloud import add_facts
+from crossport.convert.ovf_guest import LINUX_64, add_guest, system_id
 from crossport.convert.ovf_words import (
     DISK_SUBTYPES,
     ENVELOPES,
@@ -24,8 +26,6 @@ from crossport.model.vm import DiskBus
 from crossport.units import MIB
 
 __all__ = ["descriptor"]
-
-_LINUX_64 = "101"  # CIM_OperatingSystem.OsType: Linux 64-Bit
 
 
 def descriptor(appliance: Appliance, *, version: int = 1, more: Sequence[str] = ()) -> bytes:
@@ -112,14 +112,28 @@ class _Writer:
         system = self._add(root, "VirtualSystem", id=appliance.name)
         self._add(system, "Info", "A virtual machine")
         self._add(system, "Name", appliance.name)
-        os_section = self._add(system, "OperatingSystemSection", id=_LINUX_64)
-        self._add(os_section, "Info", "The guest's operating system")
+        self._operating_system(system, appliance)
         if appliance.annotation:
             section = self._add(system, "AnnotationSection")
             self._add(section, "Info", "A note")
             self._add(section, "Annotation", appliance.annotation)
         self._properties(system, appliance)
         self._hardware(system, appliance)
+        if appliance.cloud:
+            add_facts(system, appliance.cloud)
+        if appliance.guest:
+            add_guest(system, appliance.guest)
+
+    def _operating_system(self, system: Tree.Element, appliance: Appliance) -> None:
+        """Say what the guest runs. Many readers of packages want something to be said of every guest."""
+        guest = appliance.guest
+        number = LINUX_64 if guest is None else system_id(guest)
+        if number is None:
+            return
+        section = self._add(system, "OperatingSystemSection", id=str(number))
+        self._add(section, "Info", "The guest's operating system")
+        if guest is not None and guest.title:
+            self._add(section, "Description", guest.title)
 
     def _properties(self, system: Tree.Element, appliance: Appliance) -> None:
         if not appliance.properties:

@@ -26,7 +26,7 @@ from crossport.model.failure import Failure
 from crossport.model.record import record
 from crossport.model.run import Act, Event, EventKind, RunState
 from crossport.spi.clock import Clock
-from crossport.spi.run import NO_RETRY, Retry
+from crossport.spi.run import NO_RETRY, Retry, Tries
 
 __all__ = ["Execution", "Place", "decision_step", "forget_unanswered"]
 
@@ -246,18 +246,17 @@ class Execution:
         return {"result": text}
 
     async def _called(self, call: Callable[[], Awaitable[Any]], retry: Retry, cancellable: bool) -> Any:
-        pause = retry.pause_s
-        for attempt in range(1, max(1, retry.attempts) + 1):
+        tries = Tries(retry)
+        while True:
             await self._allowed()
             try:
                 return await (self._unless_cancelled(call()) if cancellable else call())
             except errors.Error as error:
-                if error.action is not errors.Action.RETRY or attempt >= retry.attempts or self.lost:
+                pause_s = tries.pause_s(error)
+                if pause_s is None or self.lost:
                     raise
-                log.info("step.retry", run=self.run, attempt=attempt, code=error.code, pause_s=pause)
-            await self._unless_cancelled(self._place.clock.sleep(pause))
-            pause = min(2 * pause, retry.longest_pause_s)
-        raise AssertionError("a bounded loop always returns or raises")
+                log.info("step.retry", run=self.run, attempt=tries.in_vain, code=error.code, pause_s=pause_s)
+            await self._unless_cancelled(self._place.clock.sleep(pause_s))
 
     async def _allowed(self) -> None:
         """Look whether this execution may act: it holds the run, and nobody asked it to stop."""
@@ -274,17 +273,14 @@ class Execution:
             self.lost = True
             raise run_rows.lost(self.run)
         self._protection_kept = self._protected
-        if state.cancelling:
-            self._cancelling.set()
-        self._check_cancelled()
+        self._heed(state.cancelled)
 
-    def _check_cancelled(self) -> None:
-        if self._cancelling.is_set() and not self._protected:
-            raise errors.Cancelled(
-                "run.cancelled",
-                "The run was cancelled.",
-                remedy="Begin a new run when you want it after all.",
-            )
+    def _heed(self, cancelled: errors.Cancelled | None) -> None:
+        """Stop, where the run allows it, when somebody asked for that."""
+        if cancelled:
+            self._cancelling.set()
+            if not self._protected:
+                raise cancelled
 
     async def _unless_cancelled(self, work: Awaitable[T]) -> T:
         """Return what ``work`` returned, or interrupt it when the run is cancelled."""
@@ -296,7 +292,7 @@ class Execution:
             await asyncio.wait((task, bell), return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            self._check_cancelled()
+            await self._allowed()
             return await task
         finally:
             bell.cancel()
@@ -312,11 +308,9 @@ class Execution:
             while True:
                 seconds = before + place.clock.monotonic() - begun
                 over = seconds >= timeout_s
-                answer, cancelling = await self._noted(topic, seconds, over)
+                answer, cancelled = await self._noted(topic, seconds, over)
                 if answer is None and not over:
-                    if cancelling:
-                        self._cancelling.set()
-                    self._check_cancelled()
+                    self._heed(cancelled)
                     await rung(bell, min(place.look_s, timeout_s - seconds))
                     continue
                 await self._write(
@@ -324,7 +318,9 @@ class Execution:
                 )
                 return answer
 
-    async def _noted(self, topic: str, seconds: float, over: bool) -> tuple[str | None, bool]:
+    async def _noted(
+        self, topic: str, seconds: float, over: bool
+    ) -> tuple[str | None, errors.Cancelled | None]:
         try:
             return await self.patiently(lambda it: run_rows.waited(it, self.hold, topic, seconds, over=over))
         except errors.Refused as error:

@@ -32,6 +32,7 @@ from crossport.engine.schema import runs
 from crossport.engine.settings import NO_LIMITS, EngineSettings, Kind, Limits
 from crossport.model import codec
 from crossport.model.failure import Failure
+from crossport.model.finding import Finding
 from crossport.model.run import Event, EventKind, RunRecord, RunState
 from crossport.spi.clock import Clock
 from crossport.spi.run import Ledger, RunContext
@@ -65,6 +66,7 @@ class Engine:
         self._settings = settings
         self._clock = clock
         self._kinds: dict[str, Kind] = {}
+        self._others: list[Callable[[float], Awaitable[None]]] = []
         self._bells = Bells()
         self._closing = AsyncExitStack()
         self._database: Database
@@ -105,6 +107,12 @@ class Engine:
         """
         self._kinds[kind] = replace(self._kinds[kind], let_go=forget)
 
+    def forget_too(self, forget: Callable[[float], Awaitable[None]]) -> None:
+        """Call ``forget`` whenever ended runs are forgotten, with the moment (Unix seconds) before which it
+        is done. Before ``open`` only.
+        """
+        self._others.append(forget)
+
     async def open(self) -> Self:
         """Take the state directory, bring the tables up to date, continue what was interrupted.
 
@@ -141,7 +149,7 @@ class Engine:
         self.audit = AuditLog(self._database, settings, self._clock)
         closing.push_async_callback(self.audit.close)
         self.runs = Runs(self._database, self._bells, LOOK_S)
-        self._executor = Executor(place, self._lease, self._kinds, settings)
+        self._executor = Executor(place, self._lease, self._kinds, settings, self._others)
         closing.push_async_callback(self._executor.end)
         await self._executor.begin(inherited)
 
@@ -223,10 +231,11 @@ class Engine:
         self._executor.kick()
         return run_rows.record_of(row)
 
-    async def cancel(self, run_id: str) -> RunRecord:
+    async def cancel(self, run_id: str, why: errors.Cancelled | None = None) -> RunRecord:
         """Ask the run to stop; a queued run is cancelled at once. May be called twice.
 
-        One that needs attention is let go, where its kind says so (`let_go`).
+        It stops with ``why``, the first that was given; without one a person asked. One that needs attention
+        is let go, where its kind says so (`let_go`).
 
         Raise NotFound ``run.unknown``, Conflict ``run.ended``, Conflict ``run.protected`` past the commit
         or while rolling back.
@@ -235,7 +244,7 @@ class Engine:
         kind = self._kinds.get(known.kind)
         if known.state is RunState.ATTENTION and kind and kind.let_go:
             return await self._let_go(known, kind.let_go)
-        row = await self._database.run(lambda it: _cancelled(it, run_id, self._clock.wall()))
+        row = await self._database.run(lambda it: _cancelled(it, run_id, why, self._clock.wall()))
         self._executor.cancel(run_id)
         self._bells.ring(run_id)
         return run_rows.record_of(row)
@@ -255,6 +264,17 @@ class Engine:
         now = self._clock.wall()
         given = (topic, answer)
         await self._database.run(lambda it: run_rows.answer(it, run_id, given, now, early=early))
+        self._bells.ring(run_id)
+
+    async def tell(self, run_id: str, finding: Finding) -> None:
+        """Add a finding to the story of a run, beside what the run itself tells. Raise NotFound."""
+        event = Event(kind=EventKind.FINDING, text=finding.text, finding=finding, time=self._clock.wall())
+
+        def told(connection: sa.Connection) -> None:
+            run_rows.fetched(connection, run_id, locked=True)
+            run_rows.tell(connection, run_id, event)
+
+        await self._database.run(told)
         self._bells.ring(run_id)
 
     async def report(self, run_id: str) -> Any:
@@ -342,7 +362,7 @@ def _inserted(connection: sa.Connection, values: dict[str, Any]) -> sa.Row[Any]:
     return run_rows.fetched(connection, values["id"])
 
 
-def _cancelled(connection: sa.Connection, run: str, now: float) -> sa.Row[Any]:
+def _cancelled(connection: sa.Connection, run: str, why: errors.Cancelled | None, now: float) -> sa.Row[Any]:
     row = run_rows.fetched(connection, run, locked=True)
     if row.state == RunState.CANCELLED.value:
         return row
@@ -355,15 +375,15 @@ def _cancelled(connection: sa.Connection, run: str, now: float) -> sa.Row[Any]:
             remedy="Wait for its end.",
         )
     if row.state == RunState.QUEUED.value:
-        failure = Failure.of(
-            errors.Cancelled(
-                "run.cancelled",
-                "The run was cancelled before it began.",
-                remedy="Begin a new run when you want it after all.",
-            )
+        error = why or errors.Cancelled(
+            "run.cancelled",
+            "The run was cancelled before it began.",
+            remedy="Begin a new run when you want it after all.",
         )
-        run_rows.end(connection, run, Ending(state=RunState.CANCELLED, failure=failure), now)
-    connection.execute(sa.update(runs).where(runs.c.id == run).values(cancelling=True))
+        run_rows.end(connection, run, Ending(state=RunState.CANCELLED, failure=Failure.of(error)), now)
+    if not row.cancelling:
+        kept = codec.encoded(Failure.of(why)) if why else None
+        connection.execute(sa.update(runs).where(runs.c.id == run).values(cancelling=True, why=kept))
     return run_rows.fetched(connection, run)
 
 

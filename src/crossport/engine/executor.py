@@ -5,7 +5,7 @@ The loops here are the daemons of the engine: an error of one round is logged, a
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from crossport.engine.admission import admitted
 from crossport.engine.bell import rung
 from crossport.engine.context import Execution, Place
 from crossport.engine.lease import Lease
-from crossport.engine.retention import Retention
+from crossport.engine.retention import ForgetBefore, Retention
 from crossport.engine.run_rows import GOING_ON, Ending, Hold
 from crossport.engine.schema import runs
 from crossport.engine.settings import EngineSettings, Kind
@@ -50,7 +50,12 @@ class Executor:
     """The executions of this node. ``kick`` after everything that may let a queued run start."""
 
     def __init__(
-        self, place: Place, lease: Lease, kinds: Mapping[str, Kind], settings: EngineSettings
+        self,
+        place: Place,
+        lease: Lease,
+        kinds: Mapping[str, Kind],
+        settings: EngineSettings,
+        others: Sequence[ForgetBefore] = (),
     ) -> None:
         self._place = place
         self._lease = lease
@@ -61,7 +66,7 @@ class Executor:
         self._kicked = asyncio.Event()
         self._adrift: frozenset[str] = frozenset()
         self._in_hand: Counter[str] = Counter()
-        self.retention = Retention(place, kinds, settings)
+        self.retention = Retention(place, kinds, settings, others)
 
     async def begin(self, inherited: Iterable[str]) -> None:
         """Go on with ``inherited`` runs and begin to do everything by itself."""

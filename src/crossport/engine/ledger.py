@@ -43,6 +43,10 @@ class DurableLedger:
         texts = await self._database.run(lambda it: it.execute(query).scalars().all())
         return tuple(codec.decoded(text, Created) for text in texts)
 
+    async def forget(self, run: str) -> None:
+        """Drop all entries of a run."""
+        await self._database.run(lambda it: it.execute(sa.delete(table).where(table.c.run == run)))
+
 
 def _values(thing: Created) -> dict[str, str]:
     return {

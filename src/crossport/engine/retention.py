@@ -4,7 +4,8 @@ A run is kept as long as something of it is not settled: what needs attention, t
 were neither removed nor handed over, and whatever its kind knows besides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import sqlalchemy as sa
 import structlog
@@ -16,7 +17,10 @@ from crossport.engine.settings import EngineSettings, Kind
 from crossport.model import codec
 from crossport.model.run import Created, LedgerState, RunState
 
-__all__ = ["Retention"]
+__all__ = ["ForgetBefore", "Retention"]
+
+ForgetBefore: TypeAlias = Callable[[float], Awaitable[None]]
+"""Forgets what was over before a moment, in Unix seconds, and is no run of the engine."""
 
 DAY_S = 86400.0
 PAGE = 200
@@ -29,13 +33,23 @@ log = structlog.get_logger("crossport.engine")
 class Retention:
     """How long ended runs are kept, as the settings say."""
 
-    def __init__(self, place: Place, kinds: Mapping[str, Kind], settings: EngineSettings) -> None:
+    def __init__(
+        self,
+        place: Place,
+        kinds: Mapping[str, Kind],
+        settings: EngineSettings,
+        others: Sequence[ForgetBefore] = (),
+    ) -> None:
         self._place = place
         self._kinds = kinds
         self._settings = settings
+        self._others = others
 
     async def sweep(self) -> None:
         """Forget what is old enough, or too much, and settled. Any node may do it at any time."""
+        if self._settings.keep_days:
+            for forget in self._others:
+                await forget(self._place.clock.wall() - self._settings.keep_days * DAY_S)
         number = 0
         while page := await self._place.database.run(lambda it, after=number: self._old(it, after)):
             for row in page:

@@ -57,10 +57,13 @@ class Hold:
 
 @record()
 class Held:
-    """What an execution has to know before it acts. ``lost``: it must not act any more."""
+    """What an execution has to know before it acts. ``lost``: it must not act any more.
+
+    ``cancelled`` is the error with which it has to stop, when it has to.
+    """
 
     lost: bool
-    cancelling: bool = False
+    cancelled: errors.Cancelled | None = None
 
 
 def record_of(row: sa.Row[Any]) -> RunRecord:
@@ -104,14 +107,25 @@ def tell(connection: sa.Connection, run: str, event: Event) -> Event:
 def held(connection: sa.Connection, hold: Hold, *, locked: bool = False) -> Held:
     """Say whether ``hold`` still holds, and whether cancelling was asked."""
     query = (
-        sa.select(runs.c.epoch, runs.c.lease, runs.c.cancelling, nodes.c.id.label("alive"))
+        sa.select(runs.c.epoch, runs.c.lease, runs.c.cancelling, runs.c.why, nodes.c.id.label("alive"))
         .select_from(runs.outerjoin(nodes, nodes.c.id == runs.c.lease))
         .where(runs.c.id == hold.run)
     )
     row = connection.execute(query.with_for_update(of=runs) if locked else query).one_or_none()
     if row is None or (row.epoch, row.lease) != (hold.epoch, hold.lease) or row.alive is None:
         return Held(lost=True)
-    return Held(lost=False, cancelling=row.cancelling)
+    return Held(lost=False, cancelled=_why(row.why) if row.cancelling else None)
+
+
+def _why(kept: str | None) -> errors.Cancelled:
+    found = codec.decoded(kept, Failure) if kept else None
+    if found is None:
+        return errors.Cancelled(
+            "run.cancelled",
+            "The run was cancelled.",
+            remedy="Begin a new run when you want it after all.",
+        )
+    return errors.Cancelled(found.code, found.text, remedy=found.remedy, field=found.field)
 
 
 def must_hold(connection: sa.Connection, hold: Hold) -> Held:
@@ -220,14 +234,14 @@ def answered(connection: sa.Connection, run: str, topic: str) -> str | None:
 
 def waited(
     connection: sa.Connection, hold: Hold, topic: str, seconds: float, *, over: bool
-) -> tuple[str | None, bool]:
-    """Note how long the decision waited, close it if its time is ``over``; return answer and cancelling."""
+) -> tuple[str | None, errors.Cancelled | None]:
+    """Note how long the decision waited, close it if its time is ``over``; return answer and cancellation."""
     state = must_hold(connection, hold)
     where = (decisions.c.run == hold.run, decisions.c.topic == topic)
     answer = answered(connection, hold.run, topic)
     still_open = answer is None and not over
     connection.execute(sa.update(decisions).where(*where).values(waited_s=seconds, open=still_open))
-    return answer, state.cancelling
+    return answer, state.cancelled
 
 
 def answer(

@@ -45,6 +45,7 @@ runs = sa.Table(
     sa.Column("told", sa.Integer, nullable=False, default=0),  # the number of the last event
     sa.Column("report", sa.Text),
     sa.Column("failure", sa.Text),
+    sa.Column("why", sa.Text),  # the error with which it is cancelled, if it is not a person's wish
     sa.Index("runs_state", "state", "number"),
     sa.Index("runs_lease", "lease", "state"),
 )

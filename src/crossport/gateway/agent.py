@@ -178,6 +178,7 @@ class Agent:
                     "versions": list(SPOKEN),
                     "release": __version__,
                     "boot": self._means.boot,
+                    "claims": True,
                     "jobs": self._jobs.heard(),
                     "shelves": self._jobs.shelves()[:SHELVES_MAX],
                 }

@@ -14,7 +14,8 @@ from crossport.gateway.trust import GATEWAY, new_key, request_for
 from crossport.identity.claim import Kind, signed_claim
 from crossport.model import codec
 from crossport.model.artifact import Copied, Digest, DiskRef, Moved, Place, Progress, Ticket
-from crossport.model.sealing import Claim, ClaimedDisk, SignedClaim
+from crossport.model.sealing import Claim, ClaimedDisk
+from crossport.model.signed_claim import SignedClaim
 from crossport.spi.clock import Clock
 from crossport.spi.mover import Mover
 from crossport.spi.sealing import Claimant
@@ -47,8 +48,14 @@ class GatewayClaims:
 
     def claim(self, run: str, disk: ClaimedDisk, *, written: bool) -> SignedClaim:
         """Return the signed claim."""
+        return self._signed(run, disk, Kind.WRITTEN if written else Kind.READ)
+
+    def converted(self, run: str, disk: ClaimedDisk) -> SignedClaim:
+        """Return the signed claim."""
+        return self._signed(run, disk, Kind.CONVERTED)
+
+    def _signed(self, run: str, disk: ClaimedDisk, kind: Kind) -> SignedClaim:
         claim = Claim(site=self._site, run=run, disks=(disk,))
-        kind = Kind.WRITTEN if written else Kind.READ
         return signed_claim(claim, kind, self._certificate(), self._key())
 
 
@@ -67,12 +74,19 @@ class OwnClaims:
 
     def claim(self, run: str, disk: ClaimedDisk, *, written: bool) -> SignedClaim:
         """Return the signed claim."""
+        return self._current().claim(run, disk, written=written)
+
+    def converted(self, run: str, disk: ClaimedDisk) -> SignedClaim:
+        """Return the signed claim."""
+        return self._current().converted(run, disk)
+
+    def _current(self) -> GatewayClaims:
+        """Return who signs, with a certificate that is good for long yet."""
         if self.clock.wall() > self._expires - LIFETIME_S / 2:
             request = request_for(self._key)
             signed = self._authority.certify(request, GATEWAY, self._name, lifetime_s=LIFETIME_S)
             self._certificate, self._expires = signed.certificate_pem, signed.expires
-        claims = GatewayClaims(self._authority.site, lambda: self._certificate, lambda: self._key)
-        return claims.claim(run, disk, written=written)
+        return GatewayClaims(self._authority.site, lambda: self._certificate, lambda: self._key)
 
 
 class ClaimingPipe:

@@ -7,7 +7,7 @@ was started anew in between: then its workers are gone.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from crossport import errors
@@ -24,7 +24,7 @@ __all__ = ["AWAY_S", "Desk", "RemotePipe"]
 
 AWAY_S = 6 * 3600.0
 """How long a gateway may be away before its copies are given up; their tickets end them there before."""
-_LOOK_S = 5.0
+LOOK_S = 5.0
 START_S = 30.0
 """How long a gateway may take to start a worker."""
 END_S = 45.0
@@ -63,9 +63,9 @@ class RemotePipe:
         """Return what the worker says next; raise Unavailable when its gateway is away for too long."""
         while not self._told:
             self._some.clear()
-            await _first(self._some, _LOOK_S)
+            await _first(self._some, LOOK_S)
             if not self._told:
-                self._desk.check_presence()
+                await self._desk.check_presence()
         return self._told.popleft()
 
     async def begun(self) -> None:
@@ -102,17 +102,20 @@ class RemotePipe:
 
 
 class Desk:
-    """The site's end of one gateway. ``jobs`` are its workers by id."""
+    """The site's end of one gateway. ``pipes`` are the ways to its workers, by job; ``listed`` says whether
+    the site still has it. ``claims``: it vouches for what its workers read and write."""
 
-    def __init__(self, gateway: str, clock: Clock) -> None:
+    def __init__(self, gateway: str, clock: Clock, listed: Callable[[], Awaitable[bool]]) -> None:
         self.gateway = gateway
         self.boot = ""
         self.release = ""
+        self.claims = False
         self.pipes: dict[str, RemotePipe] = {}
         self.reported = 0
         self._asked, self._told_of = 0, 0
         self._counted = asyncio.Condition()
         self._clock = clock
+        self._listed = listed
         self._line: Line | None = None
         self._seen = clock.monotonic()
         self._number = 0
@@ -203,10 +206,18 @@ class Desk:
         self._renewed = now
         return True
 
-    def check_presence(self) -> None:
-        """Raise Unavailable (``gateway.away``) when the gateway has been away for too long."""
-        if not self.connected and self._clock.monotonic() - self._seen > AWAY_S:
+    async def check_presence(self) -> None:
+        """Raise Unavailable (``gateway.away``) when the gateway is away for too long, or was removed."""
+        if self.connected:
+            return
+        if self._clock.monotonic() - self._seen > AWAY_S or not await self._is_listed():
             raise away(self.gateway)
+
+    async def _is_listed(self) -> bool:
+        try:
+            return await self._listed()
+        except errors.Unavailable:
+            return True  # nobody can say now; it is asked again in a moment
 
     async def open(
         self,
@@ -233,7 +244,7 @@ class Desk:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_S):
                 while self.connected and not pipe.ended.is_set():
-                    await _first(pipe.ended, _LOOK_S)
+                    await _first(pipe.ended, LOOK_S)
         self.pipes.pop(pipe.job, None)
 
     async def take(self, message: dict[str, Any]) -> None:

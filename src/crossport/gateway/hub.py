@@ -7,6 +7,7 @@ takes its place: bytes never pass through the control plane.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 import structlog
@@ -57,6 +58,8 @@ class Hub:
         published: tuple[DiskRef, ...] = (),
     ) -> AsyncGenerator[Worker]:
         """Start a worker as the Protocol says; Unavailable (``gateway.away``) without its gateway."""
+        if way == "inspect":
+            await self.require_own(place)
         desk = await self._desk(place)
         if desk is None:
             async with self._local.started(way, ref, place, journal, stock, published) as worker:
@@ -125,17 +128,29 @@ class Hub:
         seen = max(self.desks[one.id].seen if one.id in self.desks else self._born for one in able)
         left_s = PATIENCE_S - (self._clock.monotonic() - seen)
         if found := await self._there(able, 0.0 if apart else max(left_s, 0.0)):
-            return Seated(gateway=found[0].gateway, presence=Presence.HERE, release=found[0].release)
+            worst = min(found, key=lambda desk: desk.claims)  # whichever has least to do is taken
+            presence = Presence.HERE if worst.claims else Presence.MUTE
+            return Seated(gateway=worst.gateway, presence=presence, release=worst.release)
         if apart:
             return Seated(gateway=apart.id, presence=Presence.APART, release=self._apart[apart.id])
         return Seated(gateway=able[0].id, presence=Presence.AWAY, release=able[0].release)
+
+    async def require_own(self, place: Place) -> None:
+        """Raise Refused where a gateway sits: into guests only this machine looks, and not in its place."""
+        for entry in await self._seated(place):
+            raise errors.Refused(
+                "inspect.gateway.unable",
+                f"{place.subnet} of {place.cloud} has gateway {entry.id}, and gateways look into no guests.",
+                remedy="Where the site's own machine can open the cloud's disks, remove that gateway: "
+                "then it copies and looks itself.",
+            )
 
     async def serve(self, line: Line, hello: dict[str, Any], entry: Entry, fingerprint: str) -> None:
         """Serve one connection of a gateway that was admitted, until it ends."""
         version, boot = self._agreed(entry.id, hello), word(hello, "boot", most=64)
         heard = table(table(hello, "jobs"), self.boot)
-        desk = self.desks.setdefault(entry.id, Desk(entry.id, self._clock))
-        desk.release = word(hello, "release", most=64)
+        desk = self.desks.setdefault(entry.id, self._new_desk(entry.id))
+        desk.release, desk.claims = word(hello, "release", most=64), hello.get("claims") is True
         await desk.attach(line, boot, heard)
         try:
             await line.send(await self._welcome(entry, desk, version))
@@ -148,6 +163,9 @@ class Hub:
         finally:
             desk.detach(line)
             self._log.info("gateway gone", gateway=entry.id)
+
+    def _new_desk(self, gateway: str) -> Desk:
+        return Desk(gateway, self._clock, partial(self.office.lists, gateway))
 
     def _agreed(self, gateway: str, hello: dict[str, Any]) -> int:
         """Return the version to speak; raise Refused, and remember it for who asks after this gateway."""

@@ -6,6 +6,8 @@ of no run of this site. Once two of them had a journal of one run, neither need 
 what is read back is then read whole.
 """
 
+import contextlib
+import itertools
 from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, replace
 
@@ -18,15 +20,19 @@ from crossport.transfer.journals import shelf
 __all__ = ["Keeping", "Unwanted"]
 
 _KIND = "gateway-journal"
+_TRIES = 20
 _SEVERAL = ""
 """In the place of a gateway: several had a journal of the run, whichever of them are left."""
 
 
 @record()
 class _Kept:
+    """``reads``: what is kept there says nothing of the disk that is written."""
+
     run: str
     gateway: str
     forget: bool = False
+    reads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +56,40 @@ class Keeping:
         """
         if journal is None or (way == "digest" and not await self._alone(gateway, journal[0])):
             return None
-        await self.keeps(gateway, journal[0])
+        if way == "send":
+            await self._keeps_book(gateway, journal[0])
+        else:
+            await self.keeps(gateway, journal[0])
         return journal
+
+    async def _keeps_book(self, gateway: str, run: str) -> None:
+        """Note that the book of what is read for ``run`` is about to be at ``gateway``."""
+        book = _Kept(run=run, gateway=gateway, reads=True)
+        await self._note(book, lambda kept: kept is not None and not kept.forget)
 
     async def keeps(self, gateway: str, run: str) -> None:
         """Note that a journal of ``run`` is about to be at ``gateway``."""
         if not await self._alone(gateway, run):
-            await self._documents().put(_KIND, _key(_SEVERAL, run), _Kept(run=run, gateway=_SEVERAL))
-        await self._documents().put(_KIND, _key(gateway, run), _Kept(run=run, gateway=gateway))
+            await self._note(_Kept(run=run, gateway=_SEVERAL))
+        await self._note(_Kept(run=run, gateway=gateway))
+
+    async def _note(self, entry: _Kept, enough: Callable[[_Kept | None], bool] = lambda kept: False) -> None:
+        """Write ``entry`` unless what is there is ``enough``. Both ends of a copy may write at one moment."""
+        key = _key(entry.gateway, entry.run)
+        for attempt in itertools.count(1):
+            kept, generation = None, 0
+            with contextlib.suppress(errors.NotFound):
+                found = await self._documents().fetch(_KIND, key, _Kept)
+                kept, generation = found.value, found.generation
+            if kept == entry or enough(kept):
+                return
+            try:
+                await self._documents().put(_KIND, key, entry, generation=generation)
+            except errors.Conflict:
+                if attempt == _TRIES:
+                    raise
+            else:
+                return
 
     async def forget(self, run: str) -> None:
         """Note that no gateway shall keep anything of ``run``."""
@@ -98,7 +130,7 @@ class Keeping:
 
     async def _alone(self, gateway: str, run: str) -> bool:
         found = [kept.value async for kept in self._all(f"{run}/")]
-        return all(one.gateway == gateway for one in found if one.run == run)
+        return all(one.gateway == gateway or one.reads for one in found if one.run == run)
 
     async def _all(self, prefix: str = "") -> AsyncGenerator[Document[_Kept]]:
         after = ""

@@ -72,6 +72,15 @@ class Entry:
         """Say whether this is a gateway of that seat."""
         return (self.tenant, self.cloud, self.subnet) == (tenant, cloud, subnet)
 
+    def require_of(self, cloud: str) -> None:
+        """Raise Refused (``signer.claim.cloud``) where it is the gateway of another cloud; empty is any."""
+        if cloud not in ("", self.cloud):
+            raise errors.Refused(
+                "signer.claim.cloud",
+                f"Gateway {self.id} is one of {self.cloud}; what it claims is of {cloud}.",
+                remedy="Nothing was signed or opened. Look at that gateway, and at who hands out its word.",
+            )
+
 
 @record()
 class _Invited:
@@ -211,6 +220,10 @@ class Office:
             found += [one.value for one in batch if tenant in (None, one.value.tenant)]
             after = batch[-1].key
         return tuple(found)
+
+    async def lists(self, gateway: str) -> bool:
+        """Say whether a gateway joined and was not removed since."""
+        return await self._entry(gateway) is not None
 
     async def entry(self, tenant: str, gateway: str) -> Entry:
         """Return one; raise NotFound (``gateway.unknown``)."""

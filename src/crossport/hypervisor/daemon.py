@@ -16,6 +16,7 @@ from pathlib import Path
 
 from crossport import errors
 from crossport.hypervisor import confine
+from crossport.hypervisor.boot import boot_id
 from crossport.model.record import record
 
 __all__ = ["Daemon", "start", "alive", "ended", "kill", "boot_id", "last_line"]
@@ -24,7 +25,6 @@ _BWRAP = "/usr/bin/bwrap"
 _START_S = 30.0
 _LAST = 4096
 _NEVER = -1
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @record()
@@ -35,11 +35,6 @@ class Daemon:
     started: int
     boot: str
     starter: int
-
-
-def boot_id() -> str:
-    """Return what names this boot of the machine."""
-    return _BOOT_ID.read_text().strip()
 
 
 async def start(

@@ -1,7 +1,6 @@
-"""What a gateway vouches for with its own key: the disks that it read, or wrote and verified, for a run.
+"""What a gateway vouches for with its own key: disks of a run that it read, wrote, or converted.
 
-Nothing else that a gateway signs can be taken for a claim, and a claim of what it read not for one of what
-it wrote.
+Nothing else that a gateway signs can be taken for a claim, and a claim of one kind not for one of another.
 """
 
 import base64
@@ -15,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from crossport import errors
 from crossport.model import codec
-from crossport.model.sealing import Claim, SignedClaim
+from crossport.model.sealing import Claim
 from crossport.model.signature import is_signed
+from crossport.model.signed_claim import SignedClaim
 from crossport.spi.secret import Secret
 
 __all__ = ["Authenticity", "Kind", "claim_in", "signed_claim"]
@@ -27,6 +27,7 @@ class Kind(Enum):
 
     READ = b"crossport claim\0"
     WRITTEN = b"crossport arrival\0"
+    CONVERTED = b"crossport conversion\0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class Messages:
         if not opened.task.done():
             return kept
         if opened.task.cancelled():
-            raise _refused("message.epoch.old", f"A later execution of run {envelope.run} took its place.")
+            raise _refused("message.epoch.old", f"What came later of run {envelope.run} ended it.")
         return opened.task.result()
 
     async def end(self, partner: str, run: str, epoch: int) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 
 from crossport import errors
+from crossport.identity import root_step
 from crossport.model import codec
 from crossport.model.keyring import Key, Keyring, KeyRole, key_id
 from crossport.model.record import record
@@ -28,8 +29,11 @@ __all__ = [
     "digest",
     "is_stale",
     "keyring",
+    "listed",
     "public",
     "require_settled",
+    "root_after",
+    "root_known_as",
     "root_of",
     "revoked",
     "signed",
@@ -150,13 +154,14 @@ def signed(document: RoleDocument, root: Signer) -> bytes:
 
 
 def believed(envelope: bytes, site: str, root: bytes, now: float, seen: Seen | None) -> RoleDocument:
-    """Return the document in ``envelope``, if ``root`` (DER) signed it for ``site`` and it is the newest.
+    """Return the document in ``envelope``, if ``root`` (DER) signed it for ``site`` and it is the newest; or
+    a root to which the document's steps lead from that one.
 
     ``seen`` is the last one that was believed. Raise Refused with a ``roles.…`` code of its own for each
     reason against it, Conflict ``roles.format.newer`` for one that a newer Crossport wrote.
     """
-    payload = _payload(envelope, root)
-    document = _document(payload)
+    root = root_after(envelope, site, root)
+    document = _document(_payload(envelope, root))
     if document.site != site or document.root != _text(root):
         raise _refused("roles.site.other", f"It is the document of site {document.site}, not of {site}.")
     if len({key.id() for key in document.keys}) != len(document.keys):
@@ -181,11 +186,33 @@ def believed_before(envelope: bytes, site: str, root: bytes) -> Seen:
     return Seen(version=document.version, sha256=digest(envelope))
 
 
+def root_known_as(envelope: bytes, id_: str) -> bytes | None:
+    """Return the root (DER) with this id that a document names as its own or an earlier one.
+
+    Nothing in it is proven yet.
+    """
+    root = root_of(envelope)
+    if key_id(root) == id_:
+        return root
+    return root_step.root_known_as(_unproven(envelope).roots, id_)
+
+
+def listed(envelope: bytes) -> frozenset[str]:
+    """Return the ids of the keys that a document lists; nothing in it is proven."""
+    return frozenset(key.id() for key in _unproven(envelope).keys)
+
+
 def root_of(envelope: bytes) -> bytes:
     """Return the root (DER) that a document names, for its first reader: nothing in it is proven yet."""
-    form = _form(envelope)
     try:
-        return base64.b64decode(_document(base64.b64decode(form.payload)).root, validate=True)
+        return base64.b64decode(_unproven(envelope).root, validate=True)
+    except binascii.Error as error:
+        raise _malformed() from error
+
+
+def _unproven(envelope: bytes) -> RoleDocument:
+    try:
+        return _document(base64.b64decode(_form(envelope).payload))
     except binascii.Error as error:
         raise _malformed() from error
 
@@ -200,6 +227,15 @@ def _form(envelope: bytes) -> _Envelope:
     if form.payloadType != PAYLOAD_TYPE:
         raise _malformed()
     return form
+
+
+def root_after(envelope: bytes, site: str, pinned: bytes) -> bytes:
+    """Return whose signature the document needs: the pinned root's, or of one that followed it."""
+    try:
+        document = _unproven(envelope)
+    except errors.Error:
+        return pinned  # what is no document is found once it is known whether somebody signed it
+    return pinned if document.root == _text(pinned) else root_step.followed(document.roots, site, pinned)
 
 
 def _payload(envelope: bytes, root: bytes) -> bytes:

@@ -22,7 +22,7 @@ from crossport.identity import private_file
 from crossport.identity.master_key import KEY_ID_SIZE, KEY_SIZE, MasterKeys
 from crossport.spi.secret import Secret
 
-__all__ = ["SealedFiles", "SealedSecrets", "SealedStore"]
+__all__ = ["SealedFiles", "SealedSecrets", "SealedStore", "sealed_under"]
 
 VERSION = 1
 _NONCE = 12
@@ -50,6 +50,11 @@ class SealedStore(Protocol):
     async def references(self) -> tuple[str, ...]:
         """Return all references."""
         ...
+
+
+def sealed_under(sealed: bytes) -> bytes:
+    """Return the id of the master key that opens it."""
+    return sealed[1 : 1 + KEY_ID_SIZE]
 
 
 class SealedFiles:
@@ -175,7 +180,7 @@ class SealedSecrets:
                 remedy="Use that version or a later one.",
             )
         head = sealed[: 1 + KEY_ID_SIZE]
-        master = self._keys.key(head[1:])
+        master = self._keys.key(sealed_under(sealed))
         return self._opened(
             master, sealed[len(head) : _KEY_END], head + self._bound("key", reference), reference
         )

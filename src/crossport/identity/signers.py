@@ -16,9 +16,9 @@ from crossport.identity.outside_signer import OutsideSigner
 from crossport.spi.secret import Secret
 from crossport.spi.signer import Signer
 
-__all__ = ["open_signer"]
+__all__ = ["KMS", "TOKEN", "files_of", "missing_library", "open_signer", "service_key"]
 
-_TOKEN, _KMS = "pkcs11:", "awskms:"
+TOKEN, KMS = "pkcs11:", "awskms:"
 _ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+")
 
 
@@ -28,15 +28,15 @@ def open_signer(place: str) -> Signer:
     Raise Invalid for what names no place, Unavailable when its library is not installed or the key cannot be
     reached, and what `KeySigner.opened` raises.
     """
-    if place.startswith(_TOKEN):
+    if place.startswith(TOKEN):
         return _in_token(place)
-    if place.startswith(_KMS):
+    if place.startswith(KMS):
         return _in_service(place)
     return KeySigner.opened(Path(place.removeprefix("file:")))
 
 
 def _in_token(place: str) -> Signer:
-    path, _, query = place.removeprefix(_TOKEN).partition("?")
+    path, _, query = place.removeprefix(TOKEN).partition("?")
     words = dict(_pair(part) for part in path.split(";"))
     options = dict(parse_qsl(query))
     if set(words) != {"token", "object"} or set(options) != {"module-path", "pin-source"}:
@@ -44,7 +44,7 @@ def _in_token(place: str) -> Signer:
     try:
         from crossport.identity.pkcs11_signer import TokenKey, TokenPlace  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise _missing(error, "pkcs11") from error
+        raise missing_library(error, "pkcs11") from error
     where = TokenPlace(
         library=Path(options["module-path"]),
         token=unquote(words["token"]),
@@ -52,6 +52,14 @@ def _in_token(place: str) -> Signer:
         pin=_pin(Path(options["pin-source"].removeprefix("file:"))),
     )
     return OutsideSigner(TokenKey(where))
+
+
+def files_of(place: str) -> tuple[Path, ...]:
+    """Return the files that a module's place names: its library and its PIN."""
+    options = dict(parse_qsl(place.partition("?")[2])) if place.startswith(TOKEN) else {}
+    return tuple(
+        Path(options[name].removeprefix("file:")) for name in ("module-path", "pin-source") if name in options
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -72,15 +80,21 @@ def _pin(path: Path) -> Secret:
 
 
 def _in_service(place: str) -> Signer:
-    arn, _, query = place.removeprefix(_KMS).partition("?")
+    arn, endpoint = service_key(place)
+    try:
+        from crossport.identity.key_service import KmsKey  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise missing_library(error, "aws") from error
+    return OutsideSigner(KmsKey(arn, endpoint=endpoint))
+
+
+def service_key(place: str) -> tuple[str, str]:
+    """Return the ARN of a key of the service, and its endpoint; raise Invalid for what names none."""
+    arn, _, query = place.removeprefix(KMS).partition("?")
     options = dict(parse_qsl(query))
     if not _ARN.fullmatch(arn) or not set(options) <= {"endpoint"}:
         raise _malformed(place, "awskms:arn:aws:kms:REGION:ACCOUNT:key/ID")
-    try:
-        from crossport.identity.kms_signer import KmsKey  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise _missing(error, "aws") from error
-    return OutsideSigner(KmsKey(arn, endpoint=options.get("endpoint", "")))
+    return arn, options.get("endpoint", "")
 
 
 def _malformed(place: str, form: str) -> errors.Invalid:
@@ -92,7 +106,8 @@ def _malformed(place: str, form: str) -> errors.Invalid:
     )
 
 
-def _missing(error: ImportError, extra: str) -> errors.Unavailable:
+def missing_library(error: ImportError, extra: str) -> errors.Unavailable:
+    """Return what is said where a key's library is not installed."""
     return errors.Unavailable(
         "signer.library.missing",
         f"This key needs {error.name}, which is not installed.",

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from crossport import errors
 from crossport.identity import role_document as roles
+from crossport.identity.revocations import Revocations
+from crossport.identity.sealer import is_published
 from crossport.identity.signing.keeper import Ask, Keeper
 from crossport.identity.signing.question import AskKeys, AskRevoke, AskRotate
 from crossport.model.record import record
@@ -56,10 +58,14 @@ class KeptKeys:
             return await self._asked(AskRotate(request=request, version=version))
 
     async def revoke(self, request: RevokeRequest) -> SiteKeys:
-        """Revoke a key."""
+        """Revoke a key; one of another node is revoked there before that signs again."""
         async with self._changing:
-            version = (await self._asked(AskKeys())).document.version
-            return await self._asked(AskRevoke(request=request, version=version))
+            found = await self._asked(AskKeys())
+            own = any(key.id() == request.key for key in found.document.keys)
+            if own or not await is_published(self._documents(), request.key):
+                found = await self._asked(AskRevoke(request=request, version=found.document.version))
+            await Revocations(self._documents, self._clock).add(request.key)
+            return found
 
     async def ask(self, ask: Ask) -> bytes:
         """Return the signer's answer, signed with a key that the site's document lists."""

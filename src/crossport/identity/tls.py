@@ -12,9 +12,11 @@ from crossport.spi.secret import Secret
 __all__ = ["context_of", "fingerprint", "load", "peer_name"]
 
 
-def context_of(protocol: int, authorities: str) -> ssl.SSLContext:
+def context_of(
+    protocol: int, authorities: str, kind: type[ssl.SSLContext] = ssl.SSLContext
+) -> ssl.SSLContext:
     """Return a TLS 1.3 context that trusts these authorities (PEM) and nobody else."""
-    context = ssl.SSLContext(protocol)
+    context = kind(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=authorities)
     return context

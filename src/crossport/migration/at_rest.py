@@ -43,8 +43,17 @@ class AtRest:
 
 
 def named(artifacts: tuple[Artifact, ...], moved: tuple[Moved, ...], cloud: str) -> dict[str, Artifact]:
-    """Return the artifacts by name; raise Refused when one that was moved is not among them."""
+    """Return the artifacts by name; raise Refused when one that was moved is not among them, or
+    two have the same name."""
     by_name = {artifact.name: artifact for artifact in artifacts}
+    if len(by_name) < len(artifacts):  # then one could be read, and the other started
+        names = [artifact.name for artifact in artifacts]
+        twice = next(name for name in by_name if names.count(name) > 1)
+        raise errors.Refused(
+            "image.artifact.twice",
+            f"{cloud} holds more than one {twice} of this run.",
+            remedy="Begin a new run: this one made room twice for the same.",
+        )
     for one in moved:
         if one.artifact not in by_name:
             raise errors.Refused(

@@ -10,7 +10,7 @@ from crossport.spi.cloud import ChangeTracker, Cloud, Exporter, Importer, Publis
 from crossport.spi.run import Ledger
 from crossport.spi.site import Cleaned
 
-__all__ = ["Belongings"]
+__all__ = ["Belongings", "copy_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +70,8 @@ async def _remove(act: Act, driver: Cloud, thing: Created) -> None:
         await able(driver, Publisher).close_images(act)
     elif thing.id or thing.kind not in {"vm", "volume"}:
         await able(driver, Importer).remove(act, thing)
+
+
+def copy_of(ledger: tuple[Created, ...]) -> str:
+    """Return the id of the VM that a run made, empty when it made none."""
+    return next((one.id for one in ledger if one.kind == "vm" and one.id), "")

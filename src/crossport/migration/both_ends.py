@@ -66,13 +66,18 @@ class BothEnds:
             *((f"source {request.source}: now {source.why}",) if source.why else ()),
             *((f"target {request.target}: now {target.why}",) if target.why else ()),
         )
+        who = tuple(
+            f"{end}: tenant {tenant} of this site is tenant {known.tenant} there"
+            for end, known in ((f"source {request.source}", source), (f"target {request.target}", target))
+            if known.tenant
+        )
         return Look(
             hold=source.hold,
             landing=target.landing,
             ledger=(*source.ledger, *target.ledger),
             source_vm=source.vm,
             target_vm=target.vm,
-            words=(*said(source.hold, target.landing), *map(_words, told), *why),
+            words=(*who, *said(source.hold, target.landing), *map(_words, told), *why),
         )
 
     async def settled(self, request: MigrationRequest, run: str) -> bool:

@@ -3,7 +3,8 @@
     describe both ends → map → find what stands in the way → reserve
       → export (stop, fence, open)         image_creation
       → copy every artifact, verified      image_download and image_upload, one stream
-      → seal, admit, verify at rest        security_setup
+      → seal, admit                        security_setup
+      → verify at rest, and meanwhile look into the guest, if asked
       → start in quarantine                instantiation
       → health check → commit              network_setup
 
@@ -21,12 +22,14 @@ from crossport.migration.leg import PATIENT, How, Leg
 from crossport.migration.outcome import attention, blocked, ended
 from crossport.migration.parts import Parts
 from crossport.migration.step import Exported, Moment, Proposed, Room, Timed, between
+from crossport.migration.surveying import Beside
 from crossport.migration.target_vm import landed, rooms_for, target_vm
 from crossport.migration.way_back import bring_back, clean_up, end_reading
 from crossport.migration.way_on import open_up, permitted
 from crossport.model.artifact import Artifact, ExportPoint, Moved, Role
 from crossport.model.finding import Finding, Severity
 from crossport.model.health import Health
+from crossport.model.inspection import Inspected
 from crossport.model.run import (
     Act,
     CommitRule,
@@ -145,7 +148,10 @@ class ColdMigration:
 
     async def _reserve(self, vm: VM) -> None:
         async def reserve(act: Act) -> bool:
-            await (await self._leg.source()).reserve(act, self._request.source, vm=vm.id)
+            source, target = await self._leg.source(), await self._leg.target()
+            await source.reserve(act, self._request.source, vm=vm.id)
+            if target.name != source.name:  # before the outage: it has to start who verifies and signs there
+                await target.reserve(act, self._request.target)
             return True
 
         await self._leg.timed("reserve", reserve, bool, How(retry=PATIENT))
@@ -184,24 +190,14 @@ class ColdMigration:
         first = await rooms.make(How(phase="image_upload", retry=PATIENT, ends=False))
         copying = Copying(self._leg, lambda: self._artifacts_again(proposed), rooms.again)
         pairs = [Pair(*two) for two in zip(exported.export.artifacts, first.value.artifacts, strict=True)]
-        copies = [
-            await copying.copy(
-                f"copy-{pair.source.name}",
-                pair,
-                How(
-                    phase="image_upload",
-                    begins=False,
-                    ends=pair is pairs[-1],
-                    retry=PATIENT,
-                    cancellable=True,
-                ),
-            )
-            for pair in pairs
-        ]
+        looking = Beside(
+            self._leg, proposed.survey, exported.export.artifacts, lambda: self._artifacts_again(proposed)
+        )
+        copies, surveyed = await looking.of(_copied(copying, pairs))
         self._uploaded(first, copies[-1])
         await self._leg.hooks("image_upload", after=True, vm=exported.export.vm)
         moved = tuple(one.value for one in copies)
-        self._set(moved=told(moved))
+        self._set(moved=told(moved), surveyed=surveyed)
         return moved
 
     async def _artifacts_again(self, proposed: Proposed) -> tuple[Artifact, ...]:
@@ -241,11 +237,24 @@ class ColdMigration:
             return Room(artifacts=await site.verify(act, self._request.target, moved, at_rest=at_rest))
 
         found = await self._leg.timed(
-            "verify", verify, Room, How(phase="security_setup", begins=False, retry=PATIENT)
+            "verify",
+            verify,
+            Room,
+            How(phase="security_setup", begins=False, ends=False, retry=PATIENT, cancellable=True),
         )
-        self._phase(replace(found, began=self._security or found.began).phase("security_setup"))
-        self._set(verified=AT_REST if at_rest else STREAM_ONLY)
+        looked = await self._look(moved)
+        self._phase(replace(looked, began=self._security or found.began).phase("security_setup"))
+        self._set(verified=AT_REST if at_rest else STREAM_ONLY, inspected=looked.value)
         return found.value.artifacts
+
+    async def _look(self, moved: tuple[Moved, ...]) -> Timed[Inspected]:
+        """Ask what the target's site found in the guest, which it looked into while it verified."""
+
+        async def inspect(act: Act) -> Inspected:
+            return await (await self._leg.target()).inspect(act, self._request.target, moved)
+
+        how = How(phase="security_setup", begins=False, retry=PATIENT, cancellable=True)
+        return await self._leg.timed("inspect", inspect, Inspected, how)
 
     async def _instantiate(
         self, proposed: Proposed, exported: Exported, artifacts: tuple[Artifact, ...]
@@ -366,6 +375,15 @@ class ColdMigration:
         outcome, text = ended(error)
         self._set(vm_id="", code=error.code, left_behind=left)
         return await self._finish(outcome, text)
+
+
+async def _copied(copying: Copying, pairs: list[Pair]) -> list[Timed[Moved]]:
+    """Copy one artifact after the other, which together are a phase."""
+    how = How(phase="image_upload", begins=False, ends=False, retry=PATIENT, cancellable=True)
+    return [
+        await copying.copy(f"copy-{pair.source.name}", pair, replace(how, ends=pair is pairs[-1]))
+        for pair in pairs
+    ]
 
 
 def told(moved: tuple[Moved, ...]) -> tuple[Moved, ...]:

@@ -19,7 +19,7 @@ from crossport.model.health import Health
 from crossport.model.run import Act
 from crossport.spi.site import Compared
 
-__all__ = ["Comparison", "differs"]
+__all__ = ["Comparison", "differs", "unless"]
 
 T = TypeVar("T")
 BESIDE = How(retry=PATIENT, cancellable=True)
@@ -48,13 +48,13 @@ class Comparison:
 
         async def ask(act: Act) -> Health:
             del act
-            return await _unless(over, check()) or Health(good=False, results=(), seconds=0.0)
+            return await unless(over, check()) or Health(good=False, results=(), seconds=0.0)
 
         async def compare(act: Act) -> Compared:
             opened = self._artifacts if next(attempts) == 0 else await self._again()
             site = await leg.source()
             comparing = _compared(site.compare(act, leg.request.source, opened, self._moved))
-            return await _unless(over, comparing) or Compared(whole=False)
+            return await unless(over, comparing) or Compared(whole=False)
 
         asked, compared = await asyncio.gather(
             _deciding(over, leg.timed("check", ask, Health, BESIDE), lambda health: not health.good),
@@ -84,7 +84,7 @@ async def _deciding(over: asyncio.Event, step: Awaitable[Timed[T]], decides: Cal
     return timed
 
 
-async def _unless(over: asyncio.Event, call: Coroutine[Any, Any, T]) -> T | None:
+async def unless(over: asyncio.Event, call: Coroutine[Any, Any, T]) -> T | None:
     """Return what ``call`` returns, None when it is over before."""
     work, end = asyncio.ensure_future(call), asyncio.ensure_future(over.wait())
     try:

@@ -11,30 +11,32 @@ from dataclasses import dataclass, replace
 
 from crossport import errors
 from crossport.engine.engine import Engine
-from crossport.engine.runs import RunFilter
 from crossport.engine.settings import Limits
 from crossport.migration.audited_site import audited
-from crossport.migration.deletion import need_deletable
 from crossport.migration.embedded import need_unused
+from crossport.migration.end import Ends
 from crossport.migration.estimate import HistoryEstimator
 from crossport.migration.finding import standing
 from crossport.migration.following import CUTOVER
 from crossport.migration.judge import assess, dry_run, in_order
 from crossport.migration.link import Links
 from crossport.migration.local_site import LocalSite, SiteParts, able, seat
-from crossport.migration.new_vm import described, need_name
-from crossport.migration.outcome import blocked, of_run, wrong_kind
+from crossport.migration.outcome import blocked, of_run
 from crossport.migration.partner.abroad import Abroad, abroad_site, at_home
+from crossport.migration.partner.foreign import Foreign
+from crossport.migration.partner.retained import Retained
 from crossport.migration.parts import Hooks, Parts, RateProbe
 from crossport.migration.plans import MIGRATE, Plans, labels
 from crossport.migration.published import IMAGES
 from crossport.migration.registry import CloudRegistry
-from crossport.migration.resolve import Resolution
-from crossport.migration.settlement import RESOLVE, Settlement, SettlementParts
+from crossport.migration.runs import TenantRuns
+from crossport.migration.settlement import Settlement, SettlementParts
+from crossport.migration.vms import TenantVms
 from crossport.migration.warm import migration_of
 from crossport.migration.warm_finding import check_order
 from crossport.model.artifact import Place, Way
 from crossport.model.construct import Constructs
+from crossport.model.inspection import LookMode
 from crossport.model.name import parted
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.request import (
@@ -47,19 +49,18 @@ from crossport.model.request import (
     VmRequest,
 )
 from crossport.model.run import (
-    Act,
     Created,
     Event,
-    EventKind,
     MigrationReport,
     MigrationRequest,
     RunRecord,
     RunState,
 )
-from crossport.model.vm import VM, PowerState
+from crossport.model.vm import VM
 from crossport.spi.clock import Clock
-from crossport.spi.cloud import Console, Inventory, Power, Provisioner
+from crossport.spi.cloud import Inventory
 from crossport.spi.gateway import Seats
+from crossport.spi.inspect import Inspector
 from crossport.spi.mover import Mover
 from crossport.spi.partner import Partners
 from crossport.spi.run import RunContext
@@ -68,7 +69,6 @@ from crossport.spi.site import Cleaned, Site
 
 __all__ = ["MeansOfControl", "SiteControl"]
 
-TEST = "test"
 AT_ONCE = Limits(at_once=8, per_partition=4)
 """Migrations at once in all, and to one cloud: each keeps two worker processes busy."""
 
@@ -77,8 +77,9 @@ AT_ONCE = Limits(at_once=8, per_partition=4)
 class MeansOfControl:
     """What a site's control works with. ``token`` returns fresh random text.
 
-    Without ``probe`` no link is measured; without ``seats`` there are no gateways. ``images_most`` published
-    images are looked into for each disk. Without ``abroad`` and ``partners`` there are none.
+    Without ``probe`` no link is measured; without ``seats``, ``abroad``, ``partners`` and ``inspector`` there
+    are none. ``images_most`` published images are looked into for each disk. ``look``: whether guests that
+    leave are looked into.
     """
 
     site: str
@@ -94,6 +95,8 @@ class MeansOfControl:
     images_most: int = IMAGES
     abroad: Abroad | None = None
     partners: Partners | None = None
+    inspector: Inspector | None = None
+    look: LookMode = LookMode.NEVER
 
 
 class SiteControl:
@@ -105,9 +108,9 @@ class SiteControl:
     def __init__(self, means: MeansOfControl) -> None:
         self.run_ended = asyncio.Event()
         self._means = means
-        self._engine, self._registry = means.engine, means.registry
+        engine = self._engine = means.engine
+        self._registry = means.registry
         self._links = Links(means.probe, self._place, means.clock, means.seats)
-        engine = means.engine
         engine.register(
             MIGRATE,
             self.run_migration,
@@ -116,6 +119,8 @@ class SiteControl:
             limits=AT_ONCE,
             partition=lambda request: request.target,
         )
+        foreign = Foreign(lambda: engine.documents, means.clock)
+        self._retained = Retained(foreign, lambda: Ends(engine.documents), means.registry.cloud)
         self._settlement = Settlement(
             SettlementParts(
                 engine=engine,
@@ -126,6 +131,8 @@ class SiteControl:
             )
         )
         engine.keep(MIGRATE, self._forget)
+        self._runs = TenantRuns(engine)
+        self._vms = TenantVms(registry=means.registry, holder=self._holder, token=means.token)
         self._plans = Plans(engine, means.clock, self.dry_run)
 
     # What runs do.
@@ -157,21 +164,24 @@ class SiteControl:
     def own_site(self, tenant: str) -> LocalSite:
         """Return this site as an end of a migration of this tenant."""
         means = self._means
-        return LocalSite(
-            means.site,
-            SiteParts(
-                tenant=tenant,
-                connect=lambda cloud: means.registry.cloud(tenant, cloud),
-                documents=means.engine.documents,
-                ledger=means.engine.ledger,
-                mover=means.mover,
-                sealer=means.sealer,
-                clock=means.clock,
-                token=means.token,
-                partners=means.partners,
-                images_most=means.images_most,
-            ),
+        parts = SiteParts(
+            tenant=tenant,
+            connect=lambda cloud: means.registry.cloud(tenant, cloud),
+            documents=means.engine.documents,
+            ledger=means.engine.ledger,
+            mover=means.mover,
+            sealer=means.sealer,
+            clock=means.clock,
+            token=means.token,
+            partners=means.partners,
+            images_most=means.images_most,
+            inspector=means.inspector,
+            look=means.look,
         )
+        return LocalSite(means.site, parts)
+
+    async def _holder(self, tenant: str, cloud: str, vm: str) -> str:
+        return await self.own_site(tenant).holder(cloud, vm)
 
     def _estimator(self, tenant: str) -> HistoryEstimator:
         return HistoryEstimator(self._engine.documents, tenant, self._links)
@@ -191,7 +201,7 @@ class SiteControl:
     async def _forget(self, found: RunRecord) -> bool:
         """Say whether nothing depends on a migration any more: its ends, its source, its plan."""
         plan = found.id.rpartition("-")[0]
-        if plan and await self._find(plan) is not None:
+        if plan and await self._runs.find(plan) is not None:
             return False  # the plan's own run tells how far its VMs are
         return await self._settlement.forget(found)
 
@@ -220,62 +230,34 @@ class SiteControl:
     # VMs
     async def vms(self, tenant: str, cloud: str) -> tuple[VM, ...]:
         """Return the VMs of a cloud."""
-        return await able(await self._registry.cloud(tenant, cloud), Inventory).vms()
+        return await self._vms.every(tenant, cloud)
 
     async def vm(self, tenant: str, cloud: str, vm: str) -> VM:
         """Return one VM."""
-        return await able(await self._registry.cloud(tenant, cloud), Inventory).vm(vm)
+        return await self._vms.one(tenant, cloud, vm)
 
     async def create_vm(self, tenant: str, cloud: str, request: VmRequest, key: str) -> VM:
         """Make and start a VM."""
-        found = await self._registry.cloud(tenant, cloud)
-        driver, inventory = able(found, Provisioner), able(found, Inventory)
-        run = self._run_id(tenant, f"create-vm/{cloud}/{key}" if key else "")
-        need_name(request.name, await inventory.vms(), cloud, run)
-        vm = described(request, await inventory.constructs())
-        return await driver.create_vm(_act(run, "create"), vm, request.image)
+        run = self.run_id(tenant, f"create-vm/{cloud}/{key}" if key else "")
+        return await self._vms.create(tenant, cloud, request, run)
 
     async def start_vm(self, tenant: str, cloud: str, vm: str) -> VM:
         """Start a VM."""
-        driver = await self._registry.cloud(tenant, cloud)
-        found = await able(driver, Inventory).vm(vm)
-        await able(driver, Power).start(_act(self._means.token(), "start"), found.id)
-        return await able(driver, Inventory).vm(found.id)
+        return await self._vms.start(tenant, cloud, vm)
 
     async def stop_vm(self, tenant: str, cloud: str, vm: str, *, shutdown_s: float, power_off: bool) -> VM:
         """Shut a VM down."""
-        driver = await self._registry.cloud(tenant, cloud)
-        found = await able(driver, Inventory).vm(vm)
-        act = _act(self._means.token(), "stop")
-        if not await able(driver, Power).shut_down(act, found.id, shutdown_s):
-            if not power_off:
-                raise errors.Conflict(
-                    "vm.stop.refused",
-                    f"{found.name} did not shut down within {shutdown_s:.0f} s.",
-                    remedy="Give it more time, or pull the plug with --power-off.",
-                )
-            await able(driver, Power).power_off(act, found.id)
-        return await able(driver, Inventory).vm(found.id)
+        return await self._vms.stop(tenant, cloud, vm, shutdown_s=shutdown_s, power_off=power_off)
 
     async def delete_vm(
         self, tenant: str, cloud: str, vm: str, *, confirmed: bool, force_off: bool
     ) -> tuple[str, ...]:
         """Delete a VM with its disks, unless a migration holds or keeps it."""
-        driver = await self._registry.cloud(tenant, cloud)
-        found = await able(driver, Inventory).vm(vm)
-        need_deletable(found, await self.own_site(tenant).holder(cloud, found.id), force_off=force_off)
-        if not confirmed:
-            return able(driver, Provisioner).deletes(found)
-        act = _act(self._means.token(), "delete")
-        if found.power is not PowerState.STOPPED:
-            await able(driver, Power).power_off(act, found.id)
-        return await able(driver, Provisioner).delete_vm(act, found.id)
+        return await self._vms.delete(tenant, cloud, vm, confirmed=confirmed, force_off=force_off)
 
     async def console(self, tenant: str, cloud: str, vm: str) -> str:
         """Return the end of the console log."""
-        driver = await self._registry.cloud(tenant, cloud)
-        found = await able(driver, Inventory).vm(vm)
-        return await able(driver, Console).console_log(found.id)
+        return await self._vms.console(tenant, cloud, vm)
 
     # Migration
     async def assess(self, tenant: str, source: str, target: str = "") -> Assessment:
@@ -291,8 +273,8 @@ class SiteControl:
     async def migrate(self, tenant: str, request: MigrationRequest, key: str) -> RunRecord:
         """Check, then start the run."""
         request = at_home(replace(request, tenant=tenant), self._means.site)
-        run_id = self._run_id(tenant, key)
-        if await self._find(run_id) is None:
+        run_id = self.run_id(tenant, key)
+        if await self._runs.find(run_id) is None:
             found = await self.dry_run(tenant, request)
             # First: its findings would speak of the traces of the run that has it.
             await self._not_migrating(tenant, request, found.vm)
@@ -306,10 +288,10 @@ class SiteControl:
     async def _not_migrating(self, tenant: str, request: MigrationRequest, vm: VM) -> None:
         if "@" in request.source:
             return  # its site says so itself, when the run reserves the VM
-        holder = await self.own_site(tenant).holder(request.source, vm.id)
+        holder = await self._holder(tenant, request.source, vm.id)
         if not holder:
             return
-        found = await self._find(holder)
+        found = await self._runs.find(holder)
         if found and found.state.final:
             raise errors.Conflict(
                 "vm.undecided",
@@ -329,83 +311,19 @@ class SiteControl:
         self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int, vm: str = ""
     ) -> tuple[RunRecord, ...]:
         """Return runs, newest first. A test migration is a migration with a label; ``test`` finds these."""
-        if vm and kind not in {"", TEST, MIGRATE}:
-            return ()  # its subject is no VM
-        kept = MIGRATE if kind == TEST or vm else kind
-        which = RunFilter(tenant=tenant, kind=kept, subject=vm, states=(state,) if state else ())
-        found: list[RunRecord] = []
-        while len(found) < limit:
-            page = await self._engine.runs.list(which, cursor=after, limit=limit)
-            found += [run for run in page.runs if kind != TEST or run.labels.get("test") == "yes"]
-            after = page.cursor
-            if not after:
-                break
-        return tuple(found[:limit])
+        return await self._runs.some(tenant, state=state, kind=kind, after=after, limit=limit, vm=vm)
 
     async def run(self, tenant: str, run: str) -> RunRecord:
         """Return one run."""
-        found = await self._find(run)
-        if found is None or found.tenant != tenant:
-            raise errors.NotFound(
-                "run.unknown",
-                f"There is no run {run}.",
-                field="run",
-                remedy="List them with: crossport run list",
-            )
-        return found
+        return await self._runs.one(tenant, run)
 
-    async def _migration(self, tenant: str, run: str) -> RunRecord:
-        """Return one run that is a migration: only these have two ends."""
-        found = await self.run(tenant, run)
-        if found.kind != MIGRATE:
-            raise wrong_kind(found)
-        return found
-
-    async def _find(self, run: str) -> RunRecord | None:
-        try:
-            return await self._engine.runs.fetch(run)
-        except errors.NotFound:
-            return None
-
-    async def events(self, tenant: str, run: str, *, after: int, follow: bool) -> AsyncIterator[Event]:
+    def events(self, tenant: str, run: str, *, after: int, follow: bool) -> AsyncIterator[Event]:
         """Yield the run's events."""
-        await self.run(tenant, run)
-        if follow:
-            async for event in self._engine.runs.follow(run, after=after):
-                yield event
-            return
-        while batch := await self._engine.runs.events(run, after=after):
-            for event in batch:
-                yield event
-            after = batch[-1].number
+        return self._runs.events(tenant, run, after=after, follow=follow)
 
     async def report(self, tenant: str, run: str) -> MigrationReport:
         """Return the report of a migration."""
-        found = await self.run(tenant, run)
-        if found.kind not in {MIGRATE, RESOLVE}:
-            raise wrong_kind(found)
-        if not found.state.final:
-            raise errors.Conflict("run.unfinished", f"Run {run} is {found.state}.", **of_run(run))
-        report = await self._engine.report(run)
-        if isinstance(report, MigrationReport):
-            return report
-        failure = await self._engine.failure(run)
-        told = [event async for event in self.events(tenant, run, after=0, follow=False)]
-        return MigrationReport(
-            run=run,
-            request=await self._asked(found),
-            outcome=found.state,
-            phases=tuple(one.phase for one in told if one.kind is EventKind.PHASE_FINISHED and one.phase),
-            findings=tuple(one.finding for one in told if one.finding),
-            total_seconds=max(0.0, found.ended - found.started),
-            text=failure.text if failure else found.attention,
-            code=failure.code if failure else "",
-        )
-
-    async def _asked(self, found: RunRecord) -> MigrationRequest:
-        if found.kind == RESOLVE:
-            return (await self._engine.runs.request(found.id, Resolution)).request
-        return await self._engine.runs.request(found.id, MigrationRequest)
+        return await self._runs.report(tenant, run)
 
     async def cancel(self, tenant: str, run: str) -> RunRecord:
         """Ask the run to stop."""
@@ -434,17 +352,17 @@ class SiteControl:
     async def cut_over(self, tenant: str, run: str) -> RunRecord:
         """Let a warm migration shut its source down."""
         found = await self.run(tenant, run)
-        check_order(found, await self._asked(found) if found.kind == MIGRATE else None)
+        check_order(found, await self._runs.asked(found) if found.kind == MIGRATE else None)
         await self._engine.decide(run, CUTOVER, CUTOVER, early=True)
         return await self.run(tenant, run)
 
     async def evidence(self, tenant: str, run: str) -> Evidence:
         """Return all that is known about a run."""
-        return await self._settlement.evidence(tenant, await self._migration(tenant, run))
+        return await self._settlement.evidence(tenant, await self._runs.migration(tenant, run))
 
     async def resolve(self, tenant: str, run: str, outcome: ResolveAs) -> RunRecord:
         """End a run that needs attention as a person says."""
-        return await self._settlement.resolve(tenant, await self._migration(tenant, run), outcome)
+        return await self._settlement.resolve(tenant, await self._runs.migration(tenant, run), outcome)
 
     async def ledger(self, tenant: str, run: str) -> tuple[Created, ...]:
         """Return what the run created."""
@@ -453,16 +371,17 @@ class SiteControl:
 
     async def clean(self, tenant: str, run: str) -> Cleaned:
         """Remove what the run left behind."""
-        return await self._settlement.clean(tenant, await self._migration(tenant, run))
+        return await self._settlement.clean(tenant, await self._runs.migration(tenant, run))
 
     async def finish_test(self, tenant: str, run: str) -> Cleaned:
         """Remove the isolated copy."""
-        return await self._settlement.finish_test(tenant, await self._migration(tenant, run))
+        return await self._settlement.finish_test(tenant, await self._runs.migration(tenant, run))
 
     async def retire(self, tenant: str, run: str, *, confirmed: bool) -> tuple[str, ...]:
-        """Delete the retained source of a committed run."""
-        found = await self._migration(tenant, run)
-        report = await self.report(tenant, run)
+        """Delete the retained source of a committed run, one that a partner executed too."""
+        if served := await self._retained.run(tenant, run):
+            return await self._retained.retire(served, confirmed=confirmed)
+        found, report = await self._runs.migration(tenant, run), await self.report(tenant, run)
         return await self._settlement.retire(tenant, found, report, confirmed=confirmed)
 
     # Plans
@@ -484,17 +403,13 @@ class SiteControl:
 
     async def run_plan(self, tenant: str, name: str, key: str) -> RunRecord:
         """Start the plan when nothing stands in the way of any of its VMs."""
-        return await self._plans.start(tenant, name, self._run_id(tenant, key))
+        return await self._plans.start(tenant, name, self.run_id(tenant, key))
 
     async def plan_status(self, tenant: str, name: str) -> PlanStatus:
         """Say how far the plan is."""
         return await self._plans.status(tenant, name)
 
-    def _run_id(self, tenant: str, key: str) -> str:
-        """The id that follows from an idempotency key, or a fresh one."""
+    def run_id(self, tenant: str, key: str) -> str:
+        """Return the id that follows from an idempotency key, or a fresh one."""
         text = f"{tenant}\0{key}" if key else self._means.token()
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _act(run: str, step: str) -> Act:
-    return Act(run=run, step=step, epoch=1)

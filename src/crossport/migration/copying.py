@@ -14,9 +14,12 @@ from crossport.migration.teller import telling
 from crossport.model.artifact import Artifact, Heat, Moved, Progress, Ticket, Way
 from crossport.model.run import Act, Event, EventKind
 from crossport.spi.cloud import RoomFor
+from crossport.units import MIB
 
 __all__ = ["Copying", "Open", "Pair", "Rooms"]
 
+HEADWAY = 64 * MIB
+"""A copy that was made again got further when it is so many bytes on: as many as one may have to repeat."""
 Open = Callable[[], Awaitable[tuple[Artifact, ...]]]
 
 
@@ -68,7 +71,7 @@ class Copying:
 
     async def copy(self, step: str, pair: Pair, how: How) -> Timed[Moved]:
         """Copy one artifact; return when it is verified at the target."""
-        leg, attempts = self._leg, count()
+        leg, attempts, reached = self._leg, count(), 0
         request, parts = leg.request, leg.parts
 
         async def copy(act: Act) -> Moved:
@@ -78,11 +81,18 @@ class Copying:
             write = await (await leg.target()).ticket(act, request.target, now.target, Way.WRITE)
             await self._tell_unopened(write)
             async with telling(leg.context, parts.clock) as report:
-                moved = await parts.mover.move(read, write, report)
+
+                def tell(progress: Progress) -> None:
+                    nonlocal reached
+                    reached = max(reached, min(progress.done, read.ref.size))
+                    report(progress)
+
+                moved = await parts.mover.move(read, write, tell)
                 report(_whole(moved))
             return moved
 
-        return await leg.timed(step, copy, Moved, how)
+        retry = replace(how.retry, headway=lambda: reached // HEADWAY)
+        return await leg.timed(step, copy, Moved, replace(how, retry=retry))
 
     async def _tell_unopened(self, write: Ticket) -> None:
         """Add to the run's story that more may cross than need be: not a reason to fail."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from crossport.certify.refusal import refused
 from crossport.convert.appliance import Appliance
+from crossport.convert.ovf_cloud import CloudFacts, shown
 from crossport.convert.ovf_read import read_descriptor
 from crossport.model.artifact import Role
 from crossport.model.certified import Manifest
@@ -54,3 +55,13 @@ def _facts(found: Appliance, vm: VM) -> Iterator[tuple[str, object, object]]:
     for number, (sealed, nic) in enumerate(zip(found.nics, vm.nics, strict=False)):
         # Without an address its cloud chooses one.
         yield f"MAC of network card {number}", sealed.mac.lower(), (nic.mac or sealed.mac).lower()
+    if found.cloud:
+        yield from _cloud_facts(found.cloud, vm)
+
+
+def _cloud_facts(sealed: CloudFacts, vm: VM) -> Iterator[tuple[str, object, object]]:
+    """Addresses, security groups and keys are those of the target that they were mapped to."""
+    yield "machine type", sealed.machine, shown(vm.machine)
+    yield "TPM", sealed.tpm, vm.tpm
+    yield "instance id", sealed.instance_id, shown(vm.instance_id)
+    yield "tags", dict(sealed.tags), {shown(name): shown(value) for name, value in vm.tags.items()}

@@ -62,6 +62,7 @@ class SiteMaking:
         """Remove an embedded cloud and forget it."""
         entry = await self._entry(tenant, name)
         await need_unused(self._control, tenant, name)
+        await self._registry.need_unused(tenant, name)
         things = await self._maker.unmake(tenant, entry, confirmed=confirmed)
         if confirmed:
             await self._registry.remove(tenant, name)

@@ -6,17 +6,22 @@ from typing import TypeVar
 
 from crossport import errors
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState, after
+from crossport.model.certified import Check
+from crossport.model.conversion import Converted
+from crossport.model.inspection import Inspected
 from crossport.model.permit import Fence, StatementKind
 from crossport.model.record import record
 from crossport.model.sealing import Admission, ClaimedDisk
 from crossport.model.vm import PowerState
 from crossport.spi.document import Documents
 
-__all__ = ["SEALED", "AdmittedImage", "Ends", "Hold", "Landing", "settled"]
+__all__ = ["SEALED", "SURVEY", "AdmittedImage", "Ends", "Hold", "LandedConversion", "Landing", "settled"]
 
 T = TypeVar("T")
 SEALED = "sealed-image"
 """The kind under which the source's end keeps the image that it sealed."""
+SURVEY = "guest-survey"
+"""The kind under which the source's end keeps what it has found in the guest."""
 _ATTEMPTS = 10
 
 
@@ -38,10 +43,11 @@ class Hold:
 
 @record()
 class AdmittedImage:
-    """The certified image of a run, whose seal was verified: which ``disks`` it names, and its descriptor
-    (base64).
+    """The certified image of a run, whose seal was verified: which ``disks`` it names, its descriptor and
+    its SBOM, if it has one (base64).
 
-    ``envelope`` is the SHA-256 of the seal's envelope. Until it is ``accepted`` its nonce may not be spent.
+    ``envelope`` is the SHA-256 of the seal's envelope, ``statement`` what it holds (base64). Until it is
+    ``accepted`` its nonce may not be spent.
     """
 
     envelope: str
@@ -49,13 +55,27 @@ class AdmittedImage:
     disks: tuple[ClaimedDisk, ...]
     admission: Admission
     accepted: bool = False
+    sbom: str = ""
+    statement: str = ""
+
+
+@record()
+class LandedConversion:
+    """A guest conversion that was begun: what the tool had done when it was, and the site's attestation (the
+    envelope, base64) from when it was made."""
+
+    done: Converted | None = None
+    attestation: str = ""
 
 
 @record()
 class Landing:
     """The target's end of a run: how far the permit is, whether what was written is verified, and its image.
 
-    ``opened``: the copy was opened to its networks, as its state allows.
+    ``opened``: the copy was opened to its networks, as its state allows. ``checks``: how those ended that
+    this site made itself; ``passed``: they were what its policy wants, when it first said that the copy
+    stands here. ``inspected`` is what was found in the guest that lies there, ``conversion`` what
+    became of it.
     """
 
     cloud: str = ""
@@ -63,6 +83,10 @@ class Landing:
     verified: bool = False
     opened: bool = False
     image: AdmittedImage | None = None
+    checks: tuple[Check, ...] = ()
+    passed: bool = False
+    inspected: Inspected | None = None
+    conversion: LandedConversion | None = None
 
 
 def settled(hold: Hold | None, landing: Landing) -> bool:
@@ -72,6 +96,11 @@ def settled(hold: Hold | None, landing: Landing) -> bool:
     if hold.state is SourceState.COMMITTED:
         return landing.opened
     return hold.state is SourceState.RELEASED and hold.returned
+
+
+def _unverified(landing: Landing) -> Landing:
+    """Return the target's end as it is before anything was verified of what lies there."""
+    return replace(landing, verified=False, checks=(), passed=False, inspected=None)
 
 
 class Ends:
@@ -104,17 +133,49 @@ class Ends:
             "target-end",
             run,
             Landing,
-            lambda known: replace(known, verified=False, image=None) if known else first,
+            lambda known: replace(_unverified(known), image=None, conversion=None) if known else first,
         )
 
     async def admitted(self, run: str, image: AdmittedImage) -> None:
-        """Note the certified image of what was written."""
-        await self._change("target-end", run, Landing, lambda known: replace(known or Landing(), image=image))
+        """Note the certified image of what was written. What was verified of another one counts no more."""
 
-    async def verified(self, run: str) -> None:
-        """Note that what was written is what the source sent."""
+        def noted(known: Landing | None) -> Landing:
+            known = known or Landing()
+            if known.image is None or known.image.envelope != image.envelope:
+                known = _unverified(known)
+            return replace(known, image=image)
+
+        await self._change("target-end", run, Landing, noted)
+
+    async def verified(self, run: str, envelope: str, found: Inspected, checks: tuple[Check, ...]) -> None:
+        """Note that what was written is what the source sent, and what was ``found`` in it by ``checks``.
+
+        Raise Refused (``image.unverified``) unless the image of ``envelope`` is still what lies there.
+        """
+
+        def noted(known: Landing | None) -> Landing:
+            if known is None or known.image is None or known.image.envelope != envelope:
+                raise errors.Refused(
+                    "image.unverified",
+                    "Something else was written while this was verified.",
+                    remedy=f"See how far it is with: crossport run show {run}",
+                )
+            if not found.made:
+                return replace(known, verified=True)
+            made = {one.name for one in checks}
+            others = tuple(one for one in known.checks if one.name not in made)
+            return replace(known, verified=True, inspected=found, checks=(*others, *checks))
+
+        await self._change("target-end", run, Landing, noted)
+
+    async def passed(self, run: str) -> None:
+        """Note that the guest may leave quarantine, whatever the policy says later."""
+        await self._change("target-end", run, Landing, lambda known: replace(known or Landing(), passed=True))
+
+    async def converted(self, run: str, conversion: LandedConversion) -> None:
+        """Note how far the conversion of the guest is."""
         await self._change(
-            "target-end", run, Landing, lambda known: replace(known or Landing(), verified=True)
+            "target-end", run, Landing, lambda known: replace(known or Landing(), conversion=conversion)
         )
 
     async def opened(self, run: str) -> None:
@@ -129,13 +190,33 @@ class Ends:
         """Note that the retained source was deleted."""
         await self._change("source-end", run, Hold, lambda known: replace(known or Hold(), retired=True))
 
+    async def committed(self, run: str) -> bool:
+        """Say whether what was decided here is not taken back any more: the start is permitted, or made."""
+        hold = await self.hold(run)
+        if hold is not None and hold.state is SourceState.COMMITTED:
+            return True
+        return (await self.landing(run)).state is TargetState.OPEN
+
     async def settled(self, run: str) -> bool:
         """Say whether one of both ends is the VM now, with nothing left to be decided or undone."""
         return settled(await self.hold(run), await self.landing(run))
 
+    async def sealed_by(self, site: str) -> tuple[tuple[str, AdmittedImage], ...]:
+        """Return the images that a site sealed and this one admitted, each with its run."""
+        found: list[tuple[str, AdmittedImage]] = []
+        after = ""
+        while page := await self._documents.list("target-end", Landing, after=after):
+            images = ((one.key, one.value.image) for one in page)
+            found += [(run, image) for run, image in images if image and image.admission.site == site]
+            after = page[-1].key
+        return tuple(found)
+
     async def forget(self, run: str) -> None:
-        """Forget both ends, and the image that was sealed. What was accepted is remembered."""
-        for kind in ("source-end", "target-end", SEALED):
+        """Forget both ends, the image that was sealed, and what was found in the guest.
+
+        What was accepted is remembered.
+        """
+        for kind in ("source-end", "target-end", SEALED, SURVEY):
             await self._documents.delete(kind, run)
 
     async def source(self, run: str, event: SourceEvent, *, fence: Fence | None = None) -> StatementKind:

@@ -82,8 +82,22 @@ def _apart(place: Place, seated: Seated) -> Finding:
     )
 
 
+def _mute(place: Place, seated: Seated) -> Finding:
+    release = f"is of release {seated.release}, which" if seated.release else "is of a release that"
+    return Finding(
+        "gateway.release.claims",
+        Severity.BLOCKER,
+        f"gateway {seated.gateway}",
+        f"{seated.gateway} in {place.subnet} of {place.cloud} {release} does not vouch for what it reads and "
+        "writes, so that nothing which it copies can be certified.",
+        "Install this site's release on its machine and restart `crossport gateway run` there; "
+        "`crossport gateway list` then shows it.",
+    )
+
+
 _SAID: dict[Presence, Callable[[Place, Seated], Finding]] = {
     Presence.AWAY: _away,
     Presence.DRAINING: _draining,
     Presence.APART: _apart,
+    Presence.MUTE: _mute,
 }

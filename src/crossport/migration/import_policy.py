@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from crossport import errors
 from crossport.identity import role_document as roles
 from crossport.identity.partners import STALE_S
-from crossport.model.import_policy import ImportPolicy, Partner
+from crossport.model.import_policy import ImportPolicy, KeptImportPolicy, Partner
 from crossport.model.keyring import Keyring
 from crossport.model.partner import Partner as Neighbour
 from crossport.model.partner import PartnerState
@@ -41,11 +41,21 @@ class Trust:
     async def policy(self) -> ImportPolicy:
         """Return the policy that was set. The first one admits what the site itself and its accepted partners
         sealed, and nothing else."""
+        return (await self.kept()).policy
+
+    async def kept(self) -> KeptImportPolicy:
+        """Return that policy, and how often one was set."""
         try:
-            return (await self.documents.fetch(POLICY, self.site, ImportPolicy)).value
+            kept = await self.documents.fetch(POLICY, self.site, ImportPolicy)
         except errors.NotFound:
-            names = (self.site, *(one.name for one in await self._accepted()))
-            return ImportPolicy(site=self.site, partners=tuple(Partner(site=name) for name in names))
+            names = (self.site, *await self.names())
+            policy = ImportPolicy(site=self.site, partners=tuple(Partner(site=name) for name in names))
+            return KeptImportPolicy(policy=policy)
+        return KeptImportPolicy(policy=kept.value, generation=kept.generation)
+
+    async def names(self) -> tuple[str, ...]:
+        """Return the names of the partners that are trusted now."""
+        return tuple(one.name for one in await self._accepted())
 
     async def _accepted(self) -> list[Neighbour]:
         """Return the partners that are trusted now; of the others no key counts."""

@@ -3,17 +3,23 @@
 from dataclasses import replace
 
 from crossport import errors
+from crossport.certify.policy import Exporter
 from crossport.migration.estimate import predicted
 from crossport.migration.finding import export_point, source_findings, standing, target_findings
 from crossport.migration.gateway_finding import gateway_findings
 from crossport.migration.mapping import propose
 from crossport.migration.partner_finding import partner_finding
 from crossport.migration.parts import Parts
+from crossport.migration.policy_finding import policy_findings
 from crossport.migration.step import Proposed
+from crossport.migration.survey import STOPPED
+from crossport.migration.surveying import survey_findings, survey_rule
 from crossport.migration.warm_finding import check_rules, warm_findings
 from crossport.model.artifact import ExportPoint
 from crossport.model.finding import Finding, Severity
+from crossport.model.health import ProbeKind
 from crossport.model.mapping import Mapping
+from crossport.model.name import parted
 from crossport.model.request import Assessment, DryRun, Verdict, VmAssessment
 from crossport.model.run import MigrationRequest
 from crossport.model.vm import VM, PowerState
@@ -51,11 +57,18 @@ async def judged(
         for name in parts.hooks.unknown(request.hooks)
     )
     estimate = await parts.estimator.estimate(vm, request)
+    site, cloud = (await parts.site(request.source)).name, parted(request.source)[0]
+    survey = survey_rule(request, source, target.policy, site)
+    stopped = () if point is ExportPoint.SNAPSHOT else (STOPPED,)
+    checks = (*stopped, *(survey.checks if survey.made else ()))
+    exporter = Exporter(site, cloud, source.seal_keys, checks)
     findings = (
         *source_findings(vm, source, point),
         *gateway_findings(await parts.passage(request.source, request.target)),
         *warm_findings(vm, request, source, estimate, parts.clock.wall()),
         *target_findings(vm, request, target, moving),
+        *policy_findings(target, exporter, vm),
+        *survey_findings(request, source, survey),
         *mapped,
         *hooks,
         *await _baseline(vm, request, source, parts),
@@ -70,6 +83,7 @@ async def judged(
         estimate=estimate,
         moving=moving,
         tracks="ChangeTracker" in source.abilities,
+        survey=survey,
     )
 
 
@@ -77,9 +91,14 @@ async def _baseline(
     vm: VM, request: MigrationRequest, source: Description, parts: Parts
 ) -> tuple[Finding, ...]:
     """Ask the source's guest first: a check that fails here proves nothing at the target."""
-    if not request.checks.probes or vm.power is not PowerState.RUNNING or "Prober" not in source.abilities:
+    probes = request.checks.probes
+    if parted(request.source)[1]:  # a partner lets nobody type in a VM that is not a copy of his
+        probes = tuple(probe for probe in probes if probe.kind is not ProbeKind.COMMAND)
+    if not probes or vm.power is not PowerState.RUNNING or "Prober" not in source.abilities:
         return ()
-    once = replace(request.checks, successes=1, timeout_s=min(BASELINE_S, request.checks.timeout_s))
+    once = replace(
+        request.checks, probes=probes, successes=1, timeout_s=min(BASELINE_S, request.checks.timeout_s)
+    )
     health = await (await parts.site(request.source)).check(request.source, vm.id, once)
     return tuple(
         Finding(
@@ -208,11 +227,4 @@ async def assess(source: str, target: str, vms: tuple[VM, ...], parts: Parts) ->
 
 
 def _about(here: Description, vm: VM) -> Description:
-    return Description(
-        constructs=here.constructs,
-        abilities=here.abilities,
-        points=here.points,
-        names=here.names,
-        vm=vm,
-        findings=here.findings,
-    )
+    return replace(here, vm=vm, policy=None)

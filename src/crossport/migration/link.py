@@ -51,7 +51,7 @@ class Links:
         """Return what is known of the link, measured now where that is needed and its ends are there."""
         pair = (tenant, source, target)
         if parted(source)[1] or parted(target)[1]:
-            return Passage(why="one end is a partner's")
+            return await self._to_partner(pair)
         try:
             ends = await self._ends(pair)
         except errors.Error as error:
@@ -60,14 +60,27 @@ class Links:
             return Passage(why="a gateway is not there", ends=ends)
         if self._probe is None:
             return Passage(ends=ends)
+        return replace(await self._once(pair, self._probe, ends.places), ends=ends)
+
+    async def _to_partner(self, pair: tuple[str, str, str]) -> Passage:
+        """Return what is known of a link with a partner; who works at its end is not ours to ask."""
+        if self._probe is None:
+            return Passage(why="one end is a partner's")
+        _, source, target = pair
+        return await self._once(pair, self._probe, (_named(source), _named(target)))
+
+    async def _once(
+        self, pair: tuple[str, str, str], probe: RateProbe, places: tuple[Place, Place]
+    ) -> Passage:
+        """Return what was measured lately, or measure now."""
         if known := self._fresh(pair):
-            return replace(known, ends=ends)
+            return known
         async with self._measuring:
             if known := self._fresh(pair):
-                return replace(known, ends=ends)
-            passage = await self._measured(self._probe, ends)
+                return known
+            passage = await self._measured(probe, places)
             self._known[pair] = _Known(passage, self._clock.monotonic())
-            return replace(passage, ends=ends)
+            return passage
 
     def latest(self, tenant: str, source: str, target: str) -> Rate | None:
         """Return the rate if it is known now; measure nothing."""
@@ -95,10 +108,16 @@ class Links:
             return Ends((here, there), (Seated(), Seated()))
         return Ends((here, there), (await self._seats.seated(here), await self._seats.seated(there)))
 
-    async def _measured(self, probe: RateProbe, ends: Ends) -> Passage:
+    async def _measured(self, probe: RateProbe, places: tuple[Place, Place]) -> Passage:
         try:
-            return Passage(rate=await probe.measure(*ends.places))
+            return Passage(rate=await probe.measure(*places))
         except errors.Error as error:
             return Passage(why=error.text, code=error.code)
         except OSError as error:
             return Passage(why=error.strerror or type(error).__name__)
+
+
+def _named(cloud: str) -> Place:
+    """Return a place that says only whose cloud it is."""
+    name, site = parted(cloud)
+    return Place(cloud=name, subnet="", address="", site=site)

@@ -5,24 +5,30 @@ is written down before it is acted on.
 """
 
 import base64
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from crossport import errors
 from crossport.migration.ability import able
-from crossport.migration.admission import Admitting, require_admitted
+from crossport.migration.admission import Admitting, require_admitted, require_verified
 from crossport.migration.at_rest import AtRest, named
 from crossport.migration.belongings import Belongings
+from crossport.migration.converting import require_startable
+from crossport.migration.cutover import Cutover, expect
 from crossport.migration.descriptor import require_started
 from crossport.migration.end import Ends, Hold, Landing
 from crossport.migration.import_policy import Trust
-from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, TargetState, after
+from crossport.migration.inspecting import GuestInspection, made_of
+from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, after
 from crossport.migration.published import IMAGES, Opened, PublishedImages
-from crossport.migration.sealing import Sealing
+from crossport.migration.quarantine import Quarantine, require_whole
+from crossport.migration.reservation import Reservations
+from crossport.migration.sealing import Origin, Sealing
+from crossport.migration.survey import Surveying
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
 from crossport.model.health import Health, HealthChecks, ProbeResult
-from crossport.model.permit import Fence, Statement, StatementKind
-from crossport.model.record import record
+from crossport.model.inspection import Inspected, LookMode, Surveyed
+from crossport.model.permit import Statement, StatementKind
 from crossport.model.run import Act, Created, LedgerState
 from crossport.model.sealing import Admission, SealedImage
 from crossport.model.vm import VM, PowerState
@@ -44,6 +50,7 @@ from crossport.spi.cloud import (
     RoomFor,
 )
 from crossport.spi.document import Documents
+from crossport.spi.inspect import Inspector
 from crossport.spi.mover import Mover
 from crossport.spi.partner import Partners
 from crossport.spi.run import Ledger
@@ -60,11 +67,6 @@ TICKET_LIFETIME_S = 6 * 3600.0
 TICKET_SLACK = 64 << 20  # bytes beyond the artifact's size that may cross: framing and chunks sent again
 
 
-@record()
-class _Reservation:
-    run: str
-
-
 async def seat(driver: Cloud, tenant: str, cloud: str, way: Way) -> Place:
     """Return the gateway's seat at the tenant's cloud, by the cloud's own name here."""
     place = await able(driver, GatewayHost).place(way)
@@ -75,7 +77,8 @@ async def seat(driver: Cloud, tenant: str, cloud: str, way: Way) -> Place:
 class SiteParts:
     """What a site works with. ``connect`` returns the connection to a cloud; ``token`` fresh random text.
 
-    ``images_most`` published images are looked into for each disk that is written.
+    ``images_most`` published images are looked into for each disk that is written. ``look``: whether it
+    looks into guests that leave.
     """
 
     tenant: str
@@ -88,16 +91,18 @@ class SiteParts:
     token: Callable[[], str]
     partners: Partners | None = None
     images_most: int = IMAGES
+    inspector: Inspector | None = None
+    look: LookMode = LookMode.NEVER
 
 
 class LocalSite:
-    """The site ``name``, which connects to its clouds itself."""
+    """The site ``name``, which connects to its clouds itself. ``trust`` is whose images it takes in."""
 
     def __init__(self, name: str, parts: SiteParts) -> None:
         self.name = name
         self._tenant = parts.tenant
         self._connect = parts.connect
-        self._documents = parts.documents
+        self._reservations = Reservations(parts.tenant, parts.documents)
         self._ledger = parts.ledger
         self._mover = parts.mover
         self._clock = parts.clock
@@ -106,8 +111,20 @@ class LocalSite:
         self._belongings = Belongings(parts.ledger)
         self._sealer = parts.sealer
         self._sealing = Sealing(name, parts.documents, parts.sealer, parts.clock, parts.token)
-        trust = Trust(name, parts.documents, parts.sealer, parts.clock, parts.partners)
-        self._admitting = Admitting(name, parts.documents, parts.sealer, parts.clock, trust)
+        self.trust = Trust(name, parts.documents, parts.sealer, parts.clock, parts.partners)
+        self._admitting = Admitting(name, parts.documents, parts.sealer, parts.clock, self.trust)
+        self._inspection = GuestInspection(self.trust, parts.inspector)
+        self._quarantine = Quarantine(self._ends, parts.ledger, self._inspection)
+        self._surveying = Surveying(parts.documents, parts.inspector, parts.look)
+        self._cutover = Cutover(
+            site=name,
+            connect=parts.connect,
+            ends=self._ends,
+            ledger=parts.ledger,
+            belongings=self._belongings,
+            quarantine=self._quarantine,
+            clock=parts.clock,
+        )
         self._images = PublishedImages(parts.ledger, parts.images_most)
 
     async def describe(self, cloud: str, vm: str = "") -> Description:
@@ -115,12 +132,21 @@ class LocalSite:
         driver = await self._connect(cloud)
         inventory = able(driver, Inventory)
         await driver.check()
+        policy = None if vm else await self.trust.policy()
+        wanted = policy.own_checks if policy else self._surveying.checks
+        way = Way.READ if vm else Way.WRITE
+        unable = await self._inspection.unable(wanted, lambda: seat(driver, self._tenant, cloud, way))
         return Description(
             constructs=await inventory.constructs(),
             abilities=tuple(kind.__name__ for kind in ABILITIES if isinstance(driver, kind)),
             points=tuple(sorted(driver.points())) if isinstance(driver, Exporter) else (),
             names=tuple(one.name for one in await inventory.vms()),
             vm=await inventory.vm(vm) if vm else None,
+            policy=policy,
+            checks=made_of(wanted, unable),
+            unable=() if vm else unable,
+            seal_keys=await self._sealing.keys() if vm else (),
+            look=self._surveying.mode,
         )
 
     async def reserve(self, act: Act, cloud: str, *, vm: str = "", rooms: tuple[RoomFor, ...] = ()) -> None:
@@ -128,32 +154,11 @@ class LocalSite:
         del rooms  # the target's room is taken by prepare_import, which makes the volumes
         await self._sealer.keyring()  # now, and not in the outage: who signs is started by the first question
         if vm:
-            await self._take(cloud, vm, act.run)
+            await self._reservations.take(cloud, vm, act.run)
 
     async def holder(self, cloud: str, vm: str) -> str:
         """Return the run that has reserved the VM, empty when nobody has."""
-        try:
-            found = await self._documents.fetch("reservation", self._key(cloud, vm), _Reservation)
-        except errors.NotFound:
-            return ""
-        return found.value.run
-
-    def _key(self, cloud: str, vm: str) -> str:
-        return f"{self._tenant}/{cloud}/{vm}"
-
-    async def _take(self, cloud: str, vm: str, run: str) -> None:
-        key = self._key(cloud, vm)
-        try:
-            await self._documents.put("reservation", key, _Reservation(run=run), generation=0)
-        except errors.Conflict:
-            holder = (await self._documents.fetch("reservation", key, _Reservation)).value.run
-            if holder != run:
-                raise errors.Conflict(
-                    "vm.migrating",
-                    f"{vm} of {cloud} is already being migrated by run {holder}.",
-                    field="vm",
-                    remedy=f"See how far it is with: crossport run show {holder}",
-                ) from None
+        return await self._reservations.holder(cloud, vm)
 
     async def export(
         self,
@@ -180,7 +185,7 @@ class LocalSite:
         fence = await able(driver, Fencer).fence(act, found.id)
         kind = await self._ends.source(act.run, SourceEvent.HOLD, fence=fence)
         exported = await _opened(act, driver, found, point, marks)
-        return exported, self._statement(act, kind, found.id, fence)
+        return exported, self._cutover.statement(act, kind, found.id, fence)
 
     async def _stop(self, act: Act, driver: Cloud, vm: VM, point: ExportPoint, stop: StopRule) -> None:
         if point is ExportPoint.SUSPENDED:
@@ -255,51 +260,72 @@ class LocalSite:
     async def _at_rest(self, cloud: str, way: Way) -> AtRest:
         return AtRest(self._mover, await seat(await self._connect(cloud), self._tenant, cloud, way))
 
+    async def survey(self, act: Act, cloud: str, artifacts: tuple[Artifact, ...]) -> Surveyed:
+        """Look into the guest that leaves, and keep what was found for the seal."""
+        place = await seat(await self._connect(cloud), self._tenant, cloud, Way.READ)
+        return await self._surveying.survey(act.run, artifacts, place)
+
     async def seal(
         self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str, *, run: str = ""
     ) -> SealedImage:
         """Have what was read sealed by this site's signer."""
-        return await self._sealing.seal(act, cloud, vm, moved, importer, run or act.run)
+        constructs = await able(await self._connect(cloud), Inventory).constructs()
+        hold = await self._ends.hold(act.run)
+        held = hold is not None and hold.state is SourceState.HELD
+        origin = Origin(cloud, constructs, await self._surveying.kept(act.run, held=held))
+        return await self._sealing.seal(act, origin, vm, moved, importer, run or act.run)
 
     async def admit(
         self, act: Act, cloud: str, image: SealedImage, moved: tuple[Moved, ...], *, run: str = ""
     ) -> Admission:
         """Verify the seal, and that it is over what this site's gateways wrote."""
-        del cloud  # the policy is the site's
-        return await self._admitting.admit(act, image, moved, run or act.run)
+        return await self._admitting.admit(act, cloud, image, moved, run or act.run)
 
     async def verify(
         self, act: Act, cloud: str, moved: tuple[Moved, ...], *, at_rest: bool = True
     ) -> tuple[Artifact, ...]:
-        """Read at rest what was written, and compare every root with the source's."""
-        require_admitted(act.run, (await self._ends.landing(act.run)).image, moved)
+        """Read at rest what was written, compare every root with the source's, and look into the guest."""
+        image = require_admitted(act.run, (await self._ends.landing(act.run)).image, moved)
+        await self._quarantine.require_unstarted(act, cloud)
         driver = await self._connect(cloud)
         sealed = await able(driver, Importer).seal_import(act)
         await self._images.closed(act, cloud, driver)
         by_name = named(sealed, moved, cloud)
-        if at_rest:
-            await (await self._at_rest(cloud, Way.WRITE)).check(act.run, sealed, moved)
-        await self._ends.verified(act.run)
-        return tuple(by_name[one.artifact] for one in moved)
+        arrived = tuple(by_name[one.artifact] for one in moved)
+        place = await seat(driver, self._tenant, cloud, Way.WRITE)
+        reading = AtRest(self._mover, place).check(act.run, sealed, moved if at_rest else ())
+        await self._quarantine.arrived(act, image, arrived, place, reading)
+        return arrived
+
+    async def inspect(self, act: Act, cloud: str, moved: tuple[Moved, ...]) -> Inspected:
+        """Return what was found in the guest; look now if the policy asks for it only by now."""
+        landing = await self._ends.landing(act.run)
+        image = require_admitted(act.run, landing.image, moved)
+        require_verified(act.run, landing)
+        if landing.inspected is not None and landing.inspected.made:
+            return landing.inspected
+        await self._quarantine.require_unstarted(act, cloud)
+        driver = await self._connect(cloud)
+        sealed = named(await able(driver, Importer).seal_import(act), moved, cloud)
+        place = await seat(driver, self._tenant, cloud, Way.WRITE)
+        arrived = tuple(sealed[one.artifact] for one in moved)
+        return await self._quarantine.look(act, image, arrived, place)
 
     async def instantiate(self, act: Act, cloud: str, new: NewVM, *, stopped: Statement | None) -> VM:
         """Start the verified copy in quarantine."""
         landing = await self._ends.landing(act.run)
-        if not landing.verified or landing.image is None:
-            raise errors.Refused(
-                "image.unverified",
-                "What was written has not been verified in this run.",
-                remedy=f"See how far it is with: crossport run show {act.run}",
-            )
+        image = require_startable(act.run, landing)
         if stopped is None and not new.isolated:
             raise errors.Refused(
                 "permit.statement.missing",
                 "Only an isolated copy may start beside its source.",
                 remedy=f"See how far it is with: crossport run show {act.run}",
             )
-        require_started(base64.b64decode(landing.image.descriptor), new)
+        require_started(base64.b64decode(image.descriptor), new)
+        require_whole(act.run, image, new)
+        await self._quarantine.require_checked(landing, new.vm.name)
         if stopped is not None:
-            _expect(stopped, act, (StatementKind.STOPPED_AND_FENCED,))
+            expect(stopped, act, (StatementKind.STOPPED_AND_FENCED,))
             await self._ends.target(act.run, TargetEvent.SOURCE_STOPPED)
         await self._ledger.intend(Created(run=act.run, cloud=cloud, kind="vm", name=new.vm.name))
         vm = await able(await self._connect(cloud), Importer).instantiate(act, new)
@@ -326,140 +352,35 @@ class LocalSite:
 
     async def prepare_commit(self, act: Act, cloud: str, vm_id: str) -> Statement:
         """State that the verified copy stands here."""
-        landing = await self._ends.landing(act.run)
-        if not landing.verified or not await self._seen(cloud, vm_id):
-            raise errors.Refused(
-                "permit.copy.none",
-                f"{cloud} holds no verified copy of run {act.run}: a commit would lose both sides.",
-                remedy=f"Go back instead: crossport run resolve {act.run} --as source",
-            )
-        kind = await self._ends.target(act.run, TargetEvent.PREPARE)
-        return self._statement(act, kind or StatementKind.PREPARED, vm_id)
+        return await self._cutover.prepare_commit(act, cloud, vm_id)
 
     async def commit(self, act: Act, cloud: str, vm_id: str, *, other: Statement) -> Statement:
         """Source end: record the decision. Target end: open the network on the permit."""
-        if other.kind is StatementKind.PREPARED:
-            _expect(other, act, (StatementKind.PREPARED,))
-            await self._still_off(cloud, vm_id)
-            kind = await self._ends.source(act.run, SourceEvent.COMMIT)
-            return self._statement(act, kind, vm_id)
-        _expect(other, act, (StatementKind.START_PERMITTED,))
-        opened = await self._ends.target(act.run, TargetEvent.PERMIT)
-        await able(await self._connect(cloud), Importer).open_network(act, vm_id)
-        await self._ends.opened(act.run)
-        for thing in await self._ledger.entries(act.run, cloud):
-            if thing.kind in {"vm", "volume"}:
-                await self._belongings.settle(act, cloud, thing.kind, thing.name, LedgerState.KEPT, thing)
-        return self._statement(act, opened or StatementKind.OPENED, vm_id)
-
-    async def _still_off(self, cloud: str, vm_id: str) -> None:
-        """Refuse when somebody started the source. One that cannot be asked has stated that it is fenced."""
-        try:
-            vm = await self._seen(cloud, vm_id)
-        except errors.Unavailable:
-            return
-        if vm is not None and vm.power is PowerState.RUNNING:
-            raise errors.Refused(
-                "permit.source.runs",
-                f"{vm.name} runs at {cloud}, although this migration had stopped it: somebody started it.",
-                remedy="What it did since is not in the copy. Migrate it again.",
-            )
-
-    async def _seen(self, cloud: str, vm_id: str) -> VM | None:
-        """Return the VM as it is now, None when the cloud says that it has none."""
-        if not vm_id:
-            return None
-        driver = able(await self._connect(cloud), Inventory)
-        try:
-            return await driver.vm(vm_id)
-        except errors.NotFound:
-            return None
+        return await self._cutover.commit(act, cloud, vm_id, other=other)
 
     async def withdraw(self, act: Act, cloud: str, vm_id: str, *, sure: bool = False) -> Statement:
         """Record that this run will never get a permit, as long as the source has its VM."""
-        hold = await self._ends.hold(act.run)
-        open_ = hold is not None and hold.vm and hold.state is SourceState.HELD
-        if open_ and not sure and await self._seen(cloud, vm_id) is None:
-            raise errors.Refused(
-                "permit.source.gone",
-                f"{cloud} has its VM {vm_id} no more: the copy at the target is the last one and was kept.",
-                remedy=f"Go on with it: crossport run resolve {act.run} --as target",
-            )
-        return self._statement(act, await self._ends.source(act.run, SourceEvent.WITHDRAW), vm_id)
+        return await self._cutover.withdraw(act, cloud, vm_id, sure=sure)
 
     async def give_up(self, act: Act, cloud: str, vm_id: str, *, sure: bool = False) -> Statement:
         """State that the copy will never run because it is lost."""
-        used = (await self._ends.landing(act.run)).state is TargetState.OPEN
-        try:
-            tagged = await able(await self._connect(cloud), Importer).tagged(act.run)
-        except errors.Error:
-            if not sure or used:
-                raise
-            tagged = ()
-        if copies := [thing.name for thing in tagged if thing.kind == "vm"]:
-            raise errors.Refused(
-                "permit.copy.stands",
-                f"{cloud} still has the copy {copies[0]} of run {act.run}.",
-                remedy=f"It is the truth when the commit was recorded: crossport run resolve {act.run} "
-                "--as target",
-            )
-        kind = await self._ends.target(act.run, TargetEvent.LOST)
-        return self._statement(act, kind or StatementKind.NEVER_STARTED, vm_id)
+        return await self._cutover.give_up(act, cloud, vm_id, sure=sure)
 
     async def roll_back(self, act: Act, cloud: str, vm_id: str, *, other: Statement) -> Statement:
         """Target end: discard. Source end: bring the VM back as it was."""
-        if other.kind is StatementKind.NO_PERMIT:
-            _expect(other, act, (StatementKind.NO_PERMIT,))
-            kind = await self._ends.target(act.run, TargetEvent.NO_PERMIT)
-            await self._belongings.remove(act, cloud, await self._connect(cloud), must=True)
-            return self._statement(act, kind or StatementKind.NEVER_STARTED, vm_id)
-        _expect(other, act, (StatementKind.NEVER_STARTED, StatementKind.STOPPED_AND_FENCED))
-        hold = await self._ends.hold(act.run)
-        kind = await self._ends.source(act.run, SourceEvent.TARGET_GONE)
-        if hold is not None and hold.vm:
-            await self._bring_back(act, await self._connect(cloud), hold)
-            await self._ends.returned(act.run)
-        return self._statement(act, kind, vm_id)
-
-    async def _bring_back(self, act: Act, driver: Cloud, hold: Hold) -> None:
-        await able(driver, Exporter).end_export(act, hold.vm)
-        await able(driver, Fencer).unfence(act, hold.vm)
-        now = (await able(driver, Inventory).vm(hold.vm)).power
-        if hold.was is PowerState.RUNNING and now is not PowerState.RUNNING:
-            await able(driver, Power).start(act, hold.vm)
+        return await self._cutover.roll_back(act, cloud, vm_id, other=other)
 
     async def clean(self, act: Act, cloud: str, *, keep_vm: bool) -> Cleaned:
         """Remove what the run made here and does not keep. Its reservations end also when that fails."""
-        for document in await self._documents.list("reservation", _Reservation, prefix=self._key(cloud, "")):
-            if document.value.run == act.run:
-                await self._documents.delete("reservation", document.key)
-        if (await self._ends.landing(act.run)).cloud == cloud:
+        await self._reservations.end(cloud, act.run)
+        # A source whose target is at this site, too, leaves what is known of that to its end.
+        if (await self._ends.landing(act.run)).cloud in {cloud, ""}:
             await self._mover.forget(act.run)
         driver = await self._connect(cloud)
         return await self._belongings.remove(act, cloud, driver, must=False, keep_vm=keep_vm)
-
-    def _statement(self, act: Act, kind: StatementKind, vm: str, fence: Fence | None = None) -> Statement:
-        return Statement(
-            kind=kind,
-            site=self.name,
-            run=act.run,
-            vm=vm,
-            epoch=act.epoch,
-            made=self._clock.wall(),
-            fence=fence or Fence(),
-        )
 
 
 async def _opened(act: Act, driver: Cloud, vm: VM, point: ExportPoint, marks: Marks | None) -> Export:
     if marks is None:
         return await able(driver, Exporter).export(act, vm.id, point)
     return await able(driver, ChangeTracker).export_changes(act, vm.id, point, marks)
-
-
-def _expect(statement: Statement, act: Act, kinds: Iterable[StatementKind]) -> None:
-    if statement.kind not in kinds or statement.run != act.run:
-        raise errors.Refused(
-            "permit.statement.wrong",
-            f"The statement {statement.kind} of run {statement.run} does not allow this in run {act.run}.",
-            remedy=f"See how far it is with: crossport run show {act.run}",
-        )

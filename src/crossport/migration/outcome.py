@@ -1,10 +1,17 @@
 """How a migration that did not go through ends, in words and in the state of its run."""
 
-from crossport import errors
-from crossport.model.finding import Finding
-from crossport.model.run import RunRecord, RunState
+from collections.abc import Iterable
+from dataclasses import replace
 
-__all__ = ["attention", "blocked", "ended", "of_run", "wrong_kind"]
+from crossport import errors
+from crossport.migration.grant import LATE
+from crossport.model.finding import Finding
+from crossport.model.run import Event, MigrationReport, RunRecord, RunState
+
+__all__ = ["CANCELLED", "attention", "blocked", "ended", "of_run", "with_late", "wrong_kind"]
+
+CANCELLED = "run.cancelled"
+"""The code with which a person's wish to stop ends a run; whatever else stops it has a code of its own."""
 
 
 def blocked(findings: tuple[Finding, ...]) -> errors.Blocked:
@@ -19,7 +26,7 @@ def blocked(findings: tuple[Finding, ...]) -> errors.Blocked:
 
 def ended(error: errors.Error) -> tuple[RunState, str]:
     """Return the outcome of a run that failed with ``error`` and was then brought back."""
-    if isinstance(error, errors.Cancelled):
+    if isinstance(error, errors.Cancelled) and error.code == CANCELLED:
         return RunState.CANCELLED, "Cancelled. The source is as it was before."
     remedy = f" {error.remedy}" if error.remedy else ""
     return RunState.ROLLED_BACK, f"{error.text}{remedy} The source is as it was before."
@@ -28,6 +35,12 @@ def ended(error: errors.Error) -> tuple[RunState, str]:
 def of_run(run: str) -> dict[str, str]:
     """Return what is at fault, and what to do, when the state of ``run`` does not admit what was asked."""
     return {"field": "run", "remedy": f"See how far it is with: crossport run show {run}"}
+
+
+def with_late(report: MigrationReport, told: Iterable[Event]) -> MigrationReport:
+    """Return the report with what the watch over grants told of its run, beside what the run knew."""
+    late = tuple(one.finding for one in told if one.finding and one.finding.code == LATE)
+    return replace(report, findings=(*report.findings, *late))
 
 
 def attention(error: errors.Error, run: str, committed: bool) -> errors.NeedsAttention:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from crossport import errors
+from crossport.migration.outcome import CANCELLED
 from crossport.model.mapping import MappingRules
 from crossport.model.name import seconds_of
 from crossport.model.plan import Plan, PlannedVM, PlannedWarm, VmStatus, Window
@@ -232,11 +233,11 @@ def _settled(plan: Plan, one: PlannedVM, states: Mapping[str, RunState | None]) 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanMeans:
     """What a plan's run works with: ``submit`` starts a VM's run under a name, ``look`` returns that run,
-    ``cancel`` asks it to stop and is content when it cannot be stopped any more."""
+    ``cancel`` asks it to stop, for a reason, and is content when it cannot be stopped any more."""
 
     submit: Submit
     look: Look
-    cancel: Callable[[str], Awaitable[None]]
+    cancel: Callable[[str, errors.Cancelled | None], Awaitable[None]]
     clock: Clock
 
 
@@ -256,16 +257,18 @@ class PlanRun:
             told: dict[str, RunState | None] = {}
             return await self._until(lambda: self._advance(context, told))
 
-        async def stop() -> PlanReport:
-            return await self._until(lambda: self._stop(context))
-
         try:
             return await context.step("oversee", oversee, result=PlanReport, cancellable=True)
-        except errors.Cancelled:
+        except errors.Cancelled as error:
             context.protect()
+            why = None if error.code == CANCELLED else error
+
+            async def stop() -> PlanReport:
+                return await self._until(lambda: self._stop(context, why))
+
             report = await context.step("cancel-vms", stop, result=PlanReport)
-            text = f"Cancelled. {report.text}"
-            return replace(report, outcome=RunState.CANCELLED, text=text, code="run.cancelled")
+            text = f"{why.text if why else 'Cancelled.'} {report.text}"
+            return replace(report, outcome=RunState.CANCELLED, text=text, code=error.code)
 
     async def _until(self, look: Callable[[], Awaitable[PlanReport | None]]) -> PlanReport:
         """Look again and again until there is a report. A database that is away is waited for."""
@@ -291,12 +294,12 @@ class PlanRun:
                 await self._means.submit(one, request, child(context.run, one))
         return None
 
-    async def _stop(self, context: RunContext) -> PlanReport | None:
+    async def _stop(self, context: RunContext, why: errors.Cancelled | None) -> PlanReport | None:
         """Cancel what goes on; return the report when nothing does."""
         records = await self._records(context.run)
         going = [found.id for found in records.values() if found is not None and not found.state.final]
         for run in going:
-            await self._means.cancel(run)
+            await self._means.cancel(run, why)
         return None if going else self._report(context.run, records)
 
     async def _records(self, run: str) -> dict[str, RunRecord | None]:

@@ -95,9 +95,9 @@ class Plans:
         means = PlanMeans(submit=submit, look=self._find, cancel=self._cancel, clock=self._clock)
         return await PlanRun(request.plan, tenant, means, request.moved).run(context)
 
-    async def _cancel(self, run: str) -> None:
+    async def _cancel(self, run: str, why: errors.Cancelled | None) -> None:
         try:
-            await self._engine.cancel(run)
+            await self._engine.cancel(run, why)
         except errors.Conflict as error:  # it ended meanwhile, or it is past its commit and will end
             log.info("plan.vm.not_cancelled", run=run, code=error.code)
 

@@ -1,7 +1,7 @@
 """The clouds of each tenant: kept in the site's documents, their secrets apart, connected when needed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -48,6 +48,8 @@ class CloudRegistry:
         self._secrets = secrets
         self._connected: dict[tuple[str, str], tuple[CloudEntry, Cloud]] = {}
         self._connecting = asyncio.Lock()
+        self.users: list[Callable[[str, str], Awaitable[None]]] = []
+        """Each raises Conflict ``cloud.in-use`` while it uses a cloud: (tenant, name)."""
 
     @property
     def _documents(self) -> Documents:
@@ -125,9 +127,15 @@ class CloudRegistry:
         except (errors.Unavailable, errors.Refused) as error:
             return CloudStatus(entry=entry, good=False, text=str(error))
 
+    async def need_unused(self, tenant: str, name: str) -> None:
+        """Raise Conflict ``cloud.in-use`` while one of its users needs the cloud."""
+        for user in self.users:
+            await user(tenant, name)
+
     async def remove(self, tenant: str, name: str) -> None:
-        """Forget the cloud and its secrets."""
+        """Forget the cloud and its secrets, unless one of its users needs it."""
         entry = (await self._document(tenant, name)).value
+        await self.need_unused(tenant, name)
         await self._documents.delete(KIND, _key(tenant, name))
         await self._documents.delete(INSTALLATION, _key(tenant, name))
         await self._forget_secrets(tenant, entry)

@@ -16,7 +16,11 @@ from crossport.model.request import ResolveAs
 from crossport.model.run import Act, MigrationReport, MigrationRequest, RunState
 from crossport.spi.run import RunContext
 
-__all__ = ["Resolution", "advice", "allowed", "resolved", "said"]
+__all__ = ["BY_HAND", "Resolution", "advice", "allowed", "resolved", "said"]
+
+
+BY_HAND = 1_000
+"""Above every epoch that a run may have reached: what a person asks for ends what it was at."""
 
 
 @record()
@@ -43,7 +47,7 @@ class _InName:
     def __init__(self, context: RunContext, run: str) -> None:
         self._context = context
         self.run = run
-        self.epoch = context.epoch + 1_000  # above every epoch that the old run may have reached
+        self.epoch = BY_HAND + context.epoch
         self.step = context.step
         self.emit = context.emit
         self.protect = context.protect

@@ -7,7 +7,7 @@ read it vouch for. Nothing is read once more for it.
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from crossport import errors
 from crossport.certify.envelope import Envelope, closed
@@ -15,20 +15,25 @@ from crossport.certify.statement import seal_in
 from crossport.convert.appliance import described
 from crossport.convert.ovf_write import descriptor
 from crossport.migration.end import SEALED
+from crossport.migration.survey import Survey
 from crossport.model.artifact import Moved
 from crossport.model.certified import Manifest, Part, PartKind, Seal, SealedDisk
+from crossport.model.construct import Constructs
+from crossport.model.keyring import Key, KeyRole
 from crossport.model.record import record
 from crossport.model.run import Act
-from crossport.model.sealing import SealedImage, SignedClaim
+from crossport.model.sealing import SealedImage
+from crossport.model.signed_claim import SignedClaim
 from crossport.model.statement import payload_of
 from crossport.model.vm import VM
 from crossport.spi.clock import Clock
 from crossport.spi.document import Documents
 from crossport.spi.sealing import Sealer
 
-__all__ = ["DESCRIPTOR", "OVF", "SEALED_S", "Sealing"]
+__all__ = ["DESCRIPTOR", "OVF", "SBOM", "SEALED_S", "Origin", "Sealing"]
 
 DESCRIPTOR = "vm.ovf"
+SBOM = "vm.sbom"
 OVF = 2
 """The version of OVF in which what is streamed is described."""
 SEALED_S = 7 * 86400.0
@@ -44,6 +49,16 @@ class _Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a VM comes from: the cloud as the site calls it, and what that has. ``survey`` is what this site
+    has found out about it."""
+
+    cloud: str
+    constructs: Constructs
+    survey: Survey = field(default_factory=Survey)
+
+
+@dataclass(frozen=True, slots=True)
 class Sealing:
     """Seals images of the site ``site``. ``token`` returns fresh random text."""
 
@@ -54,7 +69,7 @@ class Sealing:
     token: Callable[[], str]
 
     async def seal(
-        self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str, run: str
+        self, act: Act, origin: Origin, vm: VM, moved: tuple[Moved, ...], importer: str, run: str
     ) -> SealedImage:
         """Return the sealed image; the same one when it is asked for again.
 
@@ -63,23 +78,37 @@ class Sealing:
         Raise Refused (``image.unclaimed``) when no gateway vouches for an artifact, and what the signer
         refuses with.
         """
-        text = descriptor(described(vm, moved), version=OVF)
+        survey, cloud = origin.survey, origin.cloud
+        found = replace(described(vm, moved, origin.constructs), guest=survey.facts)
+        text, sbom = descriptor(found, version=OVF), base64.b64decode(survey.sbom)
         disks = tuple(
             SealedDisk(id=one.artifact, size=one.size, chunk_size=one.chunk_size, root=one.root)
             for one in moved
         )
-        asked = hashlib.sha256(repr((cloud, vm.id, importer, run, disks)).encode() + text).hexdigest()
+        about = repr((cloud, vm.id, importer, run, disks, survey.checks)).encode()
+        asked = hashlib.sha256(about + text + sbom).hexdigest()
         if (kept := await self._kept(act.run)) and kept.asked == asked:
             return kept.image
-        part = Part(
-            kind=PartKind.DESCRIPTOR, name=DESCRIPTOR, size=len(text), sha256=hashlib.sha256(text).hexdigest()
-        )
-        manifest = Manifest(vm=vm.id, parts=(part,), disks=disks)
+        parts = (_part(PartKind.DESCRIPTOR, DESCRIPTOR, text), _part(PartKind.SBOM, SBOM, sbom))
+        sealed = tuple(one for one in parts if one.size)
+        manifest = Manifest(vm=vm.id, parts=sealed, disks=disks, checks=survey.checks)
         made_for = (cloud, importer, run)
         envelope = await self._signed(made_for, manifest, _claims(moved))
-        image = SealedImage(envelope=_text(envelope), descriptor=_text(text))
+        image = SealedImage(envelope=_text(envelope), descriptor=_text(text), sbom=survey.sbom)
         await self.documents.put(SEALED, act.run, _Kept(asked=asked, image=image))
         return image
+
+    async def keys(self) -> tuple[str, ...]:
+        """Return the ids of the keys with which the site may seal now; none while its signer is away.
+
+        That it is away is told where a run asks it first, before the VM is touched.
+        """
+        now = self.clock.wall()
+        try:
+            known = (await self.sealer.keyring()).keys
+        except errors.Unavailable:
+            return ()
+        return tuple(key.id() for key in known if _may_seal(key, self.site, now))
 
     async def _kept(self, run: str) -> _Kept | None:
         try:
@@ -107,6 +136,15 @@ class Sealing:
         seal_in(payload)  # what no importer would understand is not signed
         signed = await self.sealer.sign(seal, payload, claims)
         return closed(Envelope(payload, signed.key, base64.b64decode(signed.signature)))
+
+
+def _may_seal(key: Key, site: str, now: float) -> bool:
+    mine = key.site == site and key.role is KeyRole.SEAL
+    return mine and key.revoked is None and key.valid_from <= now < key.valid_until
+
+
+def _part(kind: PartKind, name: str, content: bytes) -> Part:
+    return Part(kind=kind, name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def _claims(moved: tuple[Moved, ...]) -> tuple[SignedClaim, ...]:

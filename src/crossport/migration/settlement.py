@@ -9,19 +9,21 @@ from dataclasses import dataclass
 from crossport import errors
 from crossport.engine.engine import Engine
 from crossport.engine.runs import RunFilter
+from crossport.migration.belongings import copy_of
 from crossport.migration.both_ends import BothEnds, FarEnds, Look
 from crossport.migration.end import Ends
-from crossport.migration.local_site import able
 from crossport.migration.outcome import of_run
 from crossport.migration.parts import Parts
 from crossport.migration.permit import SourceState
-from crossport.migration.resolve import Resolution, advice, allowed, resolved
-from crossport.migration.standing import Standings, copy_of
+from crossport.migration.resolve import BY_HAND, Resolution, advice, allowed, resolved
+from crossport.migration.retirement import deleted, kept_source, would_delete
+from crossport.migration.standing import Standings
 from crossport.migration.way_back import is_out_of_reach
 from crossport.model.name import parted
 from crossport.model.request import Evidence, ResolveAs
 from crossport.model.run import Act, MigrationReport, MigrationRequest, RunRecord, RunState
-from crossport.spi.cloud import Cloud, Inventory, Provisioner
+from crossport.model.sealing import Admission
+from crossport.spi.cloud import Cloud
 from crossport.spi.run import RunContext
 from crossport.spi.site import Cleaned, Site
 
@@ -73,6 +75,7 @@ class Settlement:
             source_vm=look.source_vm,
             target_vm=look.target_vm,
             advice=advice(look.hold, look.landing, copy=look.target_vm is not None),
+            admission=_admitted(look),
         )
 
     # Resolution
@@ -193,10 +196,15 @@ class Settlement:
 
     async def _clean_both(self, tenant: str, found: RunRecord, *, keep_vm: bool) -> Cleaned:
         request, site = await self._request(found.id), self._means.parts(tenant).site
-        act = Act(run=found.id, step="clean-by-hand", epoch=found.epoch)
+        act = Act(run=found.id, step="clean-by-hand", epoch=await self._epoch(tenant, found))
         there = await _cleaned(await site(request.target), act, request.target, keep_vm=keep_vm)
         here = await _cleaned(await site(request.source), act, request.source, keep_vm=keep_vm)
         return Cleaned(removed=(*there.removed, *here.removed), left=(*there.left, *here.left))
+
+    async def _epoch(self, tenant: str, found: RunRecord) -> int:
+        """Return the epoch that the run's ends know by now: its own, or that of whoever resolved it."""
+        resolutions = await self._resolutions(tenant, found.id, tuple(RunState))
+        return max(found.epoch, *(BY_HAND + one.epoch for one in resolutions), 0)
 
     # Retiring
     async def retire(
@@ -213,23 +221,12 @@ class Settlement:
             )
         _need_own(request.source)
         cloud = await self._means.cloud(tenant, request.source)
-        driver = able(cloud, Provisioner)
-        try:
-            vm = await able(cloud, Inventory).vm(report.source_id)
-        except errors.NotFound:  # retired already; one that does not answer is not gone
-            await self._ends.retired(run)
-            return ()
-        if not vm.fenced:
-            raise errors.Conflict(
-                "vm.not-retained",
-                f"{vm.name} at {request.source} is no longer fenced: somebody took it into use again.",
-                remedy="Delete it by the means of its cloud, if that is what you want.",
-            )
-        if not confirmed:
-            return (*driver.deletes(vm), *await self._last_copy(tenant, report))
-        deleted = await driver.delete_vm(Act(run=run, step="retire", epoch=found.epoch), vm.id)
+        vm = await kept_source(cloud, report.source_id)
+        if vm is not None and not confirmed:
+            return (*would_delete(cloud, vm), *await self._last_copy(tenant, report))
+        done = await deleted(Act(run=run, step="retire", epoch=found.epoch), cloud, vm) if vm else ()
         await self._ends.retired(run)
-        return deleted
+        return done
 
     async def _last_copy(self, tenant: str, report: MigrationReport) -> tuple[str, ...]:
         """Say so when the source may be the last copy."""
@@ -261,7 +258,7 @@ def _need_own(cloud: str) -> None:
             "source.retire.partner",
             f"The retained source is a VM of {site}.",
             field="run",
-            remedy="Its owner deletes it there.",
+            remedy="Its owner deletes it there: crossport trust runs, then crossport source retire RUN.",
         )
 
 
@@ -273,3 +270,8 @@ async def _cleaned(site: Site, act: Act, cloud: str, *, keep_vm: bool) -> Cleane
         if not is_out_of_reach(error):
             raise
         return Cleaned(left=(f"cloud {cloud}: {error.text}",))
+
+
+def _admitted(look: Look) -> Admission | None:
+    image = look.landing.image
+    return image.admission if image is not None and image.accepted else None

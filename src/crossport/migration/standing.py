@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from crossport import errors
+from crossport.migration.belongings import copy_of
 from crossport.migration.end import Ends, Hold, Landing
 from crossport.migration.local_site import able
 from crossport.model.record import record
@@ -11,18 +12,22 @@ from crossport.model.vm import VM
 from crossport.spi.cloud import Cloud, Inventory
 from crossport.spi.run import Ledger
 
-__all__ = ["Standing", "Standings", "copy_of"]
+__all__ = ["Standing", "Standings"]
 
 
 @record()
 class Standing:
-    """One end. ``why`` says why there is no VM although one was looked for."""
+    """One end. ``why`` says why there is no VM although one was looked for.
+
+    ``tenant`` is as whom a partner's site has the run, where the end is a partner's.
+    """
 
     hold: Hold | None = None
     landing: Landing = Landing()
     ledger: tuple[Created, ...] = ()
     vm: VM | None = None
     why: str = ""
+    tenant: str = ""
 
 
 class Standings:
@@ -59,8 +64,3 @@ class Standings:
             return await able(await self._cloud(tenant, cloud), Inventory).vm(vm), ""
         except errors.Error as error:
             return None, error.text
-
-
-def copy_of(ledger: tuple[Created, ...]) -> str:
-    """Return the id of the VM that a run made, empty when it made none."""
-    return next((one.id for one in ledger if one.kind == "vm" and one.id), "")

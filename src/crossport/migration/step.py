@@ -4,6 +4,7 @@ from typing import Generic, TypeVar
 
 from crossport.model.artifact import Artifact, Export, ExportPoint
 from crossport.model.finding import Finding
+from crossport.model.import_policy import OwnCheck
 from crossport.model.mapping import Mapping
 from crossport.model.permit import Statement
 from crossport.model.record import record
@@ -11,7 +12,7 @@ from crossport.model.run import Estimate, Phase
 from crossport.model.vm import VM
 from crossport.spi.clock import Clock
 
-__all__ = ["Exported", "Moment", "Proposed", "Room", "Timed", "between", "moment"]
+__all__ = ["Exported", "Moment", "Proposed", "Room", "SurveyRule", "Timed", "between", "moment"]
 
 T = TypeVar("T")
 
@@ -60,10 +61,20 @@ class Timed(Generic[T]):
 
 
 @record()
+class SurveyRule:
+    """Whether the source's site looks into the guest for ``checks``, and whether the run waits for that."""
+
+    made: bool = False
+    required: bool = False
+    checks: tuple[OwnCheck, ...] = ()
+
+
+@record()
 class Proposed:
     """What would be done: ``moving`` bytes of ``vm`` as it is at ``point``.
 
-    ``tracks``: the source can tell what changed while the VM runs.
+    ``tracks``: the source can tell what changed while the VM runs. ``survey``: whether the guest is
+    looked into at its source.
     """
 
     vm: VM
@@ -73,6 +84,7 @@ class Proposed:
     estimate: Estimate
     moving: int
     tracks: bool = False
+    survey: SurveyRule = SurveyRule()
 
 
 @record()

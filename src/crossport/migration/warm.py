@@ -14,8 +14,9 @@ source whole, and is the comparison. The way back is that of a cold migration; b
 was not touched at all.
 """
 
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from crossport.migration.cold import AT_REST, STREAM_ONLY, ColdMigration, told
 from crossport.migration.comparison import Comparison, differs
@@ -24,6 +25,7 @@ from crossport.migration.following import Following, own_disks
 from crossport.migration.leg import PATIENT, How
 from crossport.migration.parts import Parts
 from crossport.migration.step import Exported, Proposed, Timed, between
+from crossport.migration.surveying import Beside
 from crossport.migration.target_vm import rooms_for
 from crossport.model.artifact import Artifact, Consistency, Counters, ExportPoint, Moved, Role
 from crossport.model.finding import Finding, Severity
@@ -86,11 +88,31 @@ class WarmMigration(ColdMigration):
         if not self._request.test:
             opened = await self._leg.timed("cutover-open", stop, Exported, How(retry=PATIENT))
             self._stopped = opened.began
-            last = await following.copied("cutover", "last", stop, opened, QUICKLY)
+            last = await self._looked(
+                proposed, opened, stop, following.copied("cutover", "last", stop, opened, QUICKLY)
+            )
             if not self._repairs(proposed):
                 return opened, last
         opened = await self._leg.timed("compare-open", whole, Exported, How(retry=PATIENT))
-        return opened, await following.copied("compare", "comparison", whole, opened, QUICKLY)
+        copy = following.copied("compare", "comparison", whole, opened, QUICKLY)
+        return opened, await (self._looked(proposed, opened, whole, copy) if self._request.test else copy)
+
+    async def _looked(
+        self,
+        proposed: Proposed,
+        opened: Timed[Exported],
+        opening: Callable[[Act], Awaitable[Exported]],
+        copy: Coroutine[Any, Any, Timed[Moved]],
+    ) -> Timed[Moved]:
+        """Look into the guest beside its last copy, whose disks ``opening`` opens once more."""
+
+        async def again() -> tuple[Artifact, ...]:
+            return (await opening(self._context.act("survey"))).export.artifacts
+
+        looking = Beside(self._leg, proposed.survey, opened.value.export.artifacts, again)
+        last, surveyed = await looking.of(copy)
+        self._set(surveyed=surveyed)
+        return last
 
     def _missed(self, proposed: Proposed, following: Following) -> tuple[Finding, ...]:
         """Return what the comparison found and repaired, where a copy is gone on with and not made anew."""

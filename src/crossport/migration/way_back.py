@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from crossport import errors
 from crossport.migration.leg import BRIEF, SURE, Leg
 from crossport.migration.step import Timed
-from crossport.model.permit import Statement
+from crossport.model.permit import Statement, StatementKind
 from crossport.model.run import Act
 from crossport.spi.site import Cleaned, Site
 
@@ -35,16 +35,35 @@ async def bring_back(leg: Leg, vm_id: str, *, sure: bool) -> Timed[Statement]:
 async def reclaim(leg: Leg, vm_id: str, target_id: str, *, committed: bool, sure: bool) -> Timed[Statement]:
     """Bring the source back although the target cannot discard its copy, which is lost.
 
-    ``committed``: behind the commit. ``sure``: a person says that a target that does not answer is gone.
+    ``committed``: behind the commit. ``sure``: a person says that a target that does not answer is gone. Of
+    a partner that states nothing any more that is taken as long as no permit was given: none will be, and
+    without one no copy leaves its quarantine.
     """
     if not committed:
         await _withdrawn(leg, vm_id, sure=False)
 
     async def give_up(act: Act) -> Statement:
-        return await (await leg.target()).give_up(act, leg.request.target, target_id, sure=sure)
+        try:
+            return await (await leg.target()).give_up(act, leg.request.target, target_id, sure=sure)
+        except errors.Error as error:
+            if committed or not sure or not is_out_of_reach(error):
+                raise
+            return await _persons_word(leg, act)
 
     lost = (await leg.timed("give-up-target", give_up, Statement, BRIEF)).value
     return await _released(leg, vm_id, lost)
+
+
+async def _persons_word(leg: Leg, act: Act) -> Statement:
+    """Return in the name of the source's site what the target's will never state."""
+    return Statement(
+        kind=StatementKind.NEVER_STARTED,
+        site=(await leg.source()).name,
+        run=act.run,
+        vm="",
+        epoch=act.epoch,
+        made=leg.parts.clock.wall(),
+    )
 
 
 async def _withdrawn(leg: Leg, vm_id: str, *, sure: bool) -> Statement:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from crossport.model.record import record
 
-__all__ = ["Greeting", "NewToken", "Right", "Role", "ShownToken", "TokenRequest", "rights_of"]
+__all__ = ["NewToken", "Right", "Role", "ShownToken", "TokenRequest", "rights_of"]
 
 
 class Right(StrEnum):
@@ -73,22 +73,3 @@ class NewToken:
 
     token: ShownToken
     secret: str
-
-
-@record()
-class Greeting:
-    """Who serves, and what the caller may do there.
-
-    For whom an identity provider knows it says who that is there, by which trust rule it is who here, and
-    when its token ends (Unix seconds).
-    """
-
-    version: str
-    tenant: str
-    token: str
-    rights: tuple[Right, ...]
-    issuer: str = ""
-    subject: str = ""
-    rule: str = ""
-    role: Role | None = None
-    until: float = 0.0

@@ -4,7 +4,7 @@ from dataclasses import fields
 from enum import StrEnum
 
 from crossport.model.record import record
-from crossport.model.sealing import SignedClaim
+from crossport.model.signed_claim import SignedClaim
 from crossport.model.vm import VM
 
 __all__ = [

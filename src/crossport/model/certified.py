@@ -9,12 +9,15 @@ from crossport.model.record import record
 
 __all__ = [
     "Check",
+    "Digest",
     "Manifest",
+    "Moment",
     "Outcome",
     "Part",
     "PartKind",
     "Seal",
     "SealedDisk",
+    "Word",
     "MANIFEST_VERSION",
     "MAX_PART",
 ]

@@ -1,5 +1,6 @@
 """Whom a site believes beside its own tokens: identity providers, and rules on whom they make a tenant."""
 
+from dataclasses import field
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ __all__ = [
     "Ceilings",
     "Claims",
     "Details",
+    "NewProvider",
     "Provider",
     "SigningAlgorithm",
     "Subject",
@@ -70,7 +72,12 @@ class Provider:
 
     ``audience`` is what a token must be meant for: this site's own name at the provider. ``algorithms`` are
     the only ones that are believed, ``types`` what a token's header may call it. ``parties`` are the clients
-    that may send tokens, all when empty. ``client`` is whom `crossport login` is at the provider.
+    that may send tokens, all when empty. ``client`` is whom `crossport login` is at the provider, ``scope``
+    what it asks for, both told to everybody.
+
+    ``introspector`` is the client as which the site asks whether a token still counts (RFC 7662): whose
+    sign-in ended there loses runs here within a minute, while the token lives; and tokens that only the
+    provider can read are taken in exchange. Without it nothing is asked.
     """
 
     name: Name
@@ -82,13 +89,27 @@ class Provider:
     types: Annotated[tuple[_Text, ...], Field(min_length=1, max_length=4)] = ("at+jwt",)
     parties: Annotated[tuple[_Text, ...], Field(max_length=100)] = ()
     client: Annotated[str, Field(max_length=255)] = ""
+    scope: Annotated[str, Field(max_length=255)] = ""
+    introspector: Annotated[str, Field(max_length=255)] = ""
+
+
+@record()
+class NewProvider(Provider):
+    """A provider as it is added, with the secret of its ``introspector``; that is never told again."""
+
+    secret: Annotated[str, Field(max_length=1024)] = field(default="", repr=False)
+
+    def without_secret(self) -> Provider:
+        """Return the provider as it may be seen."""
+        return Provider(**{name: getattr(self, name) for name in Provider.__dataclass_fields__})
 
 
 @record()
 class TrustRule:
     """Whoever has a token of ``provider`` with these ``claims`` is ``tenant`` here, in ``role``.
 
-    Of several rules that fit, the first by name decides.
+    Of several rules that fit, the first by name decides. Runs that they begin may go on for ``hours``; 0 is
+    what the site has set.
     """
 
     name: Name
@@ -97,3 +118,4 @@ class TrustRule:
     tenant: _Tenant
     role: Role
     ceilings: Ceilings = Ceilings()
+    hours: Annotated[int, Field(ge=0, le=8760)] = 0

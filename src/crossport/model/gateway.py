@@ -58,7 +58,8 @@ class Gateway:
 class Presence(StrEnum):
     """How the gateway of a seat stands. ``none`` was enrolled there: the site's own machine works instead.
 
-    One that is ``apart`` came and was sent away: its release and the site's have no version in common.
+    One that is ``apart`` came and was sent away: its release and the site's have no version in common. One
+    that is ``mute`` is there, and of an older release: it does not vouch for what it reads and writes.
     """
 
     NONE = "none"
@@ -66,6 +67,7 @@ class Presence(StrEnum):
     AWAY = "away"
     DRAINING = "draining"
     APART = "apart"
+    MUTE = "mute"
 
 
 @record()

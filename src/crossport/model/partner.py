@@ -10,6 +10,7 @@ from crossport.model.record import record
 
 __all__ = [
     "AcceptRequest",
+    "AuthorityRequest",
     "Compromise",
     "CompromiseRequest",
     "ConfirmRequest",
@@ -138,8 +139,16 @@ class CompromiseRequest:
 
 
 @record()
+class AuthorityRequest:
+    """Let a new authority vouch for this site. ``revoke``: at once, and let those before it count no more."""
+
+    revoke: bool = False
+
+
+@record()
 class Touched:
-    """Something that a partner's keys had a part in: a ``kind`` (run, head), its id, and when."""
+    """Something that a partner's keys had a part in: a ``kind`` (run, statement, seal, head), its
+    id, and when."""
 
     kind: str
     id: str

@@ -10,6 +10,7 @@ from crossport.model.mapping import Mapping
 from crossport.model.name import Name
 from crossport.model.record import record
 from crossport.model.run import Created, Estimate, RunRecord
+from crossport.model.sealing import Admission
 from crossport.model.vm import VM
 
 __all__ = [
@@ -139,7 +140,10 @@ class ResolveAs(StrEnum):
 
 @record()
 class Evidence:
-    """All that both ends know about a run in doubt: its statements, its ledger, the VMs as they are now."""
+    """All that both ends know about a run in doubt: its statements, its ledger, the VMs as they are now.
+
+    ``admission`` is what the target's site verified of the sealed image, once one was admitted.
+    """
 
     run: RunRecord
     statements: tuple[str, ...]
@@ -147,3 +151,4 @@ class Evidence:
     source_vm: VM | None
     target_vm: VM | None
     advice: str
+    admission: Admission | None = None

@@ -7,10 +7,27 @@ from pydantic import Field
 from crossport.model.keyring import Key, KeyRole
 from crossport.model.record import record
 
-__all__ = ["FORMAT", "RevokeRequest", "RoleDocument", "RotateRequest", "SiteKeys"]
+__all__ = ["FORMAT", "ROOTS_MAX", "RevokeRequest", "RoleDocument", "RootStep", "RotateRequest", "SiteKeys"]
 
 FORMAT = 1
+ROOTS_MAX = 32
+"""Steps from root to root that a document carries, the newest; who pinned an older root begins anew."""
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@record()
+class RootStep:
+    """The root ``after`` follows ``before`` (base64 of their SubjectPublicKeyInfo), as step ``number``.
+
+    ``made`` is in Unix seconds.
+    """
+
+    format: int = FORMAT
+    site: str
+    number: Annotated[int, Field(ge=1)]
+    before: Annotated[str, Field(max_length=1000)]
+    after: Annotated[str, Field(max_length=1000)]
+    made: float
 
 
 @record()
@@ -19,6 +36,7 @@ class RoleDocument:
 
     ``root`` is the key that signs the document (base64 of its SubjectPublicKeyInfo). When it ``expires``,
     nothing in it counts any more, so that whoever is kept from newer ones does not believe old ones for ever.
+    ``roots`` are the steps from earlier roots to this one, oldest first, as `identity.root_step` signs them.
     """
 
     format: int = FORMAT
@@ -28,6 +46,7 @@ class RoleDocument:
     issued: float
     expires: float
     keys: Annotated[tuple[Key, ...], Field(max_length=200)]
+    roots: Annotated[tuple[Annotated[str, Field(max_length=8192)], ...], Field(max_length=ROOTS_MAX)] = ()
 
 
 @record()
@@ -40,9 +59,12 @@ class SiteKeys:
 
 @record()
 class RotateRequest:
-    """Let a new key follow in ``role``; ``at_once``, without waiting until partners know it."""
+    """Let a new key follow in ``role``; ``at_once``, without waiting until partners know it.
 
-    role: Literal[KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET, KeyRole.PERMIT]
+    A new ``root`` follows at once: the one before signs that it does.
+    """
+
+    role: Literal[KeyRole.SEAL, KeyRole.AUDIT, KeyRole.TICKET, KeyRole.PERMIT, "root"]
     at_once: bool = False
 
 

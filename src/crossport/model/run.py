@@ -7,6 +7,7 @@ from enum import StrEnum
 from crossport.model.artifact import Consistency, Moved, Progress
 from crossport.model.finding import Finding
 from crossport.model.health import Health, HealthChecks
+from crossport.model.inspection import Inspected, Surveyed
 from crossport.model.mapping import Mapping, MappingRules
 from crossport.model.record import record
 from crossport.model.sealing import Admission
@@ -208,8 +209,9 @@ class MigrationReport:
     """What a migration did. The target VM's ``vm_id`` is empty when nothing is left there.
 
     ``sealed`` tells who certified what was copied, and what was checked before it was opened. ``verified``
-    tells how the copy was checked: ``at rest`` or ``stream only``; ``consistency`` how its guest found its
-    file systems, None when none was started.
+    tells how the copy was checked: ``at rest`` or ``stream only``; ``surveyed`` what the source's site found
+    in the guest for the seal, ``inspected`` what the target's site found; ``consistency`` how its guest found
+    its file systems, None when none was started.
     """
 
     run: str
@@ -226,6 +228,8 @@ class MigrationReport:
     health: Health | None = None
     sealed: Admission | None = None
     verified: str = ""
+    inspected: Inspected | None = None
+    surveyed: Surveyed | None = None
     consistency: Consistency | None = None
     source_id: str = ""
     vm_id: str = ""

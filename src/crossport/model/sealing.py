@@ -14,7 +14,6 @@ __all__ = [
     "Passed",
     "SealSignature",
     "SealedImage",
-    "SignedClaim",
 ]
 
 
@@ -36,15 +35,6 @@ class Claim:
     site: str
     run: str
     disks: Annotated[tuple[ClaimedDisk, ...], Field(max_length=64)]
-
-
-@record()
-class SignedClaim:
-    """The JSON of a claim and its signature, both base64, and the gateway's certificate (PEM)."""
-
-    payload: str
-    signature: str
-    certificate: str
 
 
 @record()
@@ -94,10 +84,14 @@ class Passed:
 class Admission:
     """A certified image that the target's site verified: who sealed it, with which key, what was checked.
 
-    ``made`` is in Unix seconds.
+    ``made`` is when it was sealed, ``admitted`` when it was verified, in Unix seconds. ``importer`` is the
+    target's site, and ``generation`` says which of its import policies held (0: the one that it begins with).
     """
 
     site: str
     key: str
     made: float
     steps: tuple[Passed, ...]
+    importer: str = ""
+    admitted: float = 0.0
+    generation: int = 0

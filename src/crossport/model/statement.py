@@ -1,8 +1,9 @@
-"""The statement that is signed of a certified image, in its only form. Pure.
+"""The statements that are signed of a certified image and of its conversion, in their only form. Pure.
 
 An in-toto Statement v1 (https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md): its predicate
-is the seal, its subjects are the image's parts. It is signed in DSSE's encoding. Whoever signs and whoever
-verifies makes it from the seal, and compares: nothing can stand in one that is not in the other.
+is the seal, its subjects are the image's parts; or it is the conversion, and they are the converted disks. It
+is signed in DSSE's encoding. Whoever signs and whoever verifies makes it from its predicate, and compares:
+nothing can stand in one that is not in the other.
 """
 
 import json
@@ -12,13 +13,26 @@ from pydantic import JsonValue
 
 from crossport.model.certified import Manifest, Seal
 from crossport.model.codec import plain
+from crossport.model.conversion import Conversion
 from crossport.model.signature import signing_bytes
 
-__all__ = ["PAYLOAD_TYPE", "PREDICATE_TYPE", "STATEMENT_TYPE", "canonical", "pae", "payload_of", "subjects"]
+__all__ = [
+    "CONVERSION_TYPE",
+    "PAYLOAD_TYPE",
+    "PREDICATE_TYPE",
+    "STATEMENT_TYPE",
+    "canonical",
+    "conversion_payload",
+    "converted_subjects",
+    "pae",
+    "payload_of",
+    "subjects",
+]
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:crossport:certified-image:v1"
+CONVERSION_TYPE = "urn:crossport:guest-conversion:v1"
 MERKLE = "rfc9162Sha256"
 """The digest of a disk in its subject: the root of its Merkle tree. The chunk size is in the predicate."""
 
@@ -35,14 +49,12 @@ def pae(payload: bytes) -> bytes:
 
 def payload_of(seal: Seal) -> bytes:
     """Return the statement of ``seal``."""
-    return canonical(
-        {
-            "_type": STATEMENT_TYPE,
-            "subject": list(subjects(seal.manifest)),
-            "predicateType": PREDICATE_TYPE,
-            "predicate": plain(seal),
-        }
-    )
+    return _payload(PREDICATE_TYPE, subjects(seal.manifest), seal)
+
+
+def conversion_payload(conversion: Conversion) -> bytes:
+    """Return the statement of ``conversion``."""
+    return _payload(CONVERSION_TYPE, converted_subjects(conversion), conversion)
 
 
 def subjects(manifest: Manifest) -> Iterator[JsonValue]:
@@ -54,3 +66,20 @@ def subjects(manifest: Manifest) -> Iterator[JsonValue]:
         if disk.sha256:
             digests["sha256"] = disk.sha256
         yield {"name": disk.file or disk.id, "digest": digests}
+
+
+def converted_subjects(conversion: Conversion) -> Iterator[JsonValue]:
+    """Yield what the statement is about: each disk that came out."""
+    for disk in conversion.output:
+        yield {"name": disk.id, "digest": {MERKLE: disk.root}}
+
+
+def _payload(kind: str, about: Iterator[JsonValue], predicate: Seal | Conversion) -> bytes:
+    return canonical(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": list(about),
+            "predicateType": kind,
+            "predicate": plain(predicate),
+        }
+    )

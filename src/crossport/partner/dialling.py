@@ -58,6 +58,11 @@ class Dial:
             if self._retired and not self._busy:
                 await self._client.aclose()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is under way."""
+        return bool(self._busy)
+
     async def retire(self) -> None:
         """Close it once what is under way has ended."""
         self._retired = True
@@ -79,7 +84,7 @@ class Dial:
                     answer += piece
                     if len(answer) > MAX_ANSWER:
                         raise self._strange(f"an answer of over {MAX_ANSWER} bytes")
-        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ssl.SSLError) as error:
             raise self._failed(error) from error
         if response.is_success:
             return bytes(answer)

@@ -13,7 +13,10 @@ from typing import Any
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from crossport import errors
 from crossport.identity.tls import context_of, load
+from crossport.model import codec
+from crossport.model.failure import Failure
 from crossport.spi.secret import Secret
 
 __all__ = [
@@ -25,7 +28,9 @@ __all__ = [
     "causes",
     "checked_context",
     "is_issued_by",
+    "last_words",
     "name_in",
+    "outlived",
 ]
 
 CONTROL, INVITED = "control", "invited"
@@ -39,11 +44,45 @@ Check = Callable[[x509.Certificate], bool]
 """Says whether a peer with this certificate, whose chain is sound, is who it must be."""
 
 
+class _Telling(ssl.SSLContext):
+    """A context whose sessions know where their own words wait to be sent."""
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **more: Any) -> Any:
+        session: Any = super().wrap_bio(incoming, outgoing, *args, **more)
+        session.outgoing = outgoing
+        return session
+
+
+def last_words(error: BaseException) -> bytes:
+    """Return what a session had to say to its peer when its handshake failed: an alert, encrypted.
+
+    asyncio drops it with the session, so that the peer would see a connection that breaks and no reason.
+    """
+    return getattr(error, "last_words", b"")
+
+
+def _refusal(speaks: str) -> bytes:
+    """Return how somebody is told that his certificate is nobody's here; TLS itself has no word for that."""
+    failure = Failure.of(
+        errors.Refused(
+            "partner.certificate.refused",
+            "This certificate is of no partner of the site that was asked.",
+            field="partner",
+            remedy="The other site may have revoked this one. Ask its operator.",
+        )
+    )
+    said = codec.encoded(failure).encode()
+    if speaks == LINES:
+        return b"!" + said + b"\n"
+    head = f"HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: {len(said)}\r\n\r\n"
+    return head.encode() + said
+
+
 def checked_context(
     protocol: int, authorities: Sequence[str], own: tuple[str, Secret], check: Check, speaks: Sequence[str]
 ) -> ssl.SSLContext:
     """Return a TLS context that shows ``own`` and ends the handshake with whom ``check`` does not accept."""
-    context = context_of(protocol, "".join(authorities))
+    context = context_of(protocol, "".join(authorities), _Telling)
     context.check_hostname = False  # the name is a URI, which `check` compares
     context.verify_mode = ssl.CERT_REQUIRED
     if protocol == ssl.PROTOCOL_TLS_SERVER:
@@ -54,14 +93,38 @@ def checked_context(
     class Checked(ssl.SSLObject):
         """A TLS session whose handshake is only done once the peer was judged."""
 
+        outgoing: ssl.MemoryBIO
+
         def do_handshake(self) -> None:
-            super().do_handshake()
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                error.last_words = self.outgoing.read()  # type: ignore[attr-defined]
+                raise
             shown = x509.load_der_x509_certificate(self.getpeercert(binary_form=True) or b"")
             if not check(shown):
-                raise ssl.SSLCertVerificationError("the certificate is of somebody else")
+                somebody = ssl.SSLCertVerificationError("the certificate is of somebody else")
+                if self.server_side:
+                    self.write(_refusal(self.selected_alpn_protocol() or HTTP))
+                    somebody.last_words = self.outgoing.read()  # type: ignore[attr-defined]
+                raise somebody
 
     context.sslobject_class = Checked
     return context
+
+
+def outlived(partner: str, certificate: x509.Certificate, now: float) -> errors.Unavailable | None:
+    """Return why a connection must end whose other end showed this: its time is over. Else None."""
+    if certificate.not_valid_after_utc.timestamp() >= now:
+        return None
+    return errors.Unavailable(
+        "partner.certificate.expired",
+        f"The connection with {partner} is older than the certificate that was shown on it.",
+        field="partner",
+        remedy=errors.TRIED_AGAIN,
+    )
 
 
 def name_in(certificate: x509.Certificate) -> tuple[str, str, str]:

@@ -39,7 +39,7 @@ class Introduction:
 
 def introduced(said: Introduction, now: float) -> Partner:
     """Return the partner that a site becomes by its first word; nobody has confirmed it yet."""
-    document = _document(said, None, now)
+    document = _document(said, said.root, None, now)
     _check_authorities(said, document, now)
     return Partner(
         name=said.site,
@@ -56,28 +56,43 @@ def introduced(said: Introduction, now: float) -> Partner:
 
 def learned(partner: Partner, said: Introduction, now: float) -> Partner:
     """Return the partner as it is by its newest word, which it said itself over the link."""
-    if said.site != partner.name or said.root != partner.root:
-        raise errors.Refused(
-            "partner.root.other",
-            f"Who speaks for {partner.name} names another root than the one that was exchanged.",
-            field="partner",
-            remedy="Ask its operator. If it was set up anew, revoke it, forget it, and invite it again.",
-        )
+    if said.site != partner.name:
+        raise _other_root(partner.name)
     before = base64.b64decode(partner.roles)
     seen = roles.believed_before(before, partner.name, base64.b64decode(partner.root))
-    _check_authorities(said, _document(said, seen, now), now)
+    document = _document(said, partner.root, seen, now)
+    if document.root != said.root:
+        raise _other_root(partner.name)
+    _check_authorities(said, document, now)
     return dataclasses.replace(
-        partner, authorities=said.authorities, address=said.address, roles=said.roles, refreshed=now
+        partner,
+        authorities=said.authorities,
+        address=said.address,
+        root=document.root,  # from now on the one that is pinned: what earlier ones sign is not believed
+        roles=said.roles,
+        refreshed=now,
     )
 
 
-def _document(said: Introduction, seen: roles.Seen | None, now: float) -> RoleDocument:
+def _document(said: Introduction, pinned: str, seen: roles.Seen | None, now: float) -> RoleDocument:
+    """Return the role document, if the ``pinned`` root signed it, or one that it let follow."""
     try:
         envelope = base64.b64decode(said.roles, validate=True)
-        root = base64.b64decode(said.root, validate=True)
+        root = base64.b64decode(pinned, validate=True)
     except binascii.Error as error:
         raise _unfit(said.site, "is no base64") from error
+    if pinned != said.root and root == roles.root_after(envelope, said.site, root):
+        raise _other_root(said.site)
     return roles.believed(envelope, said.site, root, now, seen)
+
+
+def _other_root(name: str) -> errors.Refused:
+    return errors.Refused(
+        "partner.root.other",
+        f"Who speaks for {name} names a root that the one that was exchanged did not let follow.",
+        field="partner",
+        remedy="Ask its operator. If it was set up anew, revoke it, forget it, and invite it again.",
+    )
 
 
 def _check_authorities(said: Introduction, document: RoleDocument, now: float) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import socket
+import ssl
+
+from cryptography import x509
 
 from crossport import errors
 from crossport.model import codec
@@ -27,11 +30,23 @@ class TlsLines:
         self._partner = partner
         self._read = bytearray()
         self._over = False
+        self._why: errors.Unavailable | None = None
 
     @property
     def connection(self) -> socket.socket:
         """The connection below, for asking the kernel about it."""
         return self._writer.get_extra_info("socket")
+
+    @property
+    def shown(self) -> x509.Certificate:
+        """What the other end showed in the handshake."""
+        tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
+        return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
+
+    def cut(self, why: errors.Unavailable) -> None:
+        """End the connection at once; whoever waits for a line, or sends one, is told why."""
+        self._why = why
+        self._writer.transport.abort()
 
     async def send(self, line: bytes) -> None:
         """Send a line."""
@@ -107,6 +122,8 @@ class TlsLines:
         return line
 
     def _away(self, error: OSError | None) -> errors.Unavailable:
+        if self._why is not None:
+            return self._why
         said = error.strerror if error is not None and error.strerror else "it ended"
         return errors.Unavailable(
             "partner.away", f"The stream with {self._partner} is cut: {said}.", remedy=errors.TRIED_AGAIN

@@ -8,6 +8,7 @@ from crossport.identity.partners import is_known
 from crossport.model.partner import Partner
 from crossport.partner.badge import Badge
 from crossport.partner.dialling import Dial
+from crossport.partner.handshake import is_issued_by, outlived
 from crossport.partner.lines import TlsLines
 from crossport.partner.reception import Book
 from crossport.spi.partner import Lines
@@ -22,6 +23,7 @@ class HttpsLink:
         self._book = book
         self._badge = badge
         self._dials: dict[str, Dial] = {}
+        self._retired: list[tuple[str, Dial]] = []
         self._streams: dict[TlsLines, str] = {}
 
     async def call(self, partner: str, operation: str, body: bytes) -> bytes:
@@ -52,14 +54,24 @@ class HttpsLink:
             finally:
                 del self._streams[lines]
 
-    async def keep(self, partners: Iterable[Partner]) -> None:
-        """End all connections to sites that are not among these, trusted or about to be."""
-        known = {one.name for one in partners if is_known(one)}
-        for name in [name for name in self._dials if name not in known]:
+    async def keep(self, partners: Iterable[Partner], now: float = 0.0) -> None:
+        """End all connections to sites that are not among these, trusted or about to be.
+
+        So end those that an authority vouched for which counts no more, and streams of which ``now`` (Unix
+        seconds) is behind the end of the other end's certificate.
+        """
+        known = {one.name: one for one in partners if is_known(one)}
+        for name in [name for name, dial in self._dials.items() if not _holds(dial, known.get(name))]:
             await self._dials.pop(name).close()
+        for name, dial in self._retired:
+            if not _holds(dial, known.get(name)):
+                await dial.close()
+        self._retired = [(name, dial) for name, dial in self._retired if dial.is_busy]
         for lines, name in tuple(self._streams.items()):
             if name not in known:
                 await lines.close()
+            elif why := _fault(lines, known[name], now):
+                lines.cut(why)
 
     async def close(self) -> None:
         """End all connections."""
@@ -75,5 +87,23 @@ class HttpsLink:
             partner.name, partner.address, partner.authorities, self._badge.shown()
         )
         if kept is not None:
+            self._retired.append((partner.name, kept))
             await kept.retire()
         return fresh
+
+
+def _holds(dial: Dial, partner: Partner | None) -> bool:
+    """Say whether all that may have vouched for the other end of a dial's connections still do."""
+    return partner is not None and set(dial.made_of[1]) <= set(partner.authorities)
+
+
+def _fault(lines: TlsLines, partner: Partner, now: float) -> errors.Unavailable | None:
+    """Return why a stream has to end, None when it may go on."""
+    if not is_issued_by(lines.shown, partner.authorities):
+        return errors.Unavailable(
+            "partner.authority.gone",
+            f"The authority that vouched for {partner.name} on this connection counts no more.",
+            field="partner",
+            remedy=errors.TRIED_AGAIN,
+        )
+    return outlived(partner.name, lines.shown, now)

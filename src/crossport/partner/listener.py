@@ -29,7 +29,9 @@ from crossport.partner.handshake import (
     LINES,
     checked_context,
     is_issued_by,
+    last_words,
     name_in,
+    outlived,
 )
 from crossport.partner.lines import PIECE, TlsLines, keep_alive
 from crossport.partner.reception import Peer, Reception
@@ -37,6 +39,8 @@ from crossport.partner.reception import Peer, Reception
 __all__ = ["Listener", "listener_on"]
 
 HANDSHAKE_S = 10.0
+HEARD_OUT_S = 2.0
+"""How long a stranger is heard out who was refused."""
 STRANGERS = 256
 """Connections at most that are still in the handshake."""
 EACH = 64
@@ -58,7 +62,7 @@ class _View:
 
 
 class Listener:
-    """Lets partners in. `admit` says who they are; without it there is nobody."""
+    """Lets partners in. `admit` says who they are; before that the site is away for everybody."""
 
     def __init__(self, badge: Badge, reception: Reception) -> None:
         self._badge = badge
@@ -79,24 +83,50 @@ class Listener:
         self._state = ServerState()
         self._open: dict[asyncio.BaseTransport, tuple[Peer, x509.Certificate]] = {}
         self._entering: dict[asyncio.Task[bool], None] = {}
-        self._talks: dict[asyncio.Task[None], Peer] = {}
+        self._talks: dict[asyncio.Task[None], tuple[Peer, asyncio.BaseTransport]] = {}
+        self._why: dict[asyncio.Task[None], errors.Error] = {}
         self._log: Any = structlog.get_logger("crossport.partner")
         self._view: _View = self._seen((), None)
+        self._knows = False
 
-    def admit(self, partners: Iterable[Partner]) -> None:
-        """Let these partners in and nobody else; connections of others end now."""
+    def admit(self, partners: Iterable[Partner], now: float = 0.0) -> None:
+        """Let these partners in and nobody else; connections of others end now.
+
+        So do those of which ``now`` (Unix seconds) is behind the end of the certificate that was shown.
+        """
+        self._knows = True
         before = self._view.authorities
         self._view = self._seen(tuple(one for one in partners if is_known(one)), self._view)
         if self._view.authorities != before:
             for transport, (peer, certificate) in tuple(self._open.items()):
                 if self._peer(certificate) != peer:
                     self._end(transport, peer)
+        for transport, (peer, certificate) in tuple(self._open.items()):
+            if why := outlived(peer.partner, certificate, now):
+                self._expire(transport, why)
+
+    def shut(self) -> None:
+        """Let nobody in until `admit` says again who they are; connections end now.
+
+        Who comes meanwhile finds this site away: it is not known whether he is to be refused.
+        """
+        self.admit(())
+        self._knows = False
+
+    def _expire(self, transport: asyncio.BaseTransport, why: errors.Unavailable) -> None:
+        """End a connection that is too old; who holds a conversation on it is told why."""
+        talk = next((talk for talk, (_, own) in self._talks.items() if own is transport), None)
+        if talk is None:
+            cast("asyncio.Transport", transport).abort()
+        else:
+            self._why[talk] = why
+            talk.cancel()
 
     def _end(self, transport: asyncio.BaseTransport, peer: Peer) -> None:
         """End a connection, and what is done for its peer."""
         cast("asyncio.Transport", transport).abort()
         self._reception.dismiss(peer)
-        for talk, one in tuple(self._talks.items()):
+        for talk, (one, _) in tuple(self._talks.items()):
             if one == peer:
                 talk.cancel()
 
@@ -127,19 +157,23 @@ class Listener:
 
     async def _secured(self, connection: socket.socket) -> bool:
         """Do the handshake, and say whether it was done; the protocol that comes of it does the rest."""
-        loop = asyncio.get_running_loop()
-        try:
-            keep_alive(connection)
-            await loop.connect_accepted_socket(
-                lambda: _Entrance(self._entered),
-                connection,
-                ssl=self._view.context,
-                ssl_handshake_timeout=HANDSHAKE_S,
-            )
-        except OSError as error:
-            said = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-            self._log.info("no partner", reason=said or type(error).__name__)
+        if not self._knows:
             return False
+        loop = asyncio.get_running_loop()
+        with connection.dup() as twin:  # the connection itself is closed by whoever finds it bad
+            try:
+                keep_alive(connection)
+                await loop.connect_accepted_socket(
+                    lambda: _Entrance(self._entered),
+                    connection,
+                    ssl=self._view.context,
+                    ssl_handshake_timeout=HANDSHAKE_S,
+                )
+            except OSError as error:
+                said = getattr(error, "reason", "") or error.strerror or str(error) or type(error).__name__
+                self._log.info("no partner", reason=said)
+                await _said(twin, last_words(error))
+                return False
         return True
 
     def _entered(self, transport: asyncio.Transport) -> None:
@@ -162,7 +196,7 @@ class Listener:
     def _lines(self, peer: Peer) -> asyncio.StreamReaderProtocol:
         def begun(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.create_task(self._talk(peer, reader, writer))
-            self._talks[task] = peer
+            self._talks[task] = (peer, writer.transport)
             task.add_done_callback(lambda done: self._talks.pop(done, None))
 
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=PIECE), begun)
@@ -180,6 +214,9 @@ class Listener:
             how = None
         except errors.Error as error:
             how = error
+        except asyncio.CancelledError:
+            how = self._why.pop(cast("asyncio.Task[None]", asyncio.current_task()), how)
+            raise
         finally:
             self._left(writer.transport)
             try:
@@ -225,6 +262,23 @@ class Listener:
         for transport, (peer, _) in tuple(self._open.items()):
             self._end(transport, peer)
         await asyncio.gather(*tasks, *self._state.tasks, return_exceptions=True)
+
+
+async def _said(connection: socket.socket, words: bytes) -> None:
+    """Say why a handshake failed, and hear the other end out, which may have sent its request already.
+
+    If that lay unread when the connection is closed, the kernel would break it off, and the words be lost.
+    """
+    if not words:
+        return
+    loop = asyncio.get_running_loop()
+    connection.setblocking(False)
+    with contextlib.suppress(OSError, TimeoutError):  # it left before, and does not want to know
+        async with asyncio.timeout(HEARD_OUT_S):
+            await loop.sock_sendall(connection, words)
+            connection.shutdown(socket.SHUT_WR)
+            while await loop.sock_recv(connection, PIECE):
+                pass
 
 
 def _came_in(handshake: asyncio.Task[bool]) -> bool:

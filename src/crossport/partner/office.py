@@ -12,6 +12,7 @@ from crossport.model import codec
 from crossport.model.name import seconds_of
 from crossport.model.partner import (
     AcceptRequest,
+    AuthorityRequest,
     Compromise,
     CompromiseRequest,
     ConfirmRequest,
@@ -242,9 +243,11 @@ class Office:
         await self._means.book.forget(name)
         await self._means.watch.look()
 
-    async def rotate(self) -> tuple[ShownPartner, ...]:
+    async def rotate(self, request: AuthorityRequest) -> tuple[ShownPartner, ...]:
         """Make a new authority for the link and tell it to all partners."""
-        told = await self._means.rounds.rotate()
+        rounds = self._means.rounds
+        told = await (rounds.replace() if request.revoke else rounds.rotate())
+        await self._means.watch.look()
         return tuple([await self.show(name) for name in told])
 
     async def _changed(self, name: str, change: Callable[[Partner], Partner]) -> ShownPartner:

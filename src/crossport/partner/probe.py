@@ -15,7 +15,7 @@ from crossport.partner.link import HttpsLink
 from crossport.spi.clock import Clock
 from crossport.spi.partner import Lines
 
-__all__ = ["PROBE", "Standards", "echoed", "probed", "require_fit"]
+__all__ = ["PROBE", "PROBED", "Standards", "echoed", "probed", "require_fit"]
 
 T = TypeVar("T")
 PROBE = "probe"
@@ -27,6 +27,8 @@ PATIENCE_S = 8.0
 DRAINED_S = 60.0
 """How long it may take until what was sent in `ENOUGH_S` has arrived."""
 _PIECE = b"x" * (64 << 10)
+PROBED = PIECES * len(_PIECE)
+"""Bytes that go each way at most."""
 _MARK, _SEND = b"?", b"send "
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
 _PMTU, _RESENT, _SENT = 60, 100, 136

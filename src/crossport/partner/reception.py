@@ -15,6 +15,7 @@ from crossport.model.failure import Failure
 from crossport.model.partner import Partner
 from crossport.partner.lines import TlsLines
 from crossport.partner.operations import Operations
+from crossport.partner.refusals import Refusals
 from crossport.spi.partner import Partners
 
 __all__ = ["EXCHANGE", "PATH", "Book", "Peer", "Reception"]
@@ -47,18 +48,21 @@ class Peer:
 
 
 class Reception:
-    """Answers peers. ``early`` is what a partner may ask before it is confirmed, and when it is stale."""
+    """Answers peers, and has it written down when they are refused.
+
+    Of the ``operations`` the second are what a partner may ask before it is confirmed, and when it is stale.
+    """
 
     def __init__(
         self,
         book: Book,
-        operations: Operations,
-        early: Operations,
+        operations: tuple[Operations, Operations],
         exchange: Callable[[str, bytes], Awaitable[bytes]],
+        refusals: Refusals,
     ) -> None:
         self._book = book
-        self._operations = operations
-        self._early = early
+        self._operations, self._early = operations
+        self._refusals = refusals
         self._exchange = exchange
         self._answering: dict[asyncio.Task[bytes], Peer] = {}
         self._log: Any = structlog.get_logger("crossport.partner")
@@ -81,16 +85,20 @@ class Reception:
     async def converse(self, peer: Peer, lines: TlsLines) -> None:
         """Hold the conversation that the peer opens with its first line."""
         operation, opening = _opening(await lines.receive() or b"")
-        caller, table = await self._caller(peer, operation, self._early.conversations)
-        converse = table.conversing(operation)
-        await lines.send(b"")
-        await converse(caller, opening, lines)
+        try:
+            caller, table = await self._caller(peer, operation, self._early.conversations)
+            converse = table.conversing(operation)
+            await lines.send(b"")
+            await converse(caller, opening, lines)
+        except errors.Refused as error:
+            await self._refusals.note(_called(peer), operation, error)
+            raise
 
     async def asgi(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Any) -> None:
         """Serve one request over HTTP. ``scope["state"]`` says who asks."""
         peer: Peer = scope["state"]["peer"]
         try:
-            status, answer = 200, await self._asked(peer, scope, receive)
+            status, answer = 200, await self._told(peer, scope, receive)
         except errors.Error as error:
             self._log.info("partner refused", partner=peer.partner, path=scope["path"], code=error.code)
             status, answer = error.status, codec.encoded(Failure.of(error)).encode()
@@ -101,6 +109,13 @@ class Reception:
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
+
+    async def _told(self, peer: Peer, scope: Message, receive: Callable[[], Awaitable[Message]]) -> bytes:
+        try:
+            return await self._asked(peer, scope, receive)
+        except errors.Refused as error:
+            await self._refusals.note(_called(peer), scope["path"].removeprefix(PATH), error)
+            raise
 
     async def _asked(self, peer: Peer, scope: Message, receive: Callable[[], Awaitable[Message]]) -> bytes:
         path: str = scope["path"]
@@ -140,6 +155,11 @@ class Reception:
         if not is_known(known):
             require_trusted(known, 0.0)
         return known, self._early
+
+
+def _called(peer: Peer) -> str:
+    """Return a peer as the audit log names who acts."""
+    return f"partner {peer.partner}" if peer.partner else f"invitation {peer.invitation}"
 
 
 def _opening(line: bytes) -> tuple[str, bytes]:

@@ -28,6 +28,7 @@ ABOUT = "about"
 """The operation: each end's introduction for the other's."""
 REFRESH_S = 3600.0
 LOOK_S = 30.0
+SOON, SOON_S = 3, 1.5
 
 
 class Rounds:
@@ -73,6 +74,22 @@ class Rounds:
         await self._settle()
         return tuple(told)
 
+    async def replace(self) -> tuple[str, ...]:
+        """Show a new authority at once and revoke those before it; return which partners know that.
+
+        One that is told neither now nor before will not believe this site until both exchange keys anew.
+        """
+        if not self._authorities.waiting:
+            await self._authorities.add()
+            await self._relist()
+        known = [one for one in await self._accepted() if await self._asked(one)]
+        await self._authorities.revoke()
+        await self._relist()
+        await self.follow()
+        told = [one.name for one in known if await self._asked_soon(one)]
+        self._log.warning("authority for partners revoked", told=told)
+        return tuple(told)
+
     async def follow(self) -> None:
         """Show what another node decided to show."""
         await self._authorities.load()
@@ -110,6 +127,7 @@ class Rounds:
         known = [self._told.get(one.name) == current for one in await self._accepted()]
         if all(known) or self._authorities.is_due:
             await self._authorities.switch()
+            await self._relist()  # so that the role document says until when the ones before are good
             await self.follow()
             self._log.info("authority for partners changed", partners=len(known), away=known.count(False))
 
@@ -123,6 +141,14 @@ class Rounds:
             self._log.warning("partner not heard", partner=partner.name, code=error.code, text=error.text)
             return False
         return True
+
+    async def _asked_soon(self, partner: Partner) -> bool:
+        """Ask more than once: each node of the partner takes a moment to see what one of them heard."""
+        for _ in range(SOON):
+            if await self._asked(partner):
+                return True
+            await self._clock.sleep(SOON_S)
+        return False
 
     async def _heard(self, name: str, said: Introduction) -> Partner:
         now = self._clock.wall()

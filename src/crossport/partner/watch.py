@@ -1,5 +1,6 @@
 """What follows the book of partners at every node: who was revoked anywhere loses its connections here."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -20,18 +21,29 @@ PATIENCE_S = 4.0
 class Watch:
     """Keeps the listener and the link of a node to what the book says."""
 
-    def __init__(self, book: Book, listener: Listener, link: HttpsLink, clock: Clock) -> None:
+    def __init__(
+        self,
+        book: Book,
+        listener: Listener,
+        link: HttpsLink,
+        clock: Clock,
+        follow: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """``follow`` lets the node show what another one of the site decided to show."""
         self._book = book
         self._listener = listener
         self._link = link
         self._clock = clock
+        self._follow = follow
         self._log: Any = structlog.get_logger("crossport.partner")
 
     async def look(self) -> None:
         """Do now what the book says."""
-        partners = await self._book.partners()
-        self._listener.admit(partners)
-        await self._link.keep(partners)
+        if self._follow is not None:
+            await self._follow()
+        partners, now = await self._book.partners(), self._clock.wall()
+        self._listener.admit(partners, now)
+        await self._link.keep(partners, now)
 
     async def run(self) -> None:
         """Do so again and again, until cancelled."""
@@ -43,6 +55,6 @@ class Watch:
             except errors.Unavailable as error:
                 self._log.warning("book of partners not read", code=error.code)
                 if self._clock.monotonic() - read > PATIENCE_S:
-                    self._listener.admit(())
+                    self._listener.shut()
                     await self._link.close()
             await self._clock.sleep(POLL_S)

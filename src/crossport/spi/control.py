@@ -98,6 +98,10 @@ class Control(Protocol):
         ...
 
     # Runs
+    def run_id(self, tenant: str, key: str) -> str:
+        """Return the id of the run that a request with ``key`` begins, or has begun."""
+        ...
+
     async def runs(
         self, tenant: str, *, state: RunState | None, kind: str, after: str, limit: int, vm: str = ""
     ) -> tuple[RunRecord, ...]:

@@ -3,27 +3,53 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+from crossport import errors
 from crossport.model.record import record
 from crossport.model.run import Act, Created, Event
 
-__all__ = ["NO_RETRY", "Ledger", "Retry", "RunContext"]
+__all__ = ["NO_RETRY", "Ledger", "Retry", "RunContext", "Tries"]
 
 T = TypeVar("T")
+
+
+def _none() -> int:
+    return 0
 
 
 @record()
 class Retry:
     """How often a step that raised an error with action RETRY is tried, and the seconds between.
 
-    The pause doubles up to ``longest_pause_s``.
+    The pause doubles up to ``longest_pause_s``. ``headway`` tells how far the step got so far: after a try
+    that got further than all before it, count and pause begin anew.
     """
 
     attempts: int = 1
     pause_s: float = 0.5
     longest_pause_s: float = 15.0
+    headway: Callable[[], int] = _none
 
 
 NO_RETRY = Retry()
+
+
+class Tries:
+    """The tries of one step, counted as its ``Retry`` says."""
+
+    def __init__(self, retry: Retry) -> None:
+        self._retry = retry
+        self._reached = retry.headway()
+        self.in_vain = 0
+
+    def pause_s(self, error: errors.Error) -> float | None:
+        """Return how long to wait before the next try, now that one ended with ``error``; None: no more."""
+        retry, reached = self._retry, self._retry.headway()
+        if reached > self._reached:
+            self._reached, self.in_vain = reached, 0
+        self.in_vain += 1
+        if error.action is not errors.Action.RETRY or self.in_vain >= retry.attempts:
+            return None
+        return min(retry.pause_s * 2 ** (self.in_vain - 1), retry.longest_pause_s)
 
 
 class RunContext(Protocol):
@@ -88,4 +114,8 @@ class Ledger(Protocol):
 
     async def entries(self, run: str, cloud: str = "") -> tuple[Created, ...]:
         """Return the run's entries in the order in which they were intended."""
+        ...
+
+    async def forget(self, run: str) -> None:
+        """Drop all entries of a run of which nothing stands any more. May be called twice."""
         ...

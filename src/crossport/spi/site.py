@@ -11,6 +11,8 @@ from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved
 from crossport.model.construct import Constructs
 from crossport.model.finding import Finding
 from crossport.model.health import Health, HealthChecks
+from crossport.model.import_policy import ImportPolicy, OwnCheck
+from crossport.model.inspection import Inspected, LookMode, Surveyed, Unable
 from crossport.model.permit import Statement
 from crossport.model.record import record
 from crossport.model.run import Act
@@ -26,6 +28,9 @@ class Description:
     """What one end knows: its constructs, the VM asked about (source end only), and its own findings.
 
     ``names`` are those of all its VMs. ``abilities`` are Protocols of ``spi.cloud`` that hold, by name.
+    ``policy`` (target end only) is what it asks of whoever asks, ``checks`` what it can check itself of that,
+    ``unable`` why not the rest, which partners are not told. ``look``: whether it looks into those that leave
+    it. ``seal_keys`` (source end only) are the ids of the keys with which its site may seal now.
     """
 
     constructs: Constructs
@@ -34,6 +39,11 @@ class Description:
     names: tuple[str, ...] = ()
     vm: VM | None = None
     findings: tuple[Finding, ...] = ()
+    policy: ImportPolicy | None = None
+    checks: tuple[OwnCheck, ...] = ()
+    seal_keys: tuple[str, ...] = ()
+    look: LookMode = LookMode.NEVER
+    unable: tuple[Unable, ...] = ()
 
 
 @record()
@@ -122,6 +132,14 @@ class Site(Protocol):
         """
         ...
 
+    async def survey(self, act: Act, cloud: str, artifacts: tuple[Artifact, ...]) -> Surveyed:
+        """Source end: look into the guest whose disks are open, for what the seal will tell of it.
+
+        It may be asked again, and while they are copied. A guest that cannot be read is told, not raised.
+        Raise Unavailable when nobody can look now. What is not done when `seal` comes is sealed as not done.
+        """
+        ...
+
     async def seal(
         self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str, *, run: str = ""
     ) -> SealedImage:
@@ -129,7 +147,8 @@ class Site(Protocol):
 
         The roots are those of the last copy, which the gateways that read vouch for. ``run`` is what the site
         that executes the run calls it, where that is another one than this. Raise Refused
-        (``image.unclaimed``, ``signer.…``) when they do not, Unavailable when the signer does not answer.
+        (``image.unclaimed``, ``signer.…``) when they do not, and (``image.unsurveyed``) when this site seals
+        only what it has read; Unavailable when the signer does not answer.
         """
         ...
 
@@ -146,11 +165,22 @@ class Site(Protocol):
     async def verify(
         self, act: Act, cloud: str, moved: tuple[Moved, ...], *, at_rest: bool = True
     ) -> tuple[Artifact, ...]:
-        """Close what was written and read it at rest; return it when every root is the source's.
+        """Close what was written, read it at rest and, meanwhile, look into the guest as the policy asks.
 
-        Not ``at_rest``, nothing is read: what was checked when it arrived is believed to be there. Raise
-        Refused (``image.digest.mismatch``) when the target holds other bytes than the source sent, and
-        (``image.unsealed``) when `admit` has not passed in this run for what was moved.
+        Return it when every root is the source's and the policy admits what was found. Not ``at_rest``, no
+        root is made: what was checked when it arrived is believed to be there. Raise Refused
+        (``image.digest.mismatch``) when the target holds other bytes than the source sent,
+        (``image.unsealed``) when `admit` has not passed in this run for what was moved, what `inspect`
+        raises, and (``inspect.guest.started``) once the guest was started. Unavailable when nobody can look.
+        """
+        ...
+
+    async def inspect(self, act: Act, cloud: str, moved: tuple[Moved, ...]) -> Inspected:
+        """Target end: return what was found in the guest that `verify` found to be right.
+
+        It is looked into now only if the policy asks for it since. Raise Refused (``inspect.…``,
+        ``policy.package.forbidden``) for a guest that the policy does not admit, or that cannot be read as it
+        asks; Unavailable when nobody can look now.
         """
         ...
 
@@ -158,8 +188,9 @@ class Site(Protocol):
         """Start the verified copy in quarantine.
 
         ``stopped`` is the source's statement; without it only an isolated copy may start. Raise Refused
-        (``image.unverified``) when ``verify`` has not passed in this run, and
-        (``seal.descriptor.disagrees``) when ``new`` is not what was sealed.
+        (``image.unverified``) when ``verify`` has not passed in this run, (``image.unsealed``,
+        ``seal.descriptor.disagrees``) when ``new`` is not what was sealed, and (``policy.own-check.…``) when
+        the guest was not checked for all that the policy asks by now.
         """
         ...
 
@@ -170,7 +201,8 @@ class Site(Protocol):
     async def prepare_commit(self, act: Act, cloud: str, vm_id: str) -> Statement:
         """Target end: state that the verified copy stands here and waits for the permit.
 
-        Raise Refused (``permit.copy.none``) when it does not: then a commit would lose both sides.
+        Raise Refused (``permit.copy.none``) when it does not: then a commit would lose both sides; and
+        (``policy.own-check.…``) unless the guest passed what this site's import policy wants it checked for.
         """
         ...
 
@@ -179,7 +211,8 @@ class Site(Protocol):
 
         Refused (``permit.source.runs``) when the source was started in the meantime. Target end (``other``
         is the permit): open the network and return the statement that it is opened. A permit is good once,
-        for its run, VM and epoch; anything else is Refused.
+        for its run, VM and epoch, and where `prepare_commit` has passed (``permit.copy.unprepared``);
+        anything else is Refused.
         """
         ...
 

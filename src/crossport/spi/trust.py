@@ -5,6 +5,7 @@ from typing import Protocol, TypeAlias
 
 from crossport.model.partner import (
     AcceptRequest,
+    AuthorityRequest,
     Compromise,
     CompromiseRequest,
     ConfirmRequest,
@@ -14,8 +15,10 @@ from crossport.model.partner import (
     TenantRule,
     Touched,
 )
+from crossport.model.partner_run import CleanRequest, PartnerRun
+from crossport.spi.site import Cleaned
 
-__all__ = ["Trace", "Trust"]
+__all__ = ["PartnerRuns", "Trace", "Trust"]
 
 Trace: TypeAlias = Callable[[str, float], Awaitable[tuple[Touched, ...]]]
 """Returns what a partner, named first, had a part in from a moment on."""
@@ -71,6 +74,33 @@ class Trust(Protocol):
         """Keep nothing of a site that is not trusted; raise Conflict ``partner.trusted`` for one that is."""
         ...
 
-    async def rotate(self) -> tuple[ShownPartner, ...]:
-        """Make a new authority for the link and tell it to all partners; return those that know it now."""
+    async def rotate(self, request: AuthorityRequest) -> tuple[ShownPartner, ...]:
+        """Make a new authority for the link and tell it to all partners; return those that know it now.
+
+        With ``revoke`` it is used at once, and those before it count no more: connections end within seconds.
+        """
+        ...
+
+
+class PartnerRuns(Protocol):
+    """Runs that partners execute and that have an end here, for the operator of this site.
+
+    One that is unknown is NotFound ``partner.run.unknown``.
+    """
+
+    async def runs(self, partner: str = "", *, after: str = "", limit: int = 100) -> tuple[PartnerRun, ...]:
+        """Return the latest first, beginning behind the one with the id ``after``: all, or of one partner."""
+        ...
+
+    async def run(self, run: str) -> PartnerRun:
+        """Return one by its id here."""
+        ...
+
+    async def clean(self, run: str, request: CleanRequest) -> Cleaned:
+        """Remove what a run left here and does not keep, and bring back a source that it holds. Repeatable.
+
+        Raise Conflict ``partner.run.going-on`` for one that is not over, unless the partner will never go on
+        with it; Refused ``partner.run.last-copy`` or ``permit.source.gone`` where what would be given up may
+        be the last copy.
+        """
         ...

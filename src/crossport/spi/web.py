@@ -1,6 +1,9 @@
-"""Small texts from the web: what a site reads of identity providers."""
+"""Small texts from the web: what a site reads of identity providers, and asks them."""
 
+from collections.abc import Mapping
 from typing import Protocol
+
+from crossport.spi.secret import Secret
 
 __all__ = ["Web"]
 
@@ -13,5 +16,12 @@ class Web(Protocol):
 
         Raise Invalid and Refused for a URL that may not be fetched (``egress.denied``), or that answers
         otherwise than with 200; Unavailable when nothing answers in time.
+        """
+        ...
+
+    async def ask(self, url: str, form: Mapping[str, str], login: tuple[str, Secret], *, of: str) -> bytes:
+        """Return what ``url`` answers to ``form``, sent as the client ``login``, its name and secret.
+
+        It may be asked twice. Raise as `fetch` does.
         """
         ...

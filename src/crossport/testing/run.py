@@ -18,7 +18,7 @@ from crossport.model.failure import Failure
 from crossport.model.record import record
 from crossport.model.run import Act, Created, Event, EventKind
 from crossport.spi.clock import Clock
-from crossport.spi.run import NO_RETRY, Retry
+from crossport.spi.run import NO_RETRY, Retry, Tries
 
 __all__ = ["DirectLedger", "DirectRun", "Killed", "KillPoint"]
 
@@ -67,6 +67,10 @@ class DirectLedger:
         """Return the run's entries in the order in which they were intended."""
         return tuple(one for one in self._entries if one.run == run and cloud in {"", one.cloud})
 
+    async def forget(self, run: str) -> None:
+        """Drop all entries of a run."""
+        self._entries = [one for one in self._entries if one.run != run]
+
     def _index(self, thing: Created) -> int | None:
         identity = (thing.run, thing.cloud, thing.kind, thing.name)
         for index, one in enumerate(self._entries):
@@ -101,6 +105,7 @@ class _Kept:
         self.progress: dict[str, Event] = {}
         self.answers: dict[str, str | None] = {}
         self.cancelled = asyncio.Event()
+        self.why: errors.Cancelled | None = None
         self.answered = asyncio.Event()
 
 
@@ -147,8 +152,10 @@ class DirectRun:
         """Raise Killed at ``point`` of ``step``."""
         self._kills.add((step, point))
 
-    def cancel(self) -> None:
-        """Ask the run to stop."""
+    def cancel(self, why: errors.Cancelled | None = None) -> None:
+        """Ask the run to stop; it does with ``why``, the first that was given."""
+        if not self._kept.cancelled.is_set():
+            self._kept.why = why
         self._kept.cancelled.set()
 
     def answer(self, topic: str, answer: str | None) -> None:
@@ -239,22 +246,21 @@ class DirectRun:
     async def _called(
         self, name: str, call: Callable[[], Awaitable[T]], retry: Retry, cancellable: bool
     ) -> T:
-        pause = retry.pause_s
-        for attempt in range(1, max(1, retry.attempts) + 1):
+        tries = Tries(retry)
+        while True:
             self._check_cancelled()
             self._die(name, KillPoint.BEFORE_CALL)
             self.calls.append(name)
             try:
                 answer = await (self._unless_cancelled(call()) if cancellable else call())
             except errors.Error as error:
-                if error.action is not errors.Action.RETRY or attempt >= retry.attempts:
+                pause_s = tries.pause_s(error)
+                if pause_s is None:
                     raise
-                await self._clock.sleep(pause)
-                pause = min(2 * pause, retry.longest_pause_s)
+                await self._clock.sleep(pause_s)
             else:
                 self._die(name, KillPoint.AFTER_CALL)
                 return answer
-        raise AssertionError("a bounded loop always returns or raises")
 
     async def _unless_cancelled(self, call: Awaitable[T]) -> T:
         self._check_cancelled()
@@ -265,7 +271,7 @@ class DirectRun:
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
-            raise _cancelled()
+            raise self._why()
         finally:
             bell.cancel()
             work.cancel()
@@ -273,7 +279,13 @@ class DirectRun:
 
     def _check_cancelled(self) -> None:
         if self._kept.cancelled.is_set() and not self._protected:
-            raise _cancelled()
+            raise self._why()
+
+    def _why(self) -> errors.Cancelled:
+        kept = self._kept.why
+        if kept is None:
+            return errors.Cancelled("run.cancelled", "The run was cancelled.")
+        return errors.Cancelled(kept.code, kept.text, remedy=kept.remedy, field=kept.field)
 
     def _check_lost(self) -> None:
         if self._lost:
@@ -282,7 +294,3 @@ class DirectRun:
     def _die(self, name: str, point: KillPoint) -> None:
         if (name, point) in self._kills:
             raise Killed(f"{point} {name}")
-
-
-def _cancelled() -> errors.Cancelled:
-    return errors.Cancelled("run.cancelled", "The run was cancelled.")

@@ -5,6 +5,7 @@ It shares no code with them on purpose. Both pass the suite in ``tests/conforman
 
 import base64
 import hashlib
+import json
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,12 +14,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from crossport import errors
 from crossport.model import codec
 from crossport.model.certified import Seal
+from crossport.model.conversion import Conversion, ConversionProof
 from crossport.model.keyring import Algorithm, Key, Keyring, KeyRole
-from crossport.model.sealing import Claim, ClaimedDisk, SealSignature, SignedClaim
+from crossport.model.sealing import Claim, ClaimedDisk, SealSignature
+from crossport.model.signed_claim import SignedClaim
 
 __all__ = ["MemorySealer"]
 
 _FOREVER = 1e11
+_READ, _WRITTEN, _CONVERTED = b"read\0", b"written\0", b"converted\0"
 _KIND = b"application/vnd.in-toto+json"
 
 
@@ -39,23 +43,51 @@ class MemorySealer:
 
     def claim(self, run: str, disk: ClaimedDisk, *, written: bool) -> SignedClaim:
         """Return the word of the site's gateways."""
+        return self._said(run, disk, _WRITTEN if written else _READ)
+
+    def converted(self, run: str, disk: ClaimedDisk) -> SignedClaim:
+        """Return the word of the site's gateways."""
+        return self._said(run, disk, _CONVERTED)
+
+    def _said(self, run: str, disk: ClaimedDisk, kind: bytes) -> SignedClaim:
         payload = codec.encoded(Claim(site=self._site, run=run, disks=(disk,))).encode()
-        signature = self._gateway.sign(_said(payload, written=written))
+        signature = self._gateway.sign(kind + payload)
         return SignedClaim(payload=_text(payload), signature=_text(signature), certificate=self._site)
 
     async def sign(self, seal: Seal, payload: bytes, claims: tuple[SignedClaim, ...]) -> SealSignature:
         """Sign as the Protocol says."""
         self._answer()
-        read = sorted(self._claimed(seal.run, claims, written=False), key=lambda disk: disk.id)
+        read = sorted(self._claimed(seal.run, claims, _READ), key=lambda disk: disk.id)
         sealed = [
             ClaimedDisk(id=one.id, size=one.size, chunk_size=one.chunk_size, root=one.root)
             for one in seal.manifest.disks
         ]
         if read != sorted(sealed, key=lambda disk: disk.id):
             raise _refused("signer.seal.disks", "The statement lists other disks than the gateways read.")
-        if seal.nonce in self._used:
+        return self._signed(seal.nonce, payload)
+
+    async def attest(self, conversion: Conversion, payload: bytes, proof: ConversionProof) -> SealSignature:
+        """Sign as the Protocol says."""
+        self._answer()
+        came = {disk.id: disk for disk in self._claimed(conversion.run, proof.written, _WRITTEN)}
+        left = {disk.id: disk for disk in self._claimed(conversion.run, proof.converted, _CONVERTED)}
+        sealed = base64.b64decode(proof.sealed)
+        seal = codec.from_plain(json.loads(sealed)["predicate"], Seal)
+        about = (self._site, conversion.run, hashlib.sha256(sealed).hexdigest())
+        if (conversion.site, seal.run, conversion.seal) != about or seal.importer != self._site:
+            raise _refused("signer.conversion.other", "It names another site, run or image.")
+        disks = [(one.id, one.size, one.chunk_size, one.root) for one in seal.manifest.disks]
+        went_in = [(one.id, one.size, one.chunk_size, one.root) for one in conversion.input]
+        if disks != went_in or came != {one.id: one.claimed() for one in conversion.input}:
+            raise _refused("signer.conversion.input", "What went in is not what was sealed and written.")
+        if left != {one.id: one.claimed() for one in conversion.output} or len(left) != len(disks):
+            raise _refused("signer.conversion.output", "Other disks came out than the gateways claim.")
+        return self._signed(conversion.nonce, payload)
+
+    def _signed(self, nonce: str, payload: bytes) -> SealSignature:
+        if nonce in self._used:
             raise _refused("signer.approval.used", "The approval was used before.")
-        self._used.add(seal.nonce)
+        self._used.add(nonce)
         said = b"DSSEv1 %d %s %d %s" % (len(_KIND), _KIND, len(payload), payload)
         return SealSignature(key=self.key.id(), signature=_text(self._seals.sign(said)))
 
@@ -64,9 +96,12 @@ class MemorySealer:
         self._answer()
         return Keyring(keys=(self.key,))
 
-    async def witnessed(self, run: str, claims: tuple[SignedClaim, ...]) -> tuple[ClaimedDisk, ...]:
-        """Return what was written."""
-        return self._claimed(run, claims, written=True)
+    async def witnessed(
+        self, run: str, cloud: str, claims: tuple[SignedClaim, ...]
+    ) -> tuple[ClaimedDisk, ...]:
+        """Return what was written. All clouds of the site have the same gateway."""
+        del cloud
+        return self._claimed(run, claims, _WRITTEN)
 
     def _answer(self) -> None:
         if self.away:
@@ -74,16 +109,12 @@ class MemorySealer:
                 "signer.process.gone", "The signer does not answer.", remedy=errors.TRIED_AGAIN
             )
 
-    def _claimed(
-        self, run: str, claims: tuple[SignedClaim, ...], *, written: bool
-    ) -> tuple[ClaimedDisk, ...]:
+    def _claimed(self, run: str, claims: tuple[SignedClaim, ...], kind: bytes) -> tuple[ClaimedDisk, ...]:
         found = tuple[ClaimedDisk, ...]()
         for signed in claims:
             payload = base64.b64decode(signed.payload)
             try:
-                self._gateway.public_key().verify(
-                    base64.b64decode(signed.signature), _said(payload, written=written)
-                )
+                self._gateway.public_key().verify(base64.b64decode(signed.signature), kind + payload)
             except InvalidSignature as error:
                 raise _refused("signer.claim.forged", "The gateway did not sign this claim.") from error
             claim = codec.decoded(payload, Claim)
@@ -104,10 +135,6 @@ class MemorySealer:
             valid_from=0.0,
             valid_until=_FOREVER,
         )
-
-
-def _said(payload: bytes, *, written: bool) -> bytes:
-    return (b"written\0" if written else b"read\0") + payload
 
 
 def _text(content: bytes) -> str:

@@ -183,20 +183,22 @@ class Channel:
     def _fill(self) -> bool:
         """Read what is missing of the part, 16 KiB at a time; return whether it is complete."""
         part, filled = memoryview(self._part), self._filled
+        size, receive_into = len(part), self._connection.recv_into
         try:
             with self._using:
-                while self._filled < len(part):
-                    size = self._connection.recv_into(part[self._filled :])
-                    if not size:
+                while filled < size:
+                    # Unless it is told the length, each call of ssl's makes another view to look.
+                    came = receive_into(part[filled:], size - filled)
+                    if not came:
                         raise _gone(None)
-                    self._filled += size
+                    filled += came
         except _WAIT:
             return False
         except OSError as error:
             raise _gone(error) from error
         finally:
-            if self._filled > filled:
-                self._last_heard = time.monotonic()
+            if filled > self._filled:
+                self._filled, self._last_heard = filled, time.monotonic()
         return True
 
     def _completed(self, kind: Kind) -> Frame:

@@ -12,7 +12,7 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,16 @@ from crossport.transfer.journals import Journals
 from crossport.transfer.stock_access import Access
 from crossport.transfer.stocks import Stocks
 
-__all__ = ["LocalHost", "LocalPipe", "piped"]
+__all__ = ["Inspecting", "LocalHost", "LocalPipe", "Tool", "piped", "tooled"]
 
 # A worker tells its progress four times a second; one that says nothing for this long hangs.
 SILENT_S = 60.0
 _STDERR_KEPT = 4096
 _END_S = 30.0
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*|/[A-Za-z0-9_./-]+")
+# Chunks are allocated and let go of all the time: without this each comes from the kernel, page by page, and
+# goes back there, which takes a receiver a twentieth of its processor time.
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(8 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 20)}
 _LIMITS = confine.Limits(address_space=4 << 30, cpu_s=None, open_files=64)
 
 
@@ -61,8 +64,16 @@ class LocalPipe:
             await stdin.drain()
 
     async def end(self) -> None:
-        """Kill it with everything in its process namespace, and wait for its end."""
-        await asyncio.shield(asyncio.ensure_future(self._ended()))
+        """Kill it with everything in its process namespace, and wait for its end.
+
+        Whoever is cancelled meanwhile waits, too: what is lent to the worker is taken back behind this.
+        """
+        ending = asyncio.ensure_future(self._ended())
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await asyncio.wait({ending})
+            raise
 
     async def _ended(self) -> None:
         if self.process.returncode is None:
@@ -127,16 +138,49 @@ class LocalPipe:
             del self._stderr[:-_STDERR_KEPT]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A worker that copies nothing: its module with arguments, and what it sees beside the disks.
+
+    It has no network, and ``groups`` for the devices.
+    """
+
+    module: str
+    arguments: tuple[str, ...] = ()
+    read: tuple[Path, ...] = ()
+    devices: tuple[Path, ...] = ()
+    groups: tuple[int, ...] = ()
+
+
+Inspecting = Callable[[], Awaitable[Tool]]
+"""Returns what inspects guests here; raises what stands in its way."""
+
+
+async def _nothing_inspects() -> Tool:
+    raise errors.Refused(
+        "inspect.appliance.missing",
+        "Nothing here can look into guests.",
+        remedy="Let the site look, where the disks can be read: it has what crossport inspector build made.",
+    )
+
+
 class LocalHost:
     """Starts workers on this machine: a `crossport.transfer.host.WorkerHost`."""
 
-    def __init__(self, journals: Path | None = None, stocks: Stocks | None = None) -> None:
+    def __init__(
+        self,
+        journals: Path | None = None,
+        stocks: Stocks | None = None,
+        inspecting: Inspecting = _nothing_inspects,
+    ) -> None:
         """Keep journals in the directory ``journals``; without one nothing is gone on with.
 
-        Content that passes through is kept in ``stocks``, if there are any.
+        Content that passes through is kept in ``stocks``, if there are any. Guests are looked into by the
+        tool that ``inspecting`` returns.
         """
         self._journals = Journals(journals)
         self._stocks = stocks or Stocks(None, 0)
+        self._inspecting = inspecting
 
     @contextlib.asynccontextmanager
     async def started(
@@ -149,6 +193,10 @@ class LocalHost:
         published: tuple[DiskRef, ...] = (),
     ) -> AsyncGenerator[Worker]:
         """Start a worker as the Protocol says; raise what `piped` raises."""
+        if way == "inspect":
+            async with tooled(await self._inspecting(), (ref, *published), place) as pipe:
+                yield Worker(pipe)
+            return
         with self._journals.opened(journal) as file, self._stocks.opened(stock) as access:
             async with piped(way, ref, place, file.fileno(), access, published) as pipe:
                 yield Worker(pipe)
@@ -188,6 +236,35 @@ async def piped(
         seen = _Seen(ref, tuple(_there(published)) if stock is not None else ())
         async with _started(way, seen, place, journal, stock) as pipe:
             yield pipe
+
+
+@contextlib.asynccontextmanager
+async def tooled(tool: Tool, disks: tuple[DiskRef, ...], place: Place) -> AsyncGenerator[LocalPipe]:
+    """Start ``tool`` with these disks to read, confined; on leaving, it and all it started are gone.
+
+    Raise as `piped` does. It has no certificate, because it speaks with nobody else.
+    """
+    as_root = os.geteuid() == 0
+    paths = tuple(dict.fromkeys(path for ref in disks if (path := _path(ref))))
+    uid, gid = _identity(disks[0], _path(disks[0])) if as_root else (confine.NOBODY, confine.NOBODY)
+    confinement = confine.Confinement(
+        read=(*own_program(), *tool.read, *paths),
+        devices=tool.devices,
+        groups=tool.groups,
+        limits=replace(_LIMITS, file_size=0),
+        uid=uid,
+        gid=gid,
+    )
+    argv = [sys.executable, "-IB", "-m", tool.module, *tool.arguments]
+    with contextlib.ExitStack() as loans:
+        if as_root:
+            loans.enter_context(lent((*_files(disks), *tool.read), uid=uid, writable=False))
+        process = await _spawned(confine.command(argv, confinement, as_root=as_root), ())
+        pipe = LocalPipe(f"the {tool.module} worker at {place.cloud or place.address}", process, "")
+        try:
+            yield pipe
+        finally:
+            await pipe.end()
 
 
 @contextlib.asynccontextmanager
@@ -291,6 +368,7 @@ def _confinement(seen: _Seen, *, as_root: bool) -> confine.Confinement:
         read=(*own_program(), *_trusted(ref), *images),
         write=(path,) if path else (),
         limits=_LIMITS,
+        environment=_MEMORY,
         uid=uid,
         gid=gid,
         network=True,

@@ -93,7 +93,7 @@ class Holding:
     def take(self, first: int, count: int) -> None:
         """Let a frame have a range; raise Broken when another of this attempt had some of it."""
         with self._change:
-            if any(taken for _, _, taken in self._taken.runs(first, count)):
+            if not self._taken.none_set(first, count):
                 raise malformed(f"chunks {first} to {first + count} came twice")
             self._taken.fill(first, count)
 

@@ -7,16 +7,28 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol, TypeAlias
 
 from crossport import errors
-from crossport.model.artifact import DiskRef, Place
+from crossport.model.artifact import DiskRef, Place, Ticket
+from crossport.model.artifact import Way as Direction
 from crossport.transfer.egress import Egress, Guard
 from crossport.transfer.far_egress import judged
 from crossport.transfer.job import failure_from
 
-__all__ = ["Journal", "Pipe", "Way", "Worker", "WorkerHost"]
+__all__ = ["Journal", "Pipe", "Way", "Worker", "WorkerHost", "journal_of"]
 
-Way: TypeAlias = Literal["send", "receive", "digest", "look"]
+Way: TypeAlias = Literal["send", "receive", "digest", "look", "inspect"]
 Journal: TypeAlias = tuple[str, str]
-"""Whose journal it is: the run and the artifact."""
+"""Whose journal it is: the run and the artifact, or the book of what was read of that."""
+
+
+def journal_of(ticket: Ticket) -> Journal | None:
+    """Return which file the end of a copy goes on with that has this ticket, None when it begins anew.
+
+    A volume that cannot be told from another one must not be taken for it.
+    """
+    if not ticket.ref.identity:
+        return None
+    # Both ends of a copy may be at one host.
+    return ticket.run, ticket.artifact if ticket.way is Direction.WRITE else f"{ticket.artifact} read"
 
 
 class Pipe(Protocol):
@@ -103,11 +115,11 @@ class WorkerHost(Protocol):
     ) -> AbstractAsyncContextManager[Worker]:
         """Start a worker for one disk at one place; on leaving, it and all it started are gone.
 
-        A worker that receives gets the file of ``journal``, which stays where the worker runs until it is
-        forgotten; without a name, one that goes with the worker. It may use and add to the content kept there
-        under the name ``stock``, if there is one, and then read the images that are ``published`` and can be
-        reached there. Raise Refused when it may not be started there, Unavailable when nobody can start it
-        now.
+        A worker that copies gets the file of ``journal``, which stays where the worker runs until it is
+        forgotten; without a name, one that goes with the worker. One that receives may use and add to the
+        content kept there under the name ``stock``, if there is one, and then read the images that are
+        ``published`` and can be reached there. One that inspects reads ``published`` as the guest's further
+        disks. Raise Refused when it may not be started there, Unavailable when nobody can start it now.
         """
         ...
 

@@ -196,7 +196,7 @@ class Incoming:
         Behind a chunk that was offered others may have been settled before it is written.
         """
         first, leaves = self._asked_for(index)
-        follow = self._holding.untaken(index + 1, max(0, first + len(leaves) - index - 1))
+        follow = self._holding.untaken(index + 1, first + len(leaves) - index - 1) if leaves else 0
         self._holding.release(index, 1 + follow)
 
     def _asked_for(self, index: int) -> tuple[int, list[bytes | None]]:

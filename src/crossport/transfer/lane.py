@@ -1,6 +1,5 @@
 """One connection of a sender: take a task, read, hash, compare, compress, send, and listen meanwhile."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,19 +12,22 @@ from crossport.transfer.ahead import Ahead
 from crossport.transfer.bits import Bits
 from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Cut
+from crossport.transfer.coverage import Coverage
 from crossport.transfer.frame import Data, End, Failed, Frame, Kind, Verdict
 from crossport.transfer.meter import Meter
-from crossport.transfer.names import NAME, SEAL, Names, Seal
+from crossport.transfer.names import NAME, SEAL, Names
 from crossport.transfer.offering import Offering
 from crossport.transfer.pack import Packer
 from crossport.transfer.plan import READ_AT_ONCE, Deed, Plan, Task
 from crossport.transfer.prospect import Prospect
 from crossport.transfer.states import SENDER, SenderState, heard
 
+_NOTED = 256
+"""Bytes of memory that a leaf takes until its chunk is durable, which a hostile receiver never says."""
 _OFFERED = 48 << 20
 """Bytes of chunks that were offered and wait in memory for an answer, over all connections."""
 
-__all__ = ["Coverage", "Lane", "Throttle", "Work"]
+__all__ = ["Lane", "Throttle", "Work"]
 
 
 class Throttle(Protocol):
@@ -34,30 +36,6 @@ class Throttle(Protocol):
     def take(self, size: int) -> object:
         """Return when ``size`` more bytes may be sent."""
         ...
-
-
-class Coverage:
-    """What of the disk is settled at the receiver, and the seal over what was read."""
-
-    def __init__(self, count: int) -> None:
-        self.settled = Bits(count)
-        self.seal = Seal()
-        self._hashed = Bits(count)
-        self._lock = threading.Lock()
-
-    def note(self, index: int, leaf: bytes) -> bool:
-        """Take a chunk that was read into the seal; return whether it was read before."""
-        with self._lock:
-            again = self._hashed[index]
-            if not again:
-                self._hashed.fill(index, 1)
-                self.seal.add(index, leaf)
-            return again
-
-    def settle(self, first: int, count: int) -> None:
-        """Record that the receiver has a range for good."""
-        with self._lock:
-            self.settled.fill(first, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +54,23 @@ class Work:
 
 @dataclass(slots=True)
 class _Sent:
-    """Chunks under way; ``count`` is 0 when they were asked for again."""
+    """Chunks under way, zeros or not; ``count`` is 0 when they were asked for again."""
 
     first: int
     count: int
     size: int
+    zero: bool = False
 
 
 class Lane:
     """One connection, used by one thread at a time."""
 
-    def __init__(self, work: Work, channel: Channel) -> None:
+    def __init__(self, work: Work, channel: Channel, coverage: Coverage) -> None:
+        """``coverage`` is used until `run` is told of another."""
         self.channel = channel
         self._work = work
         self._cut = work.cut
-        self._coverage = Coverage(work.cut.count)
+        self._coverage = coverage
         self._names = Names(b"")
         self._state = SenderState.GREETED
         self._under_way: deque[_Sent] = deque()
@@ -160,12 +140,16 @@ class Lane:
             self._hear(self.channel.receive())
         self._drain(0)
 
-    def end(self, count: int, seal: bytes) -> bytes:
-        """Say that all is settled; return the root."""
+    def end(self) -> bytes:
+        """Say that all is settled; return the root. Raise Broken when it is not that of what was read."""
         self._state = SenderState.ENDING
-        self.channel.send(End(count, seal).encoded())
+        self.channel.send(End(self._cut.count, self._coverage.seal.sealed()).encoded())
+        own = self._coverage.root()
         while not self._root:
             self._hear(self.channel.receive())
+        if own != self._root and not (own is None and self._coverage.trusts):
+            self._coverage.forget()  # should it be this end that is wrong, then all is compared the next time
+            raise frame.malformed("it tells another root than that of what was read")
         return self._root
 
     def leave(self) -> None:
@@ -323,20 +307,25 @@ class Lane:
         data = Data(index, len(content), name, packed is not None and not strand, payload, part, strand)
         if self._work.spoil:
             data = self._work.spoil(data)
-        self._transmit(data.encoded(), index, 1)
+        encoded = data.encoded()
+        self._transmit(encoded, _Sent(index, 1, len(encoded)))
         self._work.meter.add(compressed=len(content) if packed is not None else 0)
         return len(data.payload)
 
     def _settle(self, kind: Kind, first: int, count: int) -> None:
-        self._transmit(frame.ranged(kind, first, count), first, count)
+        if kind is Kind.ZEROS:
+            self._coverage.note_zeros(first, count)
+        encoded = frame.ranged(kind, first, count)
+        size = len(encoded) + (count * _NOTED if kind is Kind.SAME else 0)
+        self._transmit(encoded, _Sent(first, count, size, kind is Kind.ZEROS))
 
-    def _transmit(self, encoded: bytes, first: int, count: int) -> None:
+    def _transmit(self, encoded: bytes, sent: _Sent) -> None:
         if self._work.throttle is not None:
             with self._work.meter.waits("limit"):
                 self._work.throttle.take(len(encoded))
         self.channel.send(encoded)
-        self._under_way.append(_Sent(first, count, len(encoded)))
-        self._size_under_way += len(encoded)
+        self._under_way.append(sent)
+        self._size_under_way += sent.size
 
     def _drain(self, window: int) -> None:
         """Wait until no more than ``window`` bytes are under way."""
@@ -378,7 +367,7 @@ class Lane:
             sent = self._under_way.popleft()
             self._size_under_way -= sent.size
             if sent.count:
-                self._coverage.settle(sent.first, sent.count)
+                self._coverage.settle(sent.first, sent.count, zero=sent.zero)
         self._durable = durable
 
     def _send_again(self, index: int) -> None:

@@ -109,6 +109,15 @@ class Packed:
     strand: int = frame.NO_STRAND
 
 
+class _Own(threading.local):
+    """What one thread has for itself; ``packs`` says that its last chunk became smaller."""
+
+    def __init__(self) -> None:
+        self.made = dict[tuple[int, int], zstandard.ZstdCompressor]()
+        self.strand: _Strand | None = None
+        self.packs = False
+
+
 class _Strand:
     """Chunks that are packed in one frame, by one thread."""
 
@@ -132,7 +141,7 @@ class Packer:
         self._meter = meter
         self.threads = threads
         self._judge_every_s = judge_every_s
-        self._local = threading.local()
+        self._own = _Own()
         self._judging = threading.Lock()
         self._gear = gear or Gear()
         self._judged = time.monotonic()
@@ -153,21 +162,28 @@ class Packer:
         self._judge()
         self._taken += len(content)  # of several threads at once one may get lost: it is for a pace only
         level = max(self.level or 0, _STRANDS_FROM) if hard else self.level
-        if level is None or not self._promises(content):
+        # What follows a chunk that became smaller mostly does, too.
+        if level is None or not (self._own.packs or self._promises(content)):
             return None
         if strands and level >= _STRANDS_FROM and self.threads <= _STRAND_THREADS:
-            return self._in_strand(level, content)
-        packed = self._compressor(level).compress(content)
-        return Packed(packed) if len(packed) < len(content) - len(content) // 32 else None
+            packed = self._in_strand(level, content)
+        else:
+            packed = self._alone(level, content)
+        self._own.packs = packed is not None
+        return packed
 
     def snap(self) -> None:
         """Let what this thread packs next not rely on what it packed before."""
-        self._local.strand = None
+        self._own.strand = None
+
+    def _alone(self, level: int, content: memoryview) -> Packed | None:
+        packed = self._compressor(level).compress(content)
+        return Packed(packed) if len(packed) < len(content) - len(content) // 32 else None
 
     def _in_strand(self, level: int, content: memoryview) -> Packed | None:
-        strand: _Strand | None = getattr(self._local, "strand", None)
+        strand = self._own.strand
         if strand is None or strand.level != level or strand.count == _STRAND:
-            strand = self._local.strand = _Strand(self._compressor(level, frame.STRAND_WINDOW), level)
+            strand = self._own.strand = _Strand(self._compressor(level, frame.STRAND_WINDOW), level)
         payload = strand.added(content)
         if len(payload) >= len(content):
             self.snap()  # the other end does not get it
@@ -184,9 +200,7 @@ class Packer:
 
     def _compressor(self, level: int, window: int = 0) -> zstandard.ZstdCompressor:
         """Return this thread's compressor for a level; ``window`` is a power of two, 0 fits one chunk."""
-        made: dict[tuple[int, int], zstandard.ZstdCompressor] | None = getattr(self._local, "made", None)
-        if made is None:
-            made = self._local.made = {}
+        made = self._own.made
         if (level, window) not in made:
             made[level, window] = _for_strands(level, window) if window else zstandard.ZstdCompressor(level)
         return made[level, window]

@@ -12,7 +12,7 @@ from typing import Any
 from crossport import errors, merkle
 from crossport.model import codec
 from crossport.model.artifact import Ticket
-from crossport.model.sealing import SignedClaim
+from crossport.model.signed_claim import SignedClaim
 from crossport.transfer import peer_address
 from crossport.transfer.egress import Guard
 from crossport.transfer.frame import LEAST_VERSION, Hello

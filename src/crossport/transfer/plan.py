@@ -36,11 +36,14 @@ class Task:
     count: int
 
 
-def tasks(extents: Callable[[], Iterable[Extent]], cut: Cut, held: Bits, settled: Bits) -> Iterator[Task]:
+def tasks(
+    extents: Callable[[], Iterable[Extent]], cut: Cut, held: Bits, settled: Bits, known: Bits
+) -> Iterator[Task]:
     """Return what is to be done to settle every chunk once; those in ``settled`` are left alone.
 
     Missing chunks come first, so that new bytes flow at once; ``held`` ones are compared afterwards, and
-    those that did not change are not even read. ``extents`` is called again for the second round.
+    those that did not change and are ``known`` are not even read. ``extents`` is called again for the second
+    round.
     """
     some = False
     for run in chunk.runs(extents(), cut):
@@ -53,16 +56,17 @@ def tasks(extents: Callable[[], Iterable[Extent]], cut: Cut, held: Bits, settled
             some = some or any(True for _ in _where(held, first, count, value=True))
     for run in chunk.runs(extents(), cut) if some else ():
         if not run.zero:
-            yield from _second(run, held, settled)
+            yield from _second(run, held, settled, known)
 
 
-def _second(run: Run, held: Bits, settled: Bits) -> Iterator[Task]:
+def _second(run: Run, held: Bits, settled: Bits, known: Bits) -> Iterator[Task]:
     for first, count in _where(settled, run.first, run.count, value=False):
         for start, there in _where(held, first, count, value=True):
-            if run.changed:
-                yield from _cut_up(Deed.COMPARE, start, there, COMPARED_AT_ONCE)
-            else:
-                yield Task(Deed.KEEP, start, there)
+            for at, size, kept in [(start, there, False)] if run.changed else known.runs(start, there):
+                if kept:
+                    yield Task(Deed.KEEP, at, size)
+                else:
+                    yield from _cut_up(Deed.COMPARE, at, size, COMPARED_AT_ONCE)
 
 
 def _where(bits: Bits, first: int, count: int, *, value: bool) -> Iterator[tuple[int, int]]:

@@ -4,7 +4,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from crossport import errors
 from crossport.spi.block import BlockReader
@@ -12,18 +12,33 @@ from crossport.transfer import frame
 from crossport.transfer.bits import Bits
 from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Cut
+from crossport.transfer.coverage import Book, Coverage
 from crossport.transfer.frame import Data, Hello
-from crossport.transfer.lane import Coverage, Lane, Throttle, Work
+from crossport.transfer.lane import Lane, Throttle, Work
 from crossport.transfer.lanes import Lanes, Link
 from crossport.transfer.manner import PAUSE_S, Patience, Terms, connections_over
 from crossport.transfer.meter import Meter
 from crossport.transfer.pack import Packer
 from crossport.transfer.plan import Plan, tasks
 
-__all__ = ["Sender"]
+__all__ = ["Means", "Sender"]
 
 _WINDOW = 40 << 20
 """Bytes under way that are not durable yet, over all connections: what a cut costs at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What else a sender works with. ``spoil`` is for tests: it may damage a chunk after it was named.
+
+    ``trusts``: what the receiver says that it holds is not read again, for a source that is dear to read and
+    nobody vouches for. Then the root may be the receiver's word.
+    """
+
+    throttle: Throttle | None = None
+    book: Book | None = None
+    spoil: Callable[[Data], Data] | None = None
+    trusts: bool = False
 
 
 class Sender:
@@ -36,19 +51,21 @@ class Sender:
         terms: Terms,
         meter: Meter,
         *,
-        throttle: Throttle | None = None,
-        spoil: Callable[[Data], Data] | None = None,
+        means: Means | None = None,
     ) -> None:
-        """Send what ``terms`` say. ``spoil`` is for tests: it may damage a chunk after it was named."""
-        hello = terms.hello
+        """Send what ``terms`` say."""
+        hello, means = terms.hello, means or Means()
         self._manner = terms.manner
         self._link = link
         self._hello = replace(hello, connections=self._manner.connections)
         self._meter = meter
         cut = Cut(hello.size, hello.chunk_size)
         packer = Packer(meter, self._manner.connections)
-        self._work = Work(reader, cut, meter, packer, throttle, terms.key if terms.agreed else b"", spoil)
-        self._coverage = Coverage(cut.count)
+        key = terms.key if terms.agreed else b""
+        self._work = Work(reader, cut, meter, packer, means.throttle, key, means.spoil)
+        self._book = means.book or Book()
+        self._trusts = means.trusts
+        self._coverage = Coverage(cut, self._book, trusts=self._trusts)
 
     def run(self) -> bytes:
         """Send the whole disk; return its root when the receiver says that it is durable and verified.
@@ -69,6 +86,7 @@ class Sender:
                 time.sleep(PAUSE_S)
             finally:
                 lanes.close()
+                self._coverage.keep()
         raise AssertionError("attempts do not end")
 
     def _attempt(self, hello: Hello, lanes: Lanes) -> bytes:
@@ -81,7 +99,7 @@ class Sender:
             if welcome.connections > hello.connections:
                 raise frame.malformed("it wants more connections than were offered")
             if not welcome.goes_on:
-                self._coverage = Coverage(self._work.cut.count)
+                self._coverage = Coverage(self._work.cut, self._book, trusts=self._trusts)
             plan = self._plan(first.held(welcome.held))
         self._work.packer.threads = welcome.connections
         window = _WINDOW // welcome.connections
@@ -102,7 +120,7 @@ class Sender:
         with lanes.guard(first.channel):
             for lane in others:
                 lane.leave()
-            return first.end(self._work.cut.count, self._coverage.seal.sealed())
+            return first.end()
 
     def _fitting(self, hello: Hello, channel: Channel) -> Hello:
         """Ask for as many connections as the link wants."""
@@ -111,10 +129,11 @@ class Sender:
         return replace(hello, connections=min(hello.connections, enough))
 
     def _lane(self, lanes: Lanes) -> Lane:
-        lane = Lane(self._work, self._link.open(lanes.check))
+        lane = Lane(self._work, self._link.open(lanes.check), self._coverage)
         lanes.add(lane.channel)
         return lane
 
     def _plan(self, held: Bits) -> Plan:
-        cut = self._work.cut
-        return Plan(tasks(lambda: self._work.reader.extents(0, cut.size), cut, held, self._coverage.settled))
+        cut, coverage = self._work.cut, self._coverage
+        extents = functools.partial(self._work.reader.extents, 0, cut.size)
+        return Plan(tasks(extents, cut, held, coverage.settled, coverage.known))

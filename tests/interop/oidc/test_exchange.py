@@ -12,6 +12,9 @@ from tests.interop.oidc.sender import Sender
 from tests.unit.api.site import Site
 from tests.unit.api.site import site as running_site
 
+from crossport.model.run import CommitRule, MigrationRequest
+
+BY_HAND = CommitRule.MANUAL
 RULE: dict[str, Any] = {
     "name": "staff",
     "provider": "acme",
@@ -60,6 +63,24 @@ async def test_a_providers_token_becomes_one_of_the_site_that_only_its_sender_ca
     assert beyond.json()["code"] == "identity.ceiling.exceeded"
     async with site.client(token) as client:
         assert (await client.get("/v1/site")).json()["code"] == "identity.token.bound"
+
+
+async def test_each_ceiling_holds_over_the_whole_way(site: Site, provider: Provider):
+    """For clouds and runs the policies say so, too: they get the clouds of a run that a request names."""
+    runs = [
+        (await site.migrated(MigrationRequest(vm=vm, source="alpha", target="beta", commit=BY_HAND), vm)).id
+        for vm in ("web", "db")
+    ]
+    sender, asked = Sender(), list[tuple[str, int]]()
+    for ceilings, within, beyond in (
+        ({"clouds": ["alpha"]}, ["/v1/clouds/alpha/vms"], ["/v1/clouds/beta/vms", f"/v1/runs/{runs[0]}"]),
+        ({"vms": ["web"]}, ["/v1/clouds/alpha/vms/web", f"/v1/runs/{runs[0]}"], [f"/v1/runs/{runs[1]}"]),
+        ({"runs": runs[:1]}, [f"/v1/runs/{runs[0]}"], [f"/v1/runs/{runs[1]}", "/v1/clouds/alpha/vms"]),
+    ):
+        token = await sender.exchanged(site, provider.made(), authorization_details=details(**ceilings))
+        for path in ("/v1/site", "/v1/clouds", "/v1/runs", *within, *beyond):
+            asked.append((path, (await sender.ask(site, token, path=path)).status_code))
+            assert asked[-1][1] == (403 if path in beyond else 200), (ceilings, asked[-1])
 
 
 async def test_a_proof_must_be_for_this_request_by_this_key_and_once(site: Site, provider: Provider):

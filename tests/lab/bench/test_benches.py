@@ -70,6 +70,22 @@ def test_what_crossport_itself_costs_is_measured(tmp_path: Path):
     assert "| goal |" in page
 
 
+@pytest.mark.soak
+@pytest.mark.qemu
+@pytest.mark.root
+@pytest.mark.timeout(300)
+def test_what_security_costs_is_measured(tmp_path: Path):
+    facts, page = measured("security.py", tmp_path, "--quick")
+    sealed, unsealed = (facts["moves"]["rows"][way] for way in ("sealed", "unsealed"))
+    assert len(sealed) == len(unsealed) == 1
+    assert 0 < sealed[0]["seal_s"] + sealed[0]["admit_s"] < sealed[0]["work_s"]
+    assert unsealed[0]["seal_s"] == unsealed[0]["admit_s"] == 0
+    log = facts["log"]
+    assert log["write"]["peak_rss_bytes"] > 10_000_000
+    assert log["verify"]["wall_s"] > log["verify"]["hashes_s"] > 0
+    assert "| of it to seal, and to admit |" in page
+
+
 @pytest.mark.root
 @pytest.mark.timeout(120)
 def test_every_tool_copies_the_same_disk_over_the_same_link(tmp_path: Path):

@@ -26,13 +26,17 @@ def said(code: str) -> list[str]:
 
 
 def test_a_datagram_takes_the_time_of_the_distance_and_none_is_lost_without_losses():
-    [round_trip, lost] = said(
+    """Of a probe that a busy machine held up another one is made."""
+    probes = said(
         "with joined(Distance(50)) as ends:\n"
-        "    found = probed(ends, 300)\n"
-        "    print(found.round_trip_s, found.lost, sep='\\n')"
+        "    for _ in range(20):\n"
+        "        found = probed(ends, 300)\n"
+        "        print(found.quickest_s, found.lost)\n"
+        "        if found.quickest_s < 0.1: break"
     )
-    assert 0.05 <= float(round_trip) < 0.2
-    assert float(lost) == 0
+    quickest, lost = zip(*(map(float, line.split()) for line in probes), strict=True)
+    assert 0.05 <= min(quickest) < 0.1
+    assert set(lost) == {0}
 
 
 def test_the_share_that_is_lost_is_as_said_in_both_directions():

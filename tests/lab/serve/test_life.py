@@ -17,7 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
+from crossport.app.clock import SystemClock
 from crossport.clouds.memory import MemoryCloud
+from crossport.identity import SiteIdentity
 from crossport.model.run import Act
 from crossport.testing.world import ALPHA, web_vm
 
@@ -134,6 +136,16 @@ def test_an_idle_server_leaves_and_the_next_command_starts_another(machine: Mach
     assert machine.owner() != first
 
 
+def test_a_server_that_nobody_has_asked_yet_waits_for_whoever_started_it(machine: Machine):
+    idle = {"CROSSPORT_IDLE_S": "0.1"}
+    server = machine.start("serve", "--embedded", **idle)
+    machine.wait(lambda: (machine.control / "socket").exists() or server.poll() is not None)
+    time.sleep(2)  # a machine that is busy
+    assert machine.run("cloud", "list", **idle)[0] == 0
+    assert server.wait(20) == 0
+    assert machine.owner() == server.pid
+
+
 def test_a_server_does_not_leave_while_a_run_waits(machine: Machine):
     idle = {"CROSSPORT_IDLE_S": "2"}
     clouds = {name: MemoryCloud(name, machine.home / name) for name in ("alpha", "beta")}
@@ -212,8 +224,14 @@ def free_port() -> int:
 
 
 def test_serving_on_an_address_is_encrypted_and_proves_who_it_is(machine: Machine):
-    port = free_port()
-    server = machine.start("serve", "--listen", f"127.0.0.1:{port}")
+    port, senders = free_port(), machine.home / "senders.pem"
+    machine.home.mkdir(exist_ok=True)
+    senders.write_text("no certificate")
+    wrong = machine.run("serve", "--listen", f"127.0.0.1:{port}", CROSSPORT_CLIENT_CA=str(senders))
+    assert (wrong[0], "serve.client-ca.unreadable" in wrong[2]) == (2, True)
+    authority_of_senders = SiteIdentity.open(machine.home / "senders", "senders", clock=SystemClock())
+    senders.write_text(authority_of_senders.authority_pem)
+    server = machine.start("serve", "--listen", f"127.0.0.1:{port}", CROSSPORT_CLIENT_CA=str(senders))
     machine.wait((machine.control / "socket").exists)
     url, authority = f"https://127.0.0.1:{port}", str(machine.control / "ca.pem")
     there = ["--server", url, "--ca", authority, "--token-file", str(machine.control / "token")]
@@ -221,6 +239,7 @@ def test_serving_on_an_address_is_encrypted_and_proves_who_it_is(machine: Machin
     tls = ssl.create_default_context(cafile=authority)
     assert httpx.get(f"{url}/healthz", verify=tls).json() == {"status": "ok"}
     assert httpx.get(f"{url}/v1/clouds", verify=tls).status_code == 401
+    assert httpx.get(f"{url}/v1/sign-in", verify=tls).json()["bindings"] == ["dpop", "mtls"]
     status, _, told = machine.run("cloud", "list", "--server", url, "--token-file", authority)
     assert (status, "client.server.untrusted" in told) == (7, True)
     with pytest.raises(httpx.HTTPError):

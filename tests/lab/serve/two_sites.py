@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.lab.serve.scene import HOLD
-from tests.lab.serve.test_life import Machine
+from tests.lab.serve.test_life import PROGRAM, Machine
 
 from crossport.clouds.memory import MemoryCloud
 from crossport.model.run import Act
@@ -38,9 +38,14 @@ class Owner:
         self.settings.write_text(f'site_name = "{name}"\npartner_listen = "127.0.0.1:{self.port}"\n{hooks}')
         self.server: subprocess.Popen[str] | None = None
 
-    def serve(self) -> None:
-        """Start the server; return when it answers."""
-        self.server = self.machine.start("serve", CROSSPORT_SETTINGS=str(self.settings))
+    def serve(self, **more: str) -> None:
+        """Start the server, with ``more`` in its environment; return when it answers."""
+        environment = self.machine.environment(CROSSPORT_SETTINGS=str(self.settings), **more)
+        with self.settings.with_suffix(".log").open("ab") as log:  # a pipe that nobody reads would stop it
+            self.server = subprocess.Popen(
+                [*PROGRAM, "serve"], env=environment, stdout=log, stderr=log, text=True
+            )
+        self.machine.started.append(self.server)
         self.machine.wait((self.machine.control / "socket").exists, 60)
 
     def kill(self) -> None:
@@ -77,13 +82,17 @@ def trusted(root: Path, north: Owner, south: Owner) -> None:
 
 
 class TwoOwners:
-    """North has alpha, south has beta. They are partners, and each lets the other in."""
+    """North has alpha, south has beta. They are partners, and each lets the other in.
 
-    def __init__(self, root: Path) -> None:
+    ``host`` is where each tells the other to reach it; both listen at 127.0.0.1.
+    ``more`` are settings of both.
+    """
+
+    def __init__(self, root: Path, host: str = "127.0.0.1", more: str = "") -> None:
         self.root = root
         self.reached, self.go = root / "reached", root / "go"
         words = [sys.executable, "-I", "-c", HOLD, str(self.reached), str(self.go)]
-        hooks = f"[hooks.hold]\ncommand = {json.dumps(words)}\n"
+        hooks = f'hosts = ["{host}"]\n{more}[hooks.hold]\ncommand = {json.dumps(words)}\n'
         self.north, self.south = Owner(root, "north", hooks), Owner(root, "south", hooks)
         self.alpha, self.beta = MemoryCloud("alpha", root / "alpha"), MemoryCloud("beta", root / "beta")
         self.alpha.found(ALPHA)
@@ -109,6 +118,12 @@ class TwoOwners:
         self.go.touch()
         self.north.machine.end()
         self.south.machine.end()
+
+    def check_taken_back(self, name: str) -> None:
+        """Check that the VM runs at alpha as if nothing had been, and that nothing of it is at beta."""
+        source = asyncio.run(self.alpha.vm(name))
+        assert (source.power, source.fenced) == (PowerState.RUNNING, False)
+        assert name not in {vm.name for vm in asyncio.run(self.beta.vms())}
 
     def check(self, name: str) -> None:
         """Check that the VM is at beta, and retained at alpha."""

@@ -38,3 +38,26 @@ async def test_a_worker_whose_start_is_cancelled_is_gone(tmp_path: Path):
         async with asyncio.timeout(10):
             await asyncio.wait({task})
         assert task.cancelled()
+
+
+async def test_who_ends_a_worker_and_is_cancelled_has_ended_it_all_the_same(tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(4096))
+    ref = DiskRef(kind="file", locator=str(disk), size=4096)
+    place = Place(cloud="alpha", subnet="VMExportSubnet", address="127.0.0.1")
+    pipes = list[confined.LocalPipe]()
+
+    async def run() -> None:
+        async with confined.piped("digest", ref, place) as pipe:
+            pipes.append(pipe)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(run())
+    async with asyncio.timeout(10):
+        while not pipes:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait({task})
+    assert pipes[0].process.returncode is not None

@@ -15,10 +15,14 @@ from pathlib import Path
 import pytest
 from tests.lab.transfer.transfer_lab import Lab, Process, workers_of
 
-from crossport import errors
-from crossport.model.artifact import DiskRef, Heat, Moved, Progress, Ticket
+from crossport import errors, merkle
+from crossport.model.artifact import Copied, DiskRef, Heat, Moved, Progress, Ticket
 from crossport.model.locator import file_locator
 from crossport.testing.conformance.block import noise
+from crossport.transfer.chunk import Cut, Run
+from crossport.transfer.job import subject_of
+from crossport.transfer.journals import shelf
+from crossport.transfer.leaf_store import LeafStore
 
 MIB = 1 << 20
 
@@ -79,7 +83,7 @@ async def test_no_secret_is_in_an_argument_or_the_environment(lab: Lab) -> None:
 async def test_what_changes_all_the_time_is_left_to_the_last_copy(lab: Lab) -> None:
     """Two workers each time, which remember nothing: what is owed goes by way of the run."""
     chunk, heat, told = 256 << 10, tuple[Heat, ...](), list[Moved]()
-    source, target = lab.file(size=10 * chunk), replace(lab.file(size=10 * chunk), identity="volume-1")
+    source, target = (replace(lab.file(size=10 * chunk), identity=f"volume-{number}") for number in range(2))
     for number in range(5):
         content = noise(chunk) + noise(chunk, f"hot-{number}") + noise(8 * chunk)
         Path(source.locator).write_bytes(content)
@@ -91,8 +95,30 @@ async def test_what_changes_all_the_time_is_left_to_the_last_copy(lab: Lab) -> N
         told.append(await lab.mover.move(read, write, ignore))
         heat = told[-1].heat
     assert [one.counters.written // chunk for one in told] == [10, 1, 0, 0, 1]
+    assert [one.counters.read // chunk for one in told] == [10, 1, 0, 0, 1], "the sender's end remembers"
     assert [[part.owed for part in one.heat] for one in told] == [[], [False], [True], [True], []]
     assert Path(target.locator).read_bytes() == Path(source.locator).read_bytes()
+
+
+async def test_what_the_target_has_instead_of_a_chunk_that_is_not_read_again_is_found(lab: Lab) -> None:
+    chunk = 256 << 10
+    content, other = noise(8 * chunk), noise(chunk, "another")
+    source, target = (
+        replace(lab.file(each, size=8 * chunk), identity=f"volume-{number}")
+        for number, each in enumerate((content, b""))
+    )
+    await lab.mover.move(*lab.tickets(source, target), ignore)
+
+    Path(target.locator).write_bytes(content[: 5 * chunk] + other + content[6 * chunk :])
+    subject = subject_of(Copied("acme", "run-1", "disk-0"), target)
+    with (lab.directory / "journals" / shelf("run-1") / shelf("disk-0")).open("r+b") as journal:
+        held = LeafStore(journal.fileno(), Cut(8 * chunk, chunk), subject)
+        held.commit([(Run(5, 1, zero=False), merkle.leaf(other))])
+
+    changed = replace(source, locator=file_locator(source.locator, ((chunk, chunk),)))
+    read, write = (replace(one, nonce=f"{one.way}-again") for one in lab.tickets(changed, target))
+    with pytest.raises(errors.Broken, match="another root than that of what was read"):
+        await lab.mover.move(read, write, ignore)
 
 
 async def test_memory_stays_bounded(lab: Lab) -> None:

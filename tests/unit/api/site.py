@@ -6,7 +6,7 @@ copies happen in this process, and time flies in migrations.
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -26,6 +26,7 @@ from crossport.clouds import memory
 from crossport.clouds.memory import MemoryCloud, MemoryMaker
 from crossport.identity.federation import Federation
 from crossport.model.access import Right, Role, TokenRequest
+from crossport.model.artifact import Progress
 from crossport.model.construct import Network
 from crossport.model.request import CloudEntry
 from crossport.model.run import Act, MigrationRequest, RunRecord, RunState
@@ -66,10 +67,29 @@ class MovableClock(SystemClock):
 
 
 class SwiftClock(MovableClock):
-    """A clock on which sleeping takes no time."""
+    """A clock on which sleeping takes no time.
+
+    Its wall runs ahead of the machine's by what was slept since `settle`: the signer is a process of its own,
+    and signs nothing at a time that is minutes away.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._slept_s = self._ahead_s = 0.0
+
+    def wall(self) -> float:
+        return super().wall() + self._ahead_s
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._slept_s
+
+    def settle(self) -> None:
+        """Let the wall show the machine's time again."""
+        self._ahead_s = 0.0
 
     async def sleep(self, seconds: float) -> None:
-        self.moved_s += seconds
+        self._slept_s += seconds
+        self._ahead_s += seconds
         await asyncio.sleep(min(seconds, 0.01))
 
 
@@ -114,6 +134,7 @@ class Site:
     tokens: Tokens
     authorizer: PolicyAuthorizer
     clock: MovableClock
+    swift: SwiftClock
     secret: str
     made: Iterator[int] = field(default_factory=count)
 
@@ -172,17 +193,19 @@ async def site(
     limits: Limits = GENEROUS,
     audit: Audit | None = None,
     egress: tuple[str, ...] = (),
+    pace: Callable[[Progress], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Site]:
     """Run a site below ``root`` with the clouds alpha (VMs web, db, odd) and beta.
 
     With ``audit`` requests are told there, and not in the site's own log. ``egress`` is what it may fetch.
+    ``pace`` is awaited in the middle of copies.
     """
     clock, swift, counter = MovableClock(), SwiftClock(), Counter()
     allowed = Egress(egress, resolve=lambda host, port: ())  # so that nothing is asked of the network
     async with open_site(
         SiteSettings(name="test", state_dir=root / "control", egress=allowed),
         swift,
-        MemoryMover(cast("Any", FileDisks()), swift),
+        MemoryMover(cast("Any", FileDisks()), swift, pace),
         connects={"memory": connect},
         maker=MemoryMaker(root / "clouds"),
     ) as opened:
@@ -197,7 +220,7 @@ async def site(
             own, gateways=gateways, audit=audit or own.audit, federation=federation
         )
         application = Application(services, clock=clock, new_id=counter.id, limits=limits)
-        one = Site(root, application, opened, gateways, tokens, authorizer, clock, secret.reveal())
+        one = Site(root, application, opened, gateways, tokens, authorizer, clock, swift, secret.reveal())
         for name in ("alpha", "beta"):
             await opened.control.add_cloud("default", await one.found(name))
         for name in ("web", "db"):

@@ -33,7 +33,7 @@ async def test_every_route_that_is_served_declares_its_resource_and_action(site:
     assert all(OPERATION.fullmatch(route.operation) for route in site.application.routes)
     assert len({route.operation for route in site.application.routes}) == len(declared)
     public = [route.path for route in site.application.routes if route.public]
-    assert public == ["/healthz", "/v1/token"]
+    assert public == ["/healthz", "/v1/sign-in", "/v1/token"]
 
 
 async def test_every_route_but_the_health_refuses_a_request_without_a_token(site: Site):
@@ -41,7 +41,7 @@ async def test_every_route_but_the_health_refuses_a_request_without_a_token(site
         for route in site.application.routes:
             path = re.sub(r"\{\w+\}", "x1", route.path)
             status = (await client.request(route.method, path, json={})).status_code
-            assert status == {"/healthz": 200, "/v1/token": 415}.get(path, 401), route
+            assert status == {"/healthz": 200, "/v1/sign-in": 200, "/v1/token": 415}.get(path, 401), route
 
 
 async def test_a_viewer_can_only_call_what_asks_for_reading(site: Site):
@@ -73,7 +73,10 @@ async def test_every_operation_names_its_policies_and_its_problems(site: Site):
         assert {"x-resource", "x-action", "x-permitted-by"} <= operation.keys(), (path, method)
         assert operation["summary"], (path, method)
         problems = {status for status in operation["responses"] if status >= "400"}
-        assert path in ("/healthz", "/v1/token") or {"401", "403", "429"} <= problems, (path, method)
+        assert path in ("/healthz", "/v1/sign-in", "/v1/token") or {"401", "403", "429"} <= problems, (
+            path,
+            method,
+        )
 
 
 async def test_the_description_is_served_to_who_may_read(client: httpx.AsyncClient, site: Site):

@@ -75,7 +75,10 @@ async def test_a_copy_that_failed_is_counted_and_over():
 
 
 def test_a_gateway_is_told_with_what_it_runs():
-    desk = Desk("gw-1", MachineClock())
+    async def listed() -> bool:
+        return True
+
+    desk = Desk("gw-1", MachineClock(), listed)
     desk.reported = 3
     lines = told(CountedMover(MemoryMover(MemoryDisks(), MachineClock())), **{"gw-1": desk})
     assert 'crossport_gateway_connected{gateway="gw-1"} 0.0' in lines

@@ -5,6 +5,7 @@ The site is put together as the server does it. The link is left out: the partne
 
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,21 @@ from crossport import errors
 from crossport.audit.head import signed
 from crossport.identity.key_signer import KeySigner
 from crossport.identity.messages import Messages
+from crossport.migration.end import AdmittedImage, Landing
 from crossport.migration.heads import KIND
 from crossport.migration.partner.calls import Clean
 from crossport.migration.partner.foreign import foreign_id
+from crossport.migration.partner.notary import KIND as STATEMENT
+from crossport.migration.partner.notary import Evidence
 from crossport.migration.plans import MIGRATE, labels
 from crossport.model import codec
 from crossport.model.audit import AuditKind, AuditRecord, Result
 from crossport.model.head import Head, Witnessed
 from crossport.model.keyring import Algorithm
 from crossport.model.partner import CompromiseRequest, Partner, PartnerState, TenantRule, Touched
+from crossport.model.permit import SignedStatement, Statement, StatementKind
 from crossport.model.run import MigrationRequest
+from crossport.model.sealing import Admission
 from crossport.testing.document import MemoryDocuments
 
 RULE = TenantRule(theirs="acme", ours="default", clouds=("alpha",))
@@ -125,3 +131,26 @@ async def test_what_a_partner_may_not_do_is_not_done_under_anybodys_name(served:
         await clean(served, "run-1", tenant="zeta")
     assert caught.value.code == "partner.tenant.none"
     assert await told(served, foreign_id("north", "run-1")) == []
+
+
+async def test_a_compromise_lists_what_the_partner_stated_and_sealed(served: Site):
+    """The partner's own clock does not count: what it says of the time may be untrue."""
+    run = foreign_id("north", "run-1")
+    said = Statement(kind=StatementKind.START_PERMITTED, site="north", run=run, vm="vm-1", epoch=1, made=0.0)
+    signed_ = SignedStatement(payload="", key="ab" * 32, signature="")
+    told = Evidence(initiator="north", partner="north", statement=said, signed=signed_, kept=50.0)
+    own = replace(told, statement=replace(said, site="test", kind=StatementKind.OPENED))
+    for one in (told, own):
+        await served.store.put(STATEMENT, f"{run}/{one.statement.site}/{one.statement.kind}", one)
+    admission = Admission(site="north", key="cd" * 32, made=60.0, steps=())
+    for run_, site_ in (("run-2", "north"), ("run-3", "south")):
+        image = AdmittedImage(
+            envelope="ef" * 32, descriptor="", disks=(), admission=replace(admission, site=site_)
+        )
+        await served.store.put("target-end", run_, Landing(cloud="beta", image=image))
+    found = {(one.kind, one.id, one.at, one.about) for one in await traced(served, 50.0)}
+    assert found == {
+        ("statement", f"{run}/start-permitted", 50.0, f"of VM vm-1, epoch 1, signed with key {'ab' * 8}"),
+        ("seal", "ef" * 32, 60.0, f"sealed with key {'cd' * 8}, admitted in run run-2"),
+    }
+    assert await traced(served, 61.0) == []

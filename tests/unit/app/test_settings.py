@@ -6,6 +6,7 @@ import pytest
 
 from crossport import errors
 from crossport.app.compose import site_settings
+from crossport.app.master_key import MasterSource
 from crossport.app.settings import Settings, host_and_port, load
 
 
@@ -56,6 +57,8 @@ def test_an_address_with_a_password_comes_from_a_file_and_is_not_shown(tmp_path:
         ("", {"CROSSPORT_DATABASE_URL_FILE": "/nowhere"}, "database_url_file"),
         ("", {"CROSSPORT_SETTINGS": "/nowhere"}, "settings"),
         ('egress = ["ftp://host"]', {}, "egress"),
+        ("", {"CROSSPORT_CLAMD": "clamd.ctl"}, "clamd"),
+        ("clamd_file_size = 0", {}, "clamd_file_size"),
         ("", {"CROSSPORT_EGRESS": "images.example.org,not a host"}, "egress"),
     ],
 )
@@ -69,7 +72,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, environment: dict[s
 def test_a_webhook_whose_secret_cannot_be_read_is_named(tmp_path: Path):
     text = '[hooks.tell]\nurl = "https://hooks.example/"\nsecret_file = "/nowhere"\n'
     with pytest.raises(errors.Invalid) as caught:
-        site_settings(settings(tmp_path, text))
+        site_settings(settings(tmp_path, text), MasterSource())
     assert caught.value.field == "hooks.tell.secret_file"
 
 

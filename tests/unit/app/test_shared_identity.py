@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from crossport import errors
-from crossport.app.master_key import KEY_FILE
+from crossport.app.master_key import KEY_FILE, MasterSource
 from crossport.app.shared_identity import AUTHORITY_FILE, share_identity
 from crossport.identity import MasterKeys, SiteIdentity
 from crossport.spi.document import Document
@@ -64,6 +64,8 @@ def place(tmp_path: Path, database: MemoryDocuments) -> "Place":
 class Place:
     """Where nodes start."""
 
+    source = MasterSource()
+
     def __init__(self, root: Path, database: MemoryDocuments) -> None:
         self.root = root
         self.database = database
@@ -76,7 +78,7 @@ class Place:
             key = directory / KEY_FILE
             key.touch(mode=0o600)
             key.write_bytes((key_of / KEY_FILE).read_bytes())
-        await share_identity(directory, "north", self.database, CLOCK)
+        await share_identity(directory, "north", self.database, CLOCK, self.source)
         return directory
 
 
@@ -150,3 +152,13 @@ async def test_the_slower_of_two_new_nodes_without_a_key_keeps_nothing_and_asks_
     assert not [path for path in slower.iterdir() if path.name != ".lock"]
     await place.node(slower.parent.name, key_of=first)
     assert (slower / AUTHORITY_FILE).read_bytes() == (first / AUTHORITY_FILE).read_bytes()
+
+
+async def test_nodes_that_are_handed_the_key_need_no_copy_of_a_file(place: Place):
+    place.source = MasterSource(handed=(bytes(32),))
+    first, second = await place.node("first"), await place.node("second")
+    assert (first / AUTHORITY_FILE).read_bytes() == (second / AUTHORITY_FILE).read_bytes()
+    assert not any((node / KEY_FILE).exists() for node in (first, second))
+    place.source = MasterSource(handed=(bytes(31) + b"1",))
+    with pytest.raises(errors.Refused, match=r"another master key"):
+        await place.node("third")

@@ -1,5 +1,7 @@
 """Decisions of the shipped policies: who may, who may not, which policy says so; and hostile names."""
 
+from dataclasses import replace
+
 import pytest
 
 from crossport import errors
@@ -93,8 +95,15 @@ def test_a_ceiling_of_runs_holds_for_all_other_runs_and_all_that_is_none():
     bound = Principal(tenant="acme", rights=OPERATOR.rights, runs=("r1",))
     assert asked("run.cancel", bound, run="r1").allowed
     assert asked("run.cancel", bound, run="r2").policies == ("ceiling.runs",)
-    for operation in ("run.list", "vm.start", "cloud.list", "migration.start"):
+    for operation in ("vm.start", "cloud.show", "migration.start"):
         assert asked(operation, bound).policies == ("ceiling.runs",), operation
+
+
+def test_who_is_bound_sees_the_lists_of_its_tenant():
+    for caller in (replace(OPERATOR, runs=("r1",)), replace(OPERATOR, clouds=("alpha",))):
+        for operation in ("run.list", "cloud.list", "grant.list", "site.show"):
+            assert asked(operation, caller).allowed, operation
+        assert asked("run.list", caller, tenant="other").policies == ("tenant.isolation",)
 
 
 @pytest.mark.parametrize("operation", ["end.export", "end.import", "end.serve"])

@@ -1,5 +1,6 @@
 """Policies in files: the shipped ones fit the schema; a mistake in an operator's is told with its place."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,21 @@ def test_an_operators_policy_is_in_force(folder: Path):
         )
         assert decision.allowed == allowed
     assert authorizer.permitting("migration.start") == ("right.operate",)
+
+
+def test_an_operators_policy_can_tell_by_ceilings_and_sign_in(folder: Path):
+    (folder / "own.cedar").write_text(
+        '@id("own.outsiders")\n@reason("Who signed in elsewhere moves what they were let in for.")\n'
+        'forbid (principal, action == Action::"migration.start", resource)\n'
+        'when { principal has issuer } unless { principal has vms && principal.vms.contains("web") };\n'
+    )
+    authorizer = PolicyAuthorizer(opened(folder))
+    operator = Principal(tenant="acme", rights=frozenset({Right.OPERATE}))
+    resource = Resource(kind="migration", tenant="acme", clouds=("alpha", "beta"))
+    outsider = replace(operator, issuer="https://login.example", subject="alice")
+    for principal, allowed in ((operator, True), (outsider, False), (replace(outsider, vms=("web",)), True)):
+        question = Question(principal=principal, operation="migration.start", resource=resource)
+        assert authorizer.decide(question).allowed is allowed
 
 
 def test_an_operators_policy_is_placed_by_file_and_line(folder: Path):

@@ -5,10 +5,12 @@ the partner itself. ``python -m tests.unit.certify.attacks`` prints the table fo
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from tests.unit.certify import plants
+from tests.unit.certify.conversion_attacks import CONVERSION_ATTACKS, ConversionAttack
 from tests.unit.certify.world import HOUR, NAMES
 
 from crossport import merkle
@@ -23,6 +25,16 @@ PAGE = """<!-- Printed by tests/unit/certify/attacks.py; run make docs to print 
 Each row is planted by a test (`tests/unit/certify/test_attacks.py`) for both kinds of key, and refused with
 its code. The steps are those of [the verification](../certified-image.md). An attacker may change every byte
 on its way, may hold keys of other roles and sites, and may be the partner itself.
+
+| attack | what is done | step | code |
+|---|---|---|---|
+"""
+
+CONVERSIONS = """
+## On conversion attestations
+
+These are planted by `tests/unit/certify/test_conversion.py`, behind an image that is as it was sealed. An
+attacker may also hold the importing site's own key.
 
 | attack | what is done | step | code |
 |---|---|---|---|
@@ -396,11 +408,14 @@ ATTACKS: dict[str, Attack] = {
 
 def table() -> str:
     """Return the page of the documentation."""
-    rows = [
+    return PAGE + _rows(ATTACKS) + CONVERSIONS + _rows(CONVERSION_ATTACKS)
+
+
+def _rows(attacks: Mapping[str, Attack | ConversionAttack]) -> str:
+    return "".join(
         f"| {name} | {attack.what} | {REFUSALS[attack.code].step} | `{attack.code}` |\n"
-        for name, attack in ATTACKS.items()
-    ]
-    return PAGE + "".join(rows)
+        for name, attack in attacks.items()
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.certify.attacks import ATTACKS
+from tests.unit.certify.conversion_attacks import CONVERSION_ATTACKS
 from tests.unit.certify.world import World
 
 from crossport import errors
@@ -36,7 +37,8 @@ def attacked(world: World, name: str) -> None:
 
 
 def test_every_code_has_an_attack_that_meets_it():
-    assert {attack.code for attack in ATTACKS.values()} == set(REFUSALS)
+    planted = {attack.code for attacks in (ATTACKS, CONVERSION_ATTACKS) for attack in attacks.values()}
+    assert planted == set(REFUSALS)
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)

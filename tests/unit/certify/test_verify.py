@@ -43,7 +43,7 @@ def test_chunks_may_arrive_in_any_order(order: list[int], listed: bool):
 def test_a_disk_in_order_may_have_its_zeros_told_by_number():
     content = DISKS["disk2"]
     assert content[CHUNK : 2 * CHUNK] == bytes(CHUNK)
-    check = InOrder(VERIFIED, "disk2")
+    check = InOrder(VERIFIED.seal.manifest.disks[1])
     check.add(content[:CHUNK])
     check.add_zeros(1)
     for at in range(2 * CHUNK, len(content), CHUNK):

@@ -16,6 +16,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
 
 @pytest.fixture
 def desk(served: Served) -> Desk:
+    served.site.swift.settle()
     return Desk(served.home)
 
 

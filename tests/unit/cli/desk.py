@@ -100,14 +100,14 @@ class Served:
 
 
 @contextmanager
-def served(home: Path) -> Generator[Served]:
-    """Serve a site at ``home`` until the end."""
+def served(home: Path, egress: tuple[str, ...] = ()) -> Generator[Served]:
+    """Serve a site at ``home`` until the end, which may fetch what ``egress`` says."""
     (home / "control").mkdir(mode=0o700, parents=True)
     ready, stop = threading.Event(), threading.Event()
     box: list[Served] = []
 
     async def live() -> None:
-        async with site(home) as one:
+        async with site(home, egress=egress) as one:
             token = home / "control" / "token"
             token.write_text(one.secret)
             config = uvicorn.Config(

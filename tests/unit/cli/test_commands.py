@@ -112,6 +112,10 @@ def test_a_waiting_run_is_committed_by_a_person(desk: Desk, served: Served):
     desk.type("run", "watch", run)
     assert desk.code == 0
     assert "outcome           done" in desk.type("run", "report", run)
+    shown = desk.type("run", "show", run)
+    assert re.search(r"admitted +by the first policy of [a-z]+, 20\d\d-", shown)
+    assert re.search(r"\n *15 +what this site's gateways wrote and verified is what was sealed", shown)
+    assert {one["step"] for one in desk.json("run", "report", run)["sealed"]["steps"]} >= {2, 10, 15, 17}
     assert "kept" in desk.type("run", "ledger", run)
 
 

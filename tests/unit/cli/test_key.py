@@ -32,10 +32,26 @@ def test_keys_are_listed_rotated_and_revoked(desk: Desk, tmp_path: Path):
     assert (desk.code, file.read_bytes()) == (2, envelope)
 
 
+def test_the_root_is_rotated_and_signs_the_next_one(desk: Desk):
+    first = desk.json("key", "list")
+    desk.type("key", "rotate", "root")
+    assert desk.code == 0
+    then = desk.json("key", "list")
+    assert then["document"]["root"] != first["document"]["root"]
+    assert then["document"]["version"] > first["document"]["version"]
+
+
 def test_a_key_that_does_not_exist_is_told(desk: Desk):
     desk.type("key", "revoke", "00" * 32)
     assert desk.code == 2
     assert "key.unknown" in desk.stderr.getvalue()
+
+
+def test_what_is_no_id_of_a_key_is_told_without_a_pattern(desk: Desk):
+    desk.type("key", "revoke", "zz")
+    told = desk.stderr.getvalue()
+    assert (desk.code, "key.id.form" in told, "crossport key list" in told) == (2, True, True)
+    assert "pattern" not in told
 
 
 def test_a_key_is_made_and_shown_without_a_site(alone: Desk, tmp_path: Path):

@@ -66,7 +66,8 @@ def test_the_version_is_told(alone: Desk):
     [
         (["clod"], 'Unknown command "clod"'),
         (["cloud", "ad"], 'Did you mean "add"'),
-        (["migrate", "web"], "--from"),
+        (["migrate", "web"], "--from is missing."),
+        (["migrate", "--from", "a", "--to", "b"], "VM is missing."),
         (
             ["migrate", "web", "--from", "a", "--to", "b", "--map-network", "lan"],
             "--map-network: 'lan' is not",
@@ -83,6 +84,7 @@ def test_the_version_is_told(alone: Desk):
         (["migrate", "web", "--from", "a", "--to", "b", "--hook", "x"], "--hook: 'x' is no hook"),
         (["migrate", "web", "--from", "a", "--to", "b", "--mode", "hot"], "hot"),
         (["vm", "list", "alpha", "--server"], "--server: This option needs a value."),
+        (["vm", "list", "alpha", "--server", "https://192.0.2.7"], "client.token.unnamed"),
         (["vm", "list", "alpha", "--server", "http://x"], "is not an https address"),
         (["image", "export", "x.ova"], "images: A VM has at least one"),
         (["image", "export", "x.ova", "a.raw", "--memory", "-5"], "--memory: A VM has at least one"),

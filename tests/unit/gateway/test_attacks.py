@@ -118,7 +118,11 @@ async def test_a_gateway_that_takes_nothing_holds_nobody_up(site: Site, monkeypa
 
 
 def pipe() -> RemotePipe:
-    return RemotePipe(Desk("gw-1", clock=Clock()), "1", "the worker")
+    return RemotePipe(Desk("gw-1", Clock(), listed), "1", "the worker")
+
+
+async def listed() -> bool:
+    return True
 
 
 class Clock:

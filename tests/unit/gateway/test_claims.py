@@ -8,7 +8,8 @@ from tests.unit.transfer.two_sites import job, ticket
 
 from crossport.gateway.claims import ClaimingPipe
 from crossport.model import codec
-from crossport.model.sealing import Claim, SignedClaim
+from crossport.model.sealing import Claim
+from crossport.model.signed_claim import SignedClaim
 from crossport.testing.sealer import MemorySealer
 
 ROOT = "ab" * 32

@@ -1,6 +1,7 @@
 """Journals at gateways end with their runs, also where the gateway is away, or the site dies meanwhile."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from tests.unit.gateway import rig
-from tests.unit.gateway.rig import IMPORT, RunningGateway, Site, Workers, place
+from tests.unit.gateway.rig import EXPORT, IMPORT, RunningGateway, Site, Workers, place
 from tests.unit.gateway.test_control import REF, cut
 
+from crossport.engine.database import Database
+from crossport.engine.documents import Documents
 from crossport.gateway import agent, hub
 from crossport.gateway.keeping import Keeping, Unwanted
 from crossport.model.record import record
 from crossport.testing.document import MemoryDocuments
+from crossport.testing.postgresql import running_postgresql
 from crossport.transfer.journals import shelf
 
 
@@ -25,6 +29,7 @@ class Entry:
     run: str
     gateway: str
     forget: bool
+    reads: bool
 
 
 async def copied(site: Site, run: str) -> None:
@@ -163,3 +168,53 @@ async def test_only_shelves_are_cleared(site: Site, name: str):
     await site.hub.desks[one.id].send({"do": "forget", "run": "unknown"})
     await copied(site, "run-2")
     assert kept_at(one) == {shelf("run-1"), shelf("run-2")}
+
+
+async def test_what_was_read_is_kept_for_the_run_too_and_leaves_the_journal_of_the_target_as_it_is(
+    site: Site,
+):
+    source, target = [await site.gateway(each, Workers().start) for each in (EXPORT, IMPORT)]
+    keeping, journal = site.hub.office.keeping, ("run-1", "disk-0")
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            async with site.hub.started("send", REF, place(EXPORT), ("run-1", "disk-0 read")):
+                pass
+            async with site.hub.started("receive", REF, place(IMPORT), journal):
+                pass
+    assert kept_at(source) == kept_at(target) == {shelf("run-1")}
+    assert await keeping.journal(target.id, "digest", journal) == journal
+    assert await keeping.journal(source.id, "digest", journal) is None
+
+    await site.hub.forget("run-1")
+    await until(lambda: not kept_at(source) and not kept_at(target))
+    await until_entries(site.documents, set())
+
+
+async def test_a_gateway_that_wrote_once_has_a_journal_of_the_target_though_it_reads_later():
+    keeping = Keeping(lambda: documents)
+    documents = MemoryDocuments()
+    for way in ("send", "receive", "send"):
+        await keeping.journal("gw-1", way, ("run-1", "disk-0"))
+    assert await keeping.journal("gw-2", "digest", ("run-1", "disk-0")) is None
+
+
+@pytest.mark.postgresql
+async def test_both_ends_of_a_copy_at_one_gateway_are_noted_at_one_moment(tmp_path: Path):
+    """On a database that lets both write at once; each began an entry that the other had made meanwhile."""
+    with running_postgresql() as server:
+        await note_at_one_moment(await Database.open(tmp_path, server.database(), 30.0))
+
+
+async def note_at_one_moment(database: Database) -> None:
+    documents = Documents(database)
+    keepings = Keeping(lambda: documents), Keeping(lambda: documents)
+    for number in range(10):
+        run = f"run-{number}"
+        asked = [
+            keeping.journal("gw-1", way, (run, f"disk-{disk}"))
+            for keeping, disk in itertools.product(keepings, range(2))
+            for way in ("send", "receive")
+        ]
+        assert None not in await asyncio.gather(*asked)
+        assert not (await documents.fetch("gateway-journal", f"{run}/gw-1", Entry)).value.reads
+    await database.close()

@@ -93,7 +93,8 @@ class KeyService:
 
     def make(self, kind: str = "ECC_NIST_P256") -> str:
         """Make a key; return where it lies."""
-        arn = self.client.create_key(KeyUsage="SIGN_VERIFY", KeySpec=kind)["KeyMetadata"]["Arn"]
+        usage = "ENCRYPT_DECRYPT" if kind == "SYMMETRIC_DEFAULT" else "SIGN_VERIFY"
+        arn = self.client.create_key(KeyUsage=usage, KeySpec=kind)["KeyMetadata"]["Arn"]
         return self.place(arn)
 
     def place(self, arn: str) -> str:

@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "threats.md"
 SOURCE = ROOT / "src" / "crossport"
 MAKES = re.compile(
     r"generate_private_key\(|PrivateKey\.generate\(|Identity\.generate\(|secret_text\.generate\(|token_urlsafe\("
-    r"|(?:urandom|entropy)\(_?KEY(?:_SIZE)?\)|\.derived\("
+    r"|ECKey\.generate_key\(|(?:urandom|entropy)\(_?KEY(?:_SIZE)?\)|\.derived\("
 )
 NOT_IN_USE = ("testing", "cli/demo")
 DAY_S = 86400.0

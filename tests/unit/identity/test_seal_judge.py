@@ -27,8 +27,9 @@ from crossport.identity.signing.vault import Vault
 from crossport.model import codec, statement
 from crossport.model.certified import Manifest, Part, PartKind, Seal, SealedDisk
 from crossport.model.keyring import KeyRole
-from crossport.model.sealing import Approval, Claim, ClaimedDisk, SealSignature, SignedClaim
+from crossport.model.sealing import Approval, Claim, ClaimedDisk, SealSignature
 from crossport.model.signature import is_signed
+from crossport.model.signed_claim import SignedClaim
 
 SECRET = bytes(32)
 NONCE = "ab" * 16

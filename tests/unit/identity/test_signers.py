@@ -6,7 +6,7 @@ import pytest
 from tests.unit.identity.key_places import LIBRARY, KeyService, Tokens, kms, tokens
 
 from crossport import errors
-from crossport.identity import kms_signer
+from crossport.identity import key_service
 from crossport.identity.key_signer import KeySigner
 from crossport.identity.outside_signer import OutsideSigner
 from crossport.identity.signers import open_signer
@@ -70,7 +70,7 @@ def test_the_service_says_why_a_key_cannot_be_used(kms: KeyService) -> None:
 def test_a_service_that_does_not_answer_may_be_asked_again(
     kms: KeyService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kms_signer, "_PATIENCE", kms_signer.Config(retries={"total_max_attempts": 1}))
+    monkeypatch.setattr(key_service, "_PATIENCE", key_service.Config(retries={"total_max_attempts": 1}))
     assert refused(f"awskms:{ARN}?endpoint=http://127.0.0.1:9").code == "signer.kms.away"
 
 

@@ -232,6 +232,60 @@ def test_a_new_key_signs_a_day_later(rig: Rig):
     assert rig.refused(again) == "key.rotation.pending"
 
 
+def test_an_authority_that_is_revoked_is_listed_as_revoked(rig: Rig, tmp_path: Path):
+    first = rig.ask(AskKeys())
+    known = authority(tmp_path)
+    gone = dataclasses.replace(known, key=dataclasses.replace(known.key, revoked=rig.clock.wall()))
+    rig.desk = Desk(Vault(rig.folder), gone, rig.clock)
+    listed = rig.ask(AskKeys())
+    (ca,) = (key for key in listed.keys if key.role is KeyRole.CA)
+    assert (ca.revoked, listed.version) == (gone.key.revoked, first.version + 1)
+    assert rig.ask(AskKeys()) == listed
+
+
+def test_an_authority_whose_end_was_told_leaves_the_document_then(rig: Rig, tmp_path: Path):
+    rig.ask(AskKeys())
+    known, end = authority(tmp_path), rig.clock.wall() + 100.0
+    later = dataclasses.replace(authority(tmp_path / "next").key, valid_until=end)
+    ending = dataclasses.replace(known, others=(later,))
+    rig.desk = Desk(Vault(rig.folder), ending, rig.clock)
+    assert later in rig.ask(AskKeys()).keys
+    rig.clock.moved_s += 101.0
+    listed = rig.ask(AskKeys())
+    assert [key.id() for key in listed.keys if key.role is KeyRole.CA] == [known.key.id()]
+    assert rig.ask(AskKeys()) == listed
+
+
+ROOT = RotateRequest(role="root")
+
+
+def test_a_new_root_follows_and_whoever_pinned_the_first_goes_on(rig: Rig):
+    first = rig.ask(AskKeys())
+    pinned = base64.b64decode(first.root)
+    for version in (1, 2):
+        document = rig.ask(AskRotate(request=ROOT, version=version))
+    assert document.version == 3
+    assert (len(document.roots), document.keys) == (2, first.keys)
+    assert document.root != first.root
+    envelope = Vault(rig.folder).document() or b""
+    assert roles.believed(envelope, "north", pinned, rig.clock.wall(), None) == document
+    assert {path.name for path in rig.folder.glob("*root*")} == {"root.key"}
+    assert rig.ask(AskKeys()) == document
+
+
+def test_a_signer_that_dies_with_the_first_document_of_a_new_root_goes_on(rig: Rig, tmp_path: Path):
+    rig.ask(AskKeys())
+    old = (rig.folder / "root.key").read_bytes()
+    document = rig.ask(AskRotate(request=ROOT, version=1))
+    new = rig.folder / "root.key"
+    new.replace(rig.folder / "next-root.key")  # as if it had died just before it let the key follow
+    new.write_bytes(old)
+    new.chmod(0o600)
+    again = Rig(tmp_path)
+    assert again.ask(AskKeys()) == document
+    assert again.ask(AskRotate(request=ROOT, version=2)).version == 3
+
+
 def test_the_authority_is_not_rotated_or_revoked_here(rig: Rig):
     authority_id = one(rig.ask(AskKeys()), KeyRole.CA)
     rotate = {"do": "rotate", "version": 1, "request": {"role": "ca"}}

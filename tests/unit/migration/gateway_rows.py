@@ -53,6 +53,22 @@ GATEWAY_ROWS = (
         standing(HERE, Presence.APART),
     ),
     (
+        "gateway.release.claims",
+        Severity.BLOCKER,
+        "gateway gw-1",
+        "VMExportSubnet of alpha is of release 0.9.0, which does not vouch",
+        "restart `crossport gateway run`",
+        standing(Presence.MUTE, HERE),
+    ),
+    (
+        "gateway.release.claims",
+        Severity.BLOCKER,
+        "gateway gw-1",
+        "VMImportSubnet of beta is of release 0.9.0, which does not vouch",
+        "restart `crossport gateway run`",
+        standing(HERE, Presence.MUTE),
+    ),
+    (
         "gateway.link.closed",
         Severity.BLOCKER,
         "link alpha beta",

@@ -73,6 +73,8 @@ async def test_both_ends_are_seen_where_they_are(viewer: Viewer):
     await viewer.go_until("commit-source")
     look = await viewer.look()
     assert stands(look) == (SourceState.HELD, TargetState.QUARANTINED, True)
+    there = "target beta@b" if viewer.site is viewer.two.a else "source alpha@a"
+    assert look.words[0] == f"{there}: tenant default of this site is tenant default there"
     assert look.source_vm
     assert look.source_vm.fenced
     assert look.target_vm

@@ -9,6 +9,7 @@ from tests.unit.migration.world import TWIN, World, act, disk_bytes, make_world,
 
 from crossport import errors
 from crossport.clouds.memory import MemoryCloud
+from crossport.migration import copying
 from crossport.model.artifact import Export, ExportPoint, Progress, Ticket
 from crossport.model.health import HealthChecks
 from crossport.model.mapping import MappingRules
@@ -129,9 +130,20 @@ async def test_a_copy_that_is_made_again_opens_the_source_again(
     assert opened == ["export"] * 3
 
 
-async def test_a_copy_that_always_breaks_ends_in_rollback(world: World):
-    world.mover.fail_times = 1000
+async def test_a_copy_that_always_breaks_ends_in_rollback(world: World, monkeypatch: pytest.MonkeyPatch):
+    """Even if it is further each time, as it says, also beyond the end of the disk."""
+    monkeypatch.setattr(copying, "HEADWAY", 64 << 10)
+    world.mover.fail_times, world.mover.further = 1000, 64 << 10
     await expect_rolled_back(world, await world.migrate(), "transfer.worker.gone")
+
+
+async def test_a_copy_that_breaks_often_but_gets_further_each_time_is_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """A gateway that is started anew once an hour costs a long copy little, and not the run."""
+    monkeypatch.setattr(copying, "HEADWAY", 64 << 10)
+    world.mover.fail_times, world.mover.further = 12, 64 << 10
+    assert (await world.migrate()).outcome is RunState.DONE
 
 
 async def test_cancelling_in_the_middle_of_the_copy_brings_the_source_back(world: World):

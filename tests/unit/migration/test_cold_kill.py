@@ -26,6 +26,7 @@ STEPS = (
     "seal",
     "admit",
     "verify",
+    "inspect",
     "instantiate",
     "check",
     "prepare-commit",

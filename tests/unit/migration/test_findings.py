@@ -11,6 +11,24 @@ from typing import Any
 
 import pytest
 from scripts.codes import SOURCE, codes_in
+from tests.unit.migration.finding_scene import (
+    BLOCKER,
+    DECISION,
+    INFO,
+    LOGIN,
+    SEED,
+    SSH,
+    WARNING,
+    WEB,
+    Scene,
+    free,
+    group,
+    isolated,
+    lacking,
+    looking,
+    looking_warm,
+    policy,
+)
 from tests.unit.migration.gateway_rows import GATEWAY_ROWS
 from tests.unit.migration.test_control import TENANT, open_place
 from tests.unit.migration.test_plan_run import begun, plan_of
@@ -18,100 +36,41 @@ from tests.unit.migration.world import World, new_world
 
 from crossport.migration.judge import dry_run
 from crossport.migration.passage import Passage
-from crossport.model.construct import KeyPair, Network, Quota, Rule, SecurityGroup
+from crossport.model.construct import KeyPair
 from crossport.model.finding import Finding, Severity
-from crossport.model.health import HealthChecks, Probe, ProbeKind
+from crossport.model.health import HealthChecks
+from crossport.model.import_policy import OwnCheck
+from crossport.model.inspection import LookMode
 from crossport.model.mapping import MappingRules
-from crossport.model.run import Hook, MigrationRequest, Mode, Verify, WarmRules
-from crossport.model.vm import VM, Disk, DiskBus, Firmware, NicModel, PowerState
+from crossport.model.run import Hook, Verify
+from crossport.model.vm import DiskBus, Firmware, NicModel, PowerState
 from crossport.spi.site import Description
 from crossport.testing.world import ALPHA, BETA
 from crossport.units import MIB
-
-BLOCKER, DECISION, WARNING, INFO = Severity.BLOCKER, Severity.DECISION, Severity.WARNING, Severity.INFO
-LOGIN = HealthChecks(probes=(Probe(kind=ProbeKind.CONSOLE, expect="login:"),))
-RULES = MappingRules(networks={"app": "frontend"})
-
-
-@dataclasses.dataclass
-class Scene:
-    """What both ends say and what is asked for, before a row changes it."""
-
-    source: Description
-    target: Description
-    request: MigrationRequest
-    passage: Passage = dataclasses.field(default_factory=Passage)
-
-    @property
-    def vm(self) -> VM:
-        assert self.source.vm
-        return self.source.vm
-
-    def change(self, **changes: Any) -> None:
-        self.source = dataclasses.replace(self.source, vm=dataclasses.replace(self.vm, **changes))
-
-    def disk(self, **changes: Any) -> None:
-        self.change(disks=(dataclasses.replace(self.vm.disks[0], **changes),))
-
-    def nic(self, **changes: Any) -> None:
-        self.change(nics=(dataclasses.replace(self.vm.nics[0], **changes),))
-
-    def offer(self, **changes: Any) -> None:
-        constructs = dataclasses.replace(self.target.constructs, **changes)
-        self.target = dataclasses.replace(self.target, constructs=constructs)
-
-    def here(self, **changes: Any) -> None:
-        constructs = dataclasses.replace(self.source.constructs, **changes)
-        self.source = dataclasses.replace(self.source, constructs=constructs)
-
-    def ask(self, **changes: Any) -> None:
-        self.request = dataclasses.replace(self.request, **changes)
-
-    def rules(self, **changes: Any) -> None:
-        self.ask(rules=dataclasses.replace(RULES, **changes))
-
-    def suspended(self, **changes: Any) -> None:
-        self.ask(mode=Mode.SUSPEND)
-        if changes:
-            self.offer(**changes)
-
-    def warm(self, **rules: Any) -> None:
-        self.ask(mode=Mode.WARM, warm=WarmRules(**rules))
-
-
-SSH = Rule(protocol="tcp", first_port=22, last_port=22)
-WEB = Rule(protocol="tcp", first_port=80, last_port=80)
-PLENTY = Quota(vms=9, cpus=99, memory=1 << 40, disk=1 << 50)
-SEED = Disk(id="s", name="cidata", size=MIB, seed=True)
-
-
-def isolated(scene: Scene) -> None:
-    scene.here(networks=(Network(name="app", cidr="10.10.0.0/24", isolated=True),))
-    scene.offer(networks=(Network(name="app", cidr="10.10.0.0/24"),))
-    scene.ask(rules=MappingRules())
-
-
-def free(**left: int) -> Callable[[Scene], None]:
-    return lambda scene: scene.offer(free=dataclasses.replace(PLENTY, **left))
-
-
-def group(*rules: Rule) -> Callable[[Scene], None]:
-    return lambda scene: scene.offer(security_groups=(SecurityGroup(name="web", rules=rules),))
-
-
-def lacking(end: str, ability: str) -> Callable[[Scene], None]:
-    def change(scene: Scene) -> None:
-        described: Description = getattr(scene, end)
-        abilities = tuple(one for one in described.abilities if one != ability)
-        setattr(scene, end, dataclasses.replace(described, abilities=abilities))
-
-    return change
-
 
 Row = tuple[str, Severity, str, str, str, Callable[[Scene], None]]
 
 ROWS: tuple[Row, ...] = (
     # code, severity, what it is about, a part of the text, a part of the remedy, what provokes it
+    (
+        "target.check.unable",
+        BLOCKER,
+        "site here",
+        "cannot check for that",
+        "own_checks",
+        policy(own_checks=(OwnCheck.MALWARE,)),
+    ),
+    ("target.policy.asks", INFO, "site here", "has an SBOM", "", policy(sbom_required=True)),
+    ("source.look.unable", BLOCKER, "cloud alpha", "cannot look", "inspector", looking(LookMode.REQUIRED)),
+    (
+        "source.look.planned",
+        INFO,
+        "cloud alpha",
+        "packages",
+        "",
+        looking(LookMode.AUTO, OwnCheck.PACKAGES),
+    ),
+    ("source.look.omitted", INFO, "cloud alpha", "outage longer", "", looking_warm),
     ("vm.fenced", BLOCKER, "vm web", "fenced", "run list", lambda it: it.change(fenced=True)),
     ("vm.busy", BLOCKER, "vm web", "resizing", "Wait", lambda it: it.change(busy="resizing")),
     (
@@ -423,9 +382,10 @@ ROWS: tuple[Row, ...] = (
 ELSEWHERE = {
     *("plan.vm.moved", "warm.changes.missed", "warm.snapshot.taken"),
     *("partner.end.away", "partner.end.refused", "partner.release.apart"),
+    "grant.late",
 }
-"""What a plan alone tells (the test below), what is found only in the copy (test_dropped_bit.py), and what
-only a partner can be found with (test_two_sites.py)."""
+"""What a plan alone tells (the test below), what is found only in the copy (test_dropped_bit.py), what only a
+partner can be found with (test_two_sites.py), and what comes behind the commit (test_run_grants.py)."""
 
 
 async def judged(root: Path, row: Row) -> tuple[Finding, ...]:

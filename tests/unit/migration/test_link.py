@@ -106,3 +106,16 @@ async def test_nobody_measures_without_a_probe():
     passage = await Links(None, place, StillClock()).passage("default", "alpha", "beta")
     assert passage.rate is None
     assert not passage.words
+
+
+async def test_a_link_to_a_partner_is_measured_by_its_name_and_no_cloud_is_asked():
+    probe = CountingProbe()
+    links = Links(probe, place, StillClock())
+    for _ in range(2):
+        found = await links.passage("default", "nowhere", "beta@south")
+        assert (found.rate, found.ends) == (RATE, None)
+    assert probe.asked == [("nowhere", "beta")]
+    assert links.latest("default", "nowhere", "beta@south") == RATE
+    probe.failure = errors.Unavailable("partner.away", "South does not answer.")
+    assert (await links.passage("default", "beta@north", "alpha")).code == "partner.away"
+    assert (await Links(None, place, StillClock()).passage("default", "alpha", "beta@south")).rate is None

@@ -3,21 +3,26 @@
 import base64
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from tests.unit.migration.test_cold import expect_rolled_back
-from tests.unit.migration.world import World
+from tests.unit.migration.world import World, new_world
 
 from crossport import errors
-from crossport.migration.sealing import Sealing
+from crossport.migration.import_policy import POLICY
+from crossport.migration.sealing import Origin, Sealing
 from crossport.model.artifact import Artifact, Moved
+from crossport.model.import_policy import ImportPolicy, Partner
 from crossport.model.run import Act, RunState
-from crossport.model.sealing import Admission, ClaimedDisk, SealedImage, SignedClaim
+from crossport.model.sealing import Admission, ClaimedDisk, SealedImage
+from crossport.model.signed_claim import SignedClaim
 from crossport.model.vm import VM, Firmware
 from crossport.spi.site import Site
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.sealer import MemorySealer
+from crossport.testing.world import ALPHA
 
 OTHER_ROOT = "ab" * 32
 OTHER_RUN = "run-0"
@@ -57,6 +62,15 @@ async def test_the_report_names_the_key_and_the_steps(world: World):
     assert report.sealed is not None
     assert (report.sealed.site, report.sealed.key) == ("here", world.sealer.key.id())
     assert {step.step for step in report.sealed.steps} >= {*range(2, 12), 13, 15, 17}
+    assert (report.sealed.importer, report.sealed.generation) == ("here", 0)
+    assert report.sealed.admitted >= report.sealed.made > 0
+
+
+async def test_the_policy_that_admitted_is_told(world: World):
+    await world.documents.put(POLICY, "here", ImportPolicy(site="here", partners=(Partner(site="here"),)))
+    report = await world.migrate()
+    assert report.sealed is not None
+    assert report.sealed.generation == 1
 
 
 async def test_a_root_that_no_gateway_read_is_not_sealed(world: World):
@@ -123,7 +137,7 @@ async def test_the_seal_of_a_site_that_is_no_partner_is_not_admitted(world: Worl
 
     async def seal(act: Act, cloud: str, vm: VM, moved: Told, importer: str) -> SealedImage:
         claimed = tuple(replace(one, claim=word(stranger, act.run, one)) for one in moved)
-        return await theirs.seal(act, cloud, vm, claimed, importer, act.run)
+        return await theirs.seal(act, Origin(cloud, ALPHA), vm, claimed, importer, act.run)
 
     between(world, seal=seal)
     await expect_rolled_back(world, await world.migrate(), "seal.key.unknown")
@@ -157,6 +171,32 @@ async def test_an_image_that_was_altered_on_its_way_is_not_admitted(world: World
     await expect_rolled_back(world, await world.migrate(), code)
 
 
+PARTS = {
+    "a tag": (b'value="ann"', b'value="bob"'),
+    "an address": (b'value="10.10.0.5/24"', b'value="10.10.0.6/24"'),
+    "what a card is in": (b'MemberOf name="web"', b'MemberOf name="all"'),
+    "a rule": (b'firstPort="', b'firstPort="1'),
+    "a key": (b'fingerprint="', b'fingerprint="x'),
+    "the instance id": (b'instanceId="i-1"', b'instanceId="i-2"'),
+    "the TPM": (b'tpm="false"', b'tpm="true"'),
+    "the section itself": (b"CloudSection", b"OtherSection"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), PARTS.values(), ids=PARTS)
+async def test_no_word_about_the_vm_can_be_changed_on_its_way(tmp_path: Path, old: bytes, new: bytes):
+    world = await new_world(tmp_path, owner="ann")
+
+    async def seal(*args: Any) -> SealedImage:
+        image = await world.site.seal(*args)
+        text = base64.b64decode(image.descriptor)
+        assert old in text
+        return replace(image, descriptor=base64.b64encode(text.replace(old, new)).decode())
+
+    between(world, seal=seal)
+    await expect_rolled_back(world, await world.migrate(), "seal.part.altered")
+
+
 async def test_nothing_is_verified_or_started_before_it_is_admitted(world: World):
     async def admit(act: Act, cloud: str, image: SealedImage, moved: Told) -> Admission:
         del act, cloud, image, moved
@@ -183,6 +223,9 @@ async def test_an_image_that_was_admitted_is_not_good_for_what_is_written_later(
         {"memory": 1 << 40},
         {"disks": ()},
         {"nics": ()},
+        {"tags": {"owner": "bob"}},
+        {"instance_id": "i-2"},
+        {"tpm": True},
     ],
 )
 async def test_what_is_started_is_what_was_sealed(world: World, change: dict[str, Any]):

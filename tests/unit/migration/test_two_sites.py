@@ -58,6 +58,12 @@ async def test_each_site_keeps_its_own_ledger_and_its_own_end(tmp_path: Path, in
     assert await Ends(two.b.documents).hold(runs["b"]) is None
 
 
+async def test_what_the_source_s_end_kept_of_its_disks_is_forgotten_too(tmp_path: Path):
+    two = await two_sites(tmp_path, "a")
+    await moved(two, "a")
+    assert "run-1" in two.world.mover.forgotten
+
+
 @pytest.mark.parametrize("initiator", INITIATORS)
 async def test_a_vm_comes_back_when_its_copy_is_not_well(tmp_path: Path, initiator: str):
     two = await two_sites(tmp_path, initiator, guest_health="bad-elsewhere")
@@ -137,3 +143,15 @@ async def test_what_keeps_a_partner_from_being_the_target_is_a_finding(
     assert found.verdict is Verdict.FIX
     assessment = await assess("alpha", "beta@b", await two.world.alpha.vms(), two.world.parts)
     assert [one.findings[0].code for one in assessment.vms] == [code]
+
+
+@pytest.mark.parametrize("initiator", INITIATORS)
+@pytest.mark.parametrize("end", ["a", "b"])
+async def test_a_vm_is_not_stopped_while_either_signer_is_away(tmp_path: Path, initiator: str, end: str):
+    """Who verifies and signs is started before the outage, at both sites."""
+    two = await two_sites(tmp_path, initiator)
+    (two.a if end == "a" else two.b).keys.sealer.away = True
+    report = await moved(two, initiator)
+    assert (report.outcome, report.outage_s) == (RunState.ROLLED_BACK, 0.0)
+    assert not [one for one in two.world.context.calls if one.startswith(("export", "copy"))]
+    assert (await two.world.source_vm()).power is PowerState.RUNNING

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.unit.migration.two_sites import TENANT, Keys, TwoSites, between, two_sites
-from tests.unit.migration.world import act, disk_bytes
+from tests.unit.migration.world import HTTP, act, disk_bytes
 
 from crossport import errors
 from crossport.authorize import PolicyAuthorizer, opened
@@ -23,6 +23,7 @@ from crossport.migration.partner.serving import Ask
 from crossport.migration.standing import Standing
 from crossport.model import codec
 from crossport.model.artifact import Artifact, DiskRef, ExportPoint, Role, Way
+from crossport.model.health import HealthChecks, Probe, ProbeKind
 from crossport.model.keyring import KeyRole
 from crossport.model.message import Reply
 from crossport.model.permit import SignedStatement, Stated, Statement, StatementKind
@@ -90,6 +91,40 @@ async def test_a_vm_that_is_not_the_runs_own(two: TwoSites):
     await refused(two, "partner.run.other", export)
     await refused(two, "partner.run.other", calls.Reserve(**RULE, vm=other.id))
     await refused(two, "partner.run.other", calls.Withdraw(**RULE, vm=other.id, sure=True))
+
+
+TYPED = HealthChecks(probes=(Probe(kind=ProbeKind.COMMAND, command="cat /etc/shadow", expect="root"),))
+
+
+async def test_a_command_that_is_typed_in_a_vm_it_has_not_made(two: TwoSites):
+    """Its rule lets it move this VM, seen by everybody; not do in it what it likes, as root and unseen."""
+    web = await two.world.source_vm()
+    check = calls.Check(**RULE, vm=web.id, checks=TYPED)
+    await refused(two, "partner.check.command", check, run="", epoch=0)
+    await held(two, until="copy-disk-0")
+    await refused(two, "partner.check.command", check, run="", epoch=0)
+    await asked(two, replace(check, checks=HTTP), run="", epoch=0)
+
+
+@pytest.mark.parametrize("initiator", ["a", "b"])
+async def test_an_honest_run_has_its_command_typed_in_its_copy(tmp_path: Path, initiator: str):
+    two = await two_sites(tmp_path, initiator)
+    request = replace(two.world.request(**between(initiator)), checks=TYPED)
+    report = await ColdMigration(two.world.context, request, two.world.parts).run()
+    assert report.outcome is RunState.DONE
+    assert report.health
+    assert [result.probe.kind for result in report.health.results] == [ProbeKind.COMMAND]
+
+
+async def test_a_command_in_a_copy_that_was_opened(tmp_path: Path):
+    two = await two_sites(tmp_path, "a")
+    await ColdMigration(two.world.context, two.world.request(**between("a")), two.world.parts).run()
+    (copy,) = await two.world.target_vms()
+    ask = calls.Check(tenant=TENANT, cloud="beta", step="attack", vm=copy.id, checks=TYPED)
+    content = two.a.written("b", ask.OPERATION, codec.encoded(ask), run="", epoch=0)
+    with pytest.raises(errors.Refused) as caught:
+        await two.a.link.call("b", ask.OPERATION, content)
+    assert caught.value.code == "partner.check.command"
 
 
 async def test_a_run_that_changes_its_end(two: TwoSites):

@@ -25,6 +25,7 @@ SERVED_TARGET = (
     "ticket",
     "admit",
     "verify",
+    "inspect",
     "instantiate",
     "check",
     "prepare-commit",
@@ -151,7 +152,7 @@ async def test_a_message_that_comes_when_all_is_done_changes_nothing(
     await gone_over(two, initiator)
 
 
-@pytest.mark.parametrize(("initiator", "call"), [*SERVED[:5], *SERVED[8:12], *SERVED_BACK])
+@pytest.mark.parametrize(("initiator", "call"), [*SERVED[:6], *SERVED[9:13], *SERVED_BACK])
 async def test_a_message_that_comes_when_all_was_undone_changes_nothing(
     tmp_path: Path, initiator: str, call: str
 ):

@@ -34,6 +34,7 @@ from crossport.model.run import PHASES, Act, Cutover, LedgerState, Mode, RunStat
 from crossport.model.vm import VM, PowerState
 from crossport.spi.cloud import RoomFor
 from crossport.spi.site import Compared
+from crossport.transfer.frame import malformed
 
 
 class Writer:
@@ -164,6 +165,21 @@ async def test_what_is_not_compared_is_told_as_stream_only(world: World):
     assert [sync.what for sync in report.syncs] == ["first", "delta", "last"]
     (vm,) = await world.target_vms()
     assert disk_bytes(world.beta, vm) == disk_bytes(world.alpha, await world.source_vm())
+
+
+async def test_a_target_that_lies_in_the_last_copy_is_never_committed_to_also_unread(world: World):
+    """What the sender's end then says: `tests/unit/transfer/test_coverage.py`."""
+
+    async def found_out(ticket: Ticket) -> None:
+        del ticket
+        if (await world.source_vm()).power is PowerState.STOPPED:
+            raise malformed("it tells another root than that of what was read")
+
+    world.mover.after = found_out
+    rules = WarmRules(verify=Verify.STREAM)
+    report = await world.migrate(mode=Mode.WARM, warm=rules, accept=("verify.stream",))
+    await expect_rolled_back(world, report, "transfer.peer.malformed")
+    assert "commit-source" not in world.context.calls
 
 
 async def test_the_copy_is_read_back_after_each_sync_and_compared_while_it_starts(world: World):

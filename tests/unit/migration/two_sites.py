@@ -20,11 +20,13 @@ from crossport.identity import role_document as roles
 from crossport.identity import statement as statements
 from crossport.identity.key_signer import KeySigner
 from crossport.identity.messages import Messages
+from crossport.migration.grants import Grants
 from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.migration.partner.peer import Peer, PeerMeans
 from crossport.migration.parts import Parts
 from crossport.migration.passage import Passage
 from crossport.model.artifact import Moved, Progress, Ticket
+from crossport.model.inspection import Guest, LookMode
 from crossport.model.keyring import Algorithm, Key, KeyRole
 from crossport.model.partner import TenantRule
 from crossport.model.permit import SignedStatement, Stated
@@ -34,6 +36,7 @@ from crossport.spi.cloud import Cloud
 from crossport.spi.document import Document
 from crossport.spi.site import Site
 from crossport.testing.document import MemoryDocuments
+from crossport.testing.inspector import MemoryInspector
 from crossport.testing.partner import MemorySite, MemoryWorld
 from crossport.testing.run import DirectLedger, DirectRun
 from crossport.testing.sealer import MemorySealer
@@ -135,13 +138,16 @@ class SimulatedSite:
         self.keys = Keys(name, clock.wall())
         mover.sealers[name] = self.keys.sealer
         self._numbers = count(1)
+        self.inspector: MemoryInspector = MemoryInspector(Guest())
         self.authorizer = AUTHORIZER
+        self.look = LookMode.NEVER
         self.start()
 
     def start(self) -> None:
         """Begin anew, as a control plane that was killed does: nothing is left but what was durable."""
         tickets = Tickets(lambda: self.documents, self.clock)
         self.mover.tickets[self.name] = tickets
+        self.grants = Grants(lambda: self.documents, self.clock)
         self.peer = Peer(
             PeerMeans(
                 site=self.name,
@@ -156,6 +162,7 @@ class SimulatedSite:
                 tickets=tickets,
                 references=References(lambda: self.documents),
                 cloud=lambda tenant, cloud: self.connect(cloud),
+                grants=self.grants,
             )
         )
         self.link.answers.clear()
@@ -174,6 +181,8 @@ class SimulatedSite:
                 partners=self.link,
                 clock=self.clock,
                 token=lambda: f"{self.name}-{next(self._numbers)}",
+                inspector=self.inspector,
+                look=self.look,
             ),
         )
 

@@ -17,6 +17,7 @@ from crossport.migration.warm import migration_of
 from crossport.model.artifact import Counters, DiskRef, Heat, Moved, Progress, Ticket
 from crossport.model.construct import Constructs
 from crossport.model.health import HealthChecks, Probe, ProbeKind
+from crossport.model.inspection import Guest
 from crossport.model.mapping import MappingRules
 from crossport.model.run import Act, Estimate, Hook, MigrationReport, MigrationRequest
 from crossport.model.vm import VM, PowerState
@@ -25,6 +26,7 @@ from crossport.spi.cloud import Cloud
 from crossport.spi.site import Site
 from crossport.testing.document import MemoryDocuments
 from crossport.testing.file_disk import FileDisks, OpenFileDisk
+from crossport.testing.inspector import MemoryInspector
 from crossport.testing.mover import CHUNK, MemoryMover
 from crossport.testing.run import DirectRun
 from crossport.testing.sealer import MemorySealer
@@ -73,12 +75,15 @@ class RecordingHooks:
 
 
 class FaultyMover(MemoryMover):
-    """A mover that fails the first ``fail_times`` times, and lets a test act during and after a copy."""
+    """A mover that fails the first ``fail_times`` times, each time ``further`` bytes on.
+
+    A test can act during and after a copy.
+    """
 
     def __init__(self, clock: TestClock) -> None:
         super().__init__(cast("Any", FileDisks()), clock, self._paced)
         self.clock = clock
-        self.fail_times = 0
+        self.fail_times, self.further, self.far = 0, 0, 0
         self.forgotten: list[str] = []
         self.during: Callable[[Progress], Awaitable[None]] | None = None
         self.after: Callable[[Ticket], Awaitable[None]] | None = None
@@ -95,6 +100,8 @@ class FaultyMover(MemoryMover):
     async def move(self, read: Ticket, write: Ticket, report: Callable[[Progress], None]) -> Moved:
         if self.fail_times:
             self.fail_times -= 1
+            self.far += self.further
+            report(Progress(artifact=read.artifact, size=read.ref.size, done=self.far))
             raise errors.Unavailable("transfer.worker.gone", "The worker died.")
         moved = await super().move(read, write, report)
         if self.after:
@@ -121,11 +128,13 @@ class World:
     parts: Parts
     mover: FaultyMover
     site: LocalSite
+    site_parts: SiteParts
     documents: MemoryDocuments
     hooks: RecordingHooks
     clock: TestClock
     context: DirectRun
     sealer: MemorySealer
+    inspector: MemoryInspector
 
     async def migrate(self, context: DirectRun | None = None, **changes: Any) -> MigrationReport:
         return await migration_of(context or self.context, self.request(**changes), self.parts).run()
@@ -239,19 +248,19 @@ def make_world(
 
     sealer = MemorySealer("here")
     claiming = ClaimingMover(copier, sealer)
-    site = LocalSite(
-        "here",
-        SiteParts(
-            tenant="default",
-            connect=connect,
-            documents=documents,
-            ledger=context.ledger,
-            mover=claiming,
-            sealer=sealer,
-            clock=clock,
-            token=lambda: f"token-{next(numbers)}",
-        ),
+    inspector = MemoryInspector(Guest())
+    site_parts = SiteParts(
+        tenant="default",
+        connect=connect,
+        documents=documents,
+        ledger=context.ledger,
+        mover=claiming,
+        sealer=sealer,
+        clock=clock,
+        token=lambda: f"token-{next(numbers)}",
+        inspector=inspector,
     )
+    site = LocalSite("here", site_parts)
 
     async def site_of(cloud: str) -> Site:
         return site
@@ -266,10 +275,12 @@ def make_world(
         beta=beta,
         parts=parts,
         site=site,
+        site_parts=site_parts,
         documents=documents,
         hooks=hooks,
         clock=clock,
         mover=copier,
         context=context,
         sealer=sealer,
+        inspector=inspector,
     )

@@ -12,12 +12,13 @@ from tests.unit.partner.rig import MachineClock
 from crossport import errors
 from crossport.app.partner_parts import PartnerMeans, partner_parts, partners_served
 from crossport.app.settings import Settings
-from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity
+from crossport.identity import MasterKeys, SealedFiles, SealedSecrets, SiteIdentity, root_step
 from crossport.identity import role_document as roles
 from crossport.identity.key_signer import KeySigner
 from crossport.identity.link_authority import LinkAuthorities
 from crossport.model.keyring import Algorithm
-from crossport.model.role import RevokeRequest, RoleDocument, RotateRequest, SiteKeys
+from crossport.model.role import RevokeRequest, RoleDocument, RootStep, RotateRequest, SiteKeys
+from crossport.testing.audit import MemoryAudit
 from crossport.testing.document import MemoryDocuments
 
 __all__ = ["Node", "free_port"]
@@ -57,6 +58,22 @@ class OwnKeys:
             self._told = SiteKeys(document=self._document, envelope=envelope)
         return self._told
 
+    async def follow(self) -> None:
+        """Let another root follow."""
+        document, before = (await self.keys()).document, self._root
+        self._root = KeySigner.made(Algorithm.ECDSA_P256)
+        now = self._node.clock.wall()
+        step = RootStep(
+            site=document.site,
+            number=root_step.last_number(document.roots) + 1,
+            before=document.root,
+            after=roles.public(self._root),
+            made=now,
+        )
+        steps = root_step.with_step(document.roots, root_step.stepped(step, before, self._root))
+        followed = dataclasses.replace(document, root=step.after, roots=steps)
+        self._document = roles.changed(followed, now, document.keys)
+
     async def rotate(self, request: RotateRequest) -> SiteKeys:
         raise errors.Conflict("key.rotation.pending", f"{request.role} is not changed here.")
 
@@ -87,6 +104,7 @@ class Node:
                 relist=self._relist,
                 authorities=self.authorities,
                 documents=lambda: self.documents,
+                audit=MemoryAudit,
                 clock=self.clock,
                 secret=os.urandom(32),
             )

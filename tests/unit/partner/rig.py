@@ -13,7 +13,9 @@ from crossport.partner.link import HttpsLink
 from crossport.partner.listener import Listener, listener_on
 from crossport.partner.operations import Operations
 from crossport.partner.reception import Reception
+from crossport.partner.refusals import Refusals
 from crossport.partner.watch import Watch
+from crossport.testing.audit import MemoryAudit
 from crossport.testing.document import MemoryDocuments
 
 __all__ = ["MachineClock", "Site", "befriend"]
@@ -47,7 +49,9 @@ class Site:
         self.badge = Badge(self.identity, self.clock)
         self.operations, self.early = Operations(), Operations()
         self.exchanged = list[tuple[str, bytes]]()
-        reception = Reception(self.book, self.operations, self.early, self._exchange)
+        self.audit = MemoryAudit()
+        refusals = Refusals(lambda: self.audit, self.clock.monotonic)
+        reception = Reception(self.book, (self.operations, self.early), self._exchange, refusals)
         self.listener = Listener(self.badge, reception)
         self.link = HttpsLink(self.book, self.badge)
         self.watch = Watch(self.book, self.listener, self.link, self.clock)

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import dataclasses
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from crossport.identity.tls import fingerprint
 from crossport.model import codec
 from crossport.model.partner import (
     AcceptRequest,
+    AuthorityRequest,
     CompromiseRequest,
     ConfirmRequest,
     InviteRequest,
@@ -30,20 +30,6 @@ from crossport.partner.dialling import Dial
 from crossport.partner.introduction import Introduction, introduced
 from crossport.partner.invitation import LINE, Greeting, Invitation, proof
 from crossport.spi.secret import Secret
-
-
-@pytest.fixture
-async def north(tmp_path: Path) -> AsyncGenerator[Node]:
-    node = await Node(tmp_path, "north").open()
-    yield node
-    await node.close()
-
-
-@pytest.fixture
-async def south(tmp_path: Path) -> AsyncGenerator[Node]:
-    node = await Node(tmp_path, "south").open()
-    yield node
-    await node.close()
 
 
 async def echo(partner: Partner, body: bytes) -> bytes:
@@ -311,9 +297,9 @@ async def test_a_new_authority_takes_over_with_calls_under_way(north: Node, sout
     north.parts.operations.answer("echo", echo)
     under_way = asyncio.create_task(south.link.call("north", "slow", b""))
     before = (await south.office.show("north")).fingerprint
-    told = await north.office.rotate()
+    told = await north.office.rotate(AuthorityRequest())
     assert [one.partner.name for one in told] == ["south"]
-    assert north.relisted == 1
+    assert north.relisted == 2  # with the new one, and with the end of the one before
     assert north.authorities.shown is not north.identity
     known = (await south.office.show("north")).partner
     assert {fingerprint(pem) for pem in known.authorities} >= {before, fingerprint(north.authorities.told[0])}
@@ -330,11 +316,11 @@ async def test_a_partner_that_is_away_learns_the_new_authority_later(north: Node
     await befriended(north, south)
     north.parts.operations.answer("echo", echo)
     await south.close()
-    assert await north.office.rotate() == ()
+    assert await north.office.rotate(AuthorityRequest()) == ()
     assert north.authorities.waiting
     assert north.authorities.shown is north.identity  # it would not be believed yet
     with pytest.raises(errors.Conflict) as caught:
-        await north.office.rotate()
+        await north.office.rotate(AuthorityRequest())
     assert caught.value.code == "partner.rotation.pending"
     await south.open()
     await north.parts.rounds.go()
@@ -344,7 +330,7 @@ async def test_a_partner_that_is_away_learns_the_new_authority_later(north: Node
 
 async def test_another_node_shows_what_the_first_decided(north: Node, south: Node) -> None:
     await befriended(north, south)
-    await north.office.rotate()
+    await north.office.rotate(AuthorityRequest())
     kept = north.authorities.shown
     again = Node(north.folder.parent, "north")
     again.documents = north.documents
@@ -382,7 +368,7 @@ async def test_one_that_does_not_answer_for_a_day_is_closed_until_it_does(north:
 async def test_an_older_role_document_is_not_believed_again(north: Node, south: Node) -> None:
     await befriended(north, south)
     old = await south.parts.rounds.word.introduction()
-    await south.office.rotate()
+    await south.office.rotate(AuthorityRequest())
     known = (await north.office.show("south")).partner
     with pytest.raises(errors.Refused) as caught:
         await north.parts.rounds.answer(known, codec.encoded(old).encode())

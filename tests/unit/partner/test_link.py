@@ -133,12 +133,15 @@ async def turned_away(site: rig.Site, shown: Shown) -> None:
     """Show ``shown`` to a site; nothing of it is answered."""
     dial = Dial(site.name, site.address, (site.identity.authority_pem,), shown)
     try:
-        with pytest.raises((errors.Refused, errors.Unavailable)) as caught:
-            await dial.post("echo", b"{}")
-        assert caught.value.code in ("partner.certificate.refused", "partner.away")
-        with pytest.raises((errors.Refused, errors.Unavailable)):
+        for content in (b"{}", b"x" * (300 << 10)):  # what was sent already does not drown the refusal
+            with pytest.raises(errors.Refused) as caught:
+                await dial.post("echo", content)
+            assert caught.value.code == "partner.certificate.refused"
+            assert caught.value.remedy
+        with pytest.raises(errors.Refused) as caught:
             async with dial.lines("listen", b""):
                 pass
+        assert caught.value.code == "partner.certificate.refused"
     finally:
         await dial.close()
 
@@ -205,7 +208,7 @@ async def test_who_shows_no_certificate_or_speaks_an_older_tls_learns_nothing(no
         context.check_hostname = False
         context.maximum_version = newest
         async with httpx.AsyncClient(verify=context) as client:
-            with pytest.raises(httpx.TransportError):
+            with pytest.raises((httpx.TransportError, ssl.SSLError)):
                 await client.get(f"https://127.0.0.1:{port}/")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -276,6 +279,26 @@ async def test_who_revoked_asks_no_more_either(north: rig.Site, south: rig.Site)
         await south.turn("north", PartnerState.COMPROMISED)
         with pytest.raises(errors.Unavailable):
             await _talking(lines)
+
+
+@pytest.mark.parametrize("older", ["caller", "called"])
+async def test_a_stream_does_not_outlive_what_was_shown_on_it(
+    north: rig.Site, south: rig.Site, older: str
+) -> None:
+    await rig.befriend(north, south)
+    judge = north if older == "caller" else south
+    async with asyncio.timeout(30), south.stream("north", "listen", b"") as lines:
+        await lines.send(b"once")
+        assert await lines.receive() == b"once"
+        judge.clock.ahead_s = 24 * 3600.0 + 700
+        with pytest.raises(errors.Unavailable) as caught:
+            await lines.receive()
+        assert caught.value.code == "partner.certificate.expired"
+        judge.clock.ahead_s = 0.0
+    await judge.watch.look()  # it shows its own time's certificate again
+    async with south.stream("north", "listen", b"") as lines:
+        await lines.send(b"again")
+        assert await lines.receive() == b"again"
 
 
 async def _talking(lines: Lines) -> None:
@@ -363,3 +386,16 @@ async def test_a_partner_has_connections_but_not_all(
         except errors.Unavailable:
             await asyncio.sleep(0.02)
     pytest.fail("its place stayed taken")
+
+
+async def test_who_does_not_know_its_partners_is_away_and_refuses_none(
+    north: rig.Site, south: rig.Site
+) -> None:
+    await rig.befriend(north, south)
+    north.answer("ask", echo)
+    north.listener.shut()  # as before it has read its book, or when that cannot be read
+    with pytest.raises(errors.Unavailable, match="north") as told:
+        await south.call("north", "ask", b"1")
+    assert told.value.code == "partner.away"
+    await north.watch.look()
+    assert await south.call("north", "ask", b"1") == b"south1"

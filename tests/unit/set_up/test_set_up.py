@@ -1,5 +1,6 @@
 """Set-up on a bare machine: what it wants, what it finds missing, and what it says when it cannot install."""
 
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
@@ -65,3 +66,10 @@ def test_the_second_call_finds_everything_and_says_nothing():
     )
     assert (first.returncode, second.returncode) == (0, 0), first.stderr
     assert second.stdout == b""
+
+
+def test_confined_workers_find_their_bytecode():
+    set_up.add_bytecode()
+
+    for module in (ROOT / "src/crossport/transfer").glob("*.py"):
+        assert Path(importlib.util.cache_from_source(str(module))).exists(), module

@@ -17,6 +17,7 @@ from crossport.testing.memory_disk import MemoryDisks
 from crossport.testing.mover import slow_root
 from crossport.transfer.channel import Channel
 from crossport.transfer.chunk import Cut
+from crossport.transfer.coverage import Book
 from crossport.transfer.frame import VERSION, Data, Hello
 from crossport.transfer.lane import Throttle
 from crossport.transfer.lanes import Link
@@ -26,7 +27,7 @@ from crossport.transfer.meter import Meter
 from crossport.transfer.names import Names
 from crossport.transfer.published import Published
 from crossport.transfer.receiver import Receiver
-from crossport.transfer.sender import Sender
+from crossport.transfer.sender import Means, Sender
 from crossport.transfer.sharing import Sharing
 from crossport.transfer.stock import Stock
 from crossport.transfer.stock_access import Access
@@ -162,7 +163,7 @@ class Marked:
 class Copy:
     """One copy between two memory disks; each end may be replaced by a faulty one.
 
-    It can be run again: the target and the journal stay.
+    It can be run again: the target, the journal and the sender's book stay.
     """
 
     def __init__(self, content: bytes, target_size: int | None = None, old: bytes = b"") -> None:
@@ -173,6 +174,7 @@ class Copy:
         self.writer: BlockWriter = self.disks.open_writer(self.disks.create("b/target", size, old))
         self.journal = os.memfd_create("journal")
         weakref.finalize(self, os.close, self.journal)
+        self.book = Book()
         self.sends = self.expects = hello(len(content))
         self.spoil: Callable[[Data], Data] | None = None
         self.throttle: Throttle | None = None
@@ -191,7 +193,8 @@ class Copy:
         ends = (self.wire.near, self.wire.far)
         first, second = ends if self.sender_dials else ends[::-1]
         sends, expects = (Terms(hello, self.manner, self.key) for hello in (self.sends, self.expects))
-        sender = Sender(self.reader, first(sent), sends, sent, throttle=self.throttle, spoil=self.spoil)
+        means = Means(self.throttle, self.book, self.spoil)
+        sender = Sender(self.reader, first(sent), sends, sent, means=means)
         store = LeafStore(
             self.journal,
             Cut(self.expects.size, self.expects.chunk_size),

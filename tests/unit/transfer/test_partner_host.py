@@ -19,6 +19,7 @@ from tests.unit.transfer.two_sites import (
     SOUTH,
     ScriptedHost,
     from_south,
+    gone,
     heard,
     job,
     local,
@@ -266,6 +267,7 @@ async def test_no_other_certificate_is_let_in_not_even_one_of_the_same_site(tmp_
                 context.load_cert_chain(pem)
             with pytest.raises(OSError):
                 await _first_word("127.0.0.1", said["port"], context)
+    await gone(south)
     assert disk.read_bytes() == bytes(1 << 20)
 
 

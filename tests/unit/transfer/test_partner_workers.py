@@ -21,6 +21,7 @@ from tests.unit.transfer.two_sites import (
     ScriptedHost,
     Site,
     from_south,
+    gone,
     heard,
     job,
     opened,
@@ -65,13 +66,6 @@ async def begun(south: Site, host: ScriptedHost, lines: Lines, line: bytes) -> S
     while not worker.given:  # noqa: ASYNC110
         await asyncio.sleep(0)
     return worker
-
-
-async def gone(south: Site) -> None:
-    """Return when south runs no worker for a partner."""
-    async with asyncio.timeout(5):
-        while south.workers.count:  # noqa: ASYNC110
-            await asyncio.sleep(0)
 
 
 async def test_a_worker_starts_where_the_ticket_says_and_gets_this_site_s_own_job(
@@ -256,7 +250,7 @@ async def test_who_sends_goes_by_the_receiver_s_key_and_heat(south: Site, host: 
     async with opened(south, shown.ref.locator, Way.READ) as lines:
         got = Job.of((await begun(south, host, lines, job(told).line())).given[0])
     assert (got.names_key, got.ticket.heat, got.ticket.defers) == ("aa" * 32, told.heat, True)
-    assert host.all[0].started[:5] == ("send", DISK, got.ticket.place, None, "")
+    assert host.all[0].started[:5] == ("send", DISK, got.ticket.place, ("south/run-1", "disk-0 read"), "")
     shown = await from_south(south, ticket(Way.READ, published=()))
     beyond = replace(shown, heat=(Heat(DISK.size, 4096, 2),))
     async with opened(south, shown.ref.locator, Way.READ) as lines:

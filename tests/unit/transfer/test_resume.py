@@ -59,7 +59,7 @@ class Flaky:
 def test_a_link_that_drops_again_and_again_is_connected_anew_and_little_is_sent_twice() -> None:
     content = noise(SIZE)
     copy = Copy(content)
-    copy.wire.between = flaky = Flaky(copy.wire, life=40 * CHUNK, times=3)
+    copy.wire.between = flaky = Flaky(copy.wire, life=20 * CHUNK, times=3)
     assert copy.run() == (root_of(bytes(content)), root_of(bytes(content)))
     assert copy.target() == content
     assert flaky.left == 0

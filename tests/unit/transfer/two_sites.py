@@ -140,6 +140,13 @@ async def from_south(south: Site, ticket: Ticket) -> Ticket:
     return taken(SOUTH, shown, asked)
 
 
+async def gone(south: Site) -> None:
+    """Return when south runs no worker for a partner."""
+    async with asyncio.timeout(30):
+        while south.workers.count:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 class AbroadMover:
     """North's mover where one end is at south: south gives the ticket of that end, and reads it at rest."""
 

@@ -7,10 +7,10 @@ from fastapi import Depends, Request, Response
 from crossport import errors
 from crossport.api import example
 from crossport.api.body import form
-from crossport.api.caller import address_of
+from crossport.api.caller import address_of, certificate_of
 from crossport.api.problem import GrantRefused
 from crossport.api.route import Route
-from crossport.identity.federation import Admission, Asked, Federation, asked_ceilings
+from crossport.identity.federation import CERTIFICATE, Admission, Asked, Federation, asked_ceilings
 from crossport.model.exchanged import GivenToken, TokenExchange
 from crossport.model.federation import Details
 
@@ -67,13 +67,14 @@ class ExchangeRoutes:
     ) -> GivenToken:
         """Exchange the access token of an identity provider for one of this site.
 
-        Needs a DPoP proof: the new token is bound to its key. It lives for ten minutes at most and cannot be
+        Needs a DPoP proof, to whose key the new token is bound, or a certificate of the sender where the
+        server asks for one (RFC 8705): see `GET /v1/sign-in`. It lives for ten minutes at most and cannot be
         refreshed; ask again with the provider's token.
         """
         response.headers["Cache-Control"] = "no-store"
         _check_form(asked)
         try:
-            admission = await self._federation.admitted(asked.subject_token)
+            admission = await self._federation.exchanging(asked.subject_token)
         except errors.Refused as error:
             raise GrantRefused("invalid_grant", _at("subject_token", error)) from error
         _check_target(asked, admission)
@@ -86,27 +87,35 @@ class ExchangeRoutes:
         return GivenToken(
             access_token=secret.reveal(),
             issued_token_type=ACCESS_TOKEN,
-            token_type="DPoP",  # noqa: S106 - a word of the RFC
+            token_type="Bearer" if key.startswith(CERTIFICATE) else "DPoP",
             expires_in=int(token.expires - self._federation.now()),
             authorization_details=(_details(token.ceilings),),
         )
 
     async def _key(self, request: Request, admission: Admission) -> str:
-        """Return the key that the new token is bound to."""
+        """Return what the new token is bound to: the key of a proof, else the connection's certificate."""
+        shown = certificate_of(request)
+        if shown and "dpop" not in request.headers:
+            if admission.key not in ("", shown):
+                raise GrantRefused("invalid_grant", _of_another("another certificate"))
+            return shown
         asked = Asked(method=request.method, url=address_of(request))
         try:
             key = await self._federation.proofs.key_of(request.headers.get("dpop", ""), asked)
         except errors.Refused as error:
             raise GrantRefused("invalid_dpop_proof", error) from error
         if admission.key not in ("", key):
-            refused = errors.Refused(
-                "identity.proof.key",
-                "The DPoP proof is by another key than the token is bound to.",
-                field="DPoP",
-                remedy="Prove the key that the token was asked for with.",
-            )
-            raise GrantRefused("invalid_dpop_proof", refused)
+            raise GrantRefused("invalid_dpop_proof", _of_another("another key"))
         return key
+
+
+def _of_another(what: str) -> errors.Refused:
+    return errors.Refused(
+        "identity.proof.key",
+        f"The token is bound to {what} than the request proves.",
+        field="DPoP",
+        remedy="Prove the key, or show the certificate, that the token was asked for with.",
+    )
 
 
 def _check_form(asked: TokenExchange) -> None:

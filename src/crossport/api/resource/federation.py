@@ -10,7 +10,7 @@ from crossport.api.parameter import After, Limit, Page, Who, page
 from crossport.api.route import Route
 from crossport.identity.federation import FederationBook
 from crossport.model.access import Role
-from crossport.model.federation import Ceilings, Provider, TrustRule
+from crossport.model.federation import Ceilings, NewProvider, Provider, TrustRule
 from crossport.model.name import NAME
 
 __all__ = ["FederationRoutes"]
@@ -52,7 +52,7 @@ class FederationRoutes:
                 self.add_provider,
                 provider,
                 201,
-                Provider,
+                NewProvider,
                 provider,
                 raises=(409,),
                 names={"provider": "$response.body#/name"},
@@ -95,11 +95,14 @@ class FederationRoutes:
         return page(found, tuple(each.name for each in found), after, limit)
 
     async def add_provider(
-        self, who: Who, provider: Annotated[Provider, Depends(body(Provider))]
+        self, who: Who, provider: Annotated[NewProvider, Depends(body(NewProvider))]
     ) -> Provider:
-        """Believe a provider, once it answered with its keys. By itself that admits nobody: add a rule."""
+        """Believe a provider, once it answered with its keys. By itself that admits nobody: add a rule.
+
+        With an `introspector` and its `secret` it is asked, while runs go on, whether sign-ins still count.
+        """
         del who
-        return await self._book.add_provider(provider)
+        return await self._book.add_provider(provider.without_secret(), provider.secret)
 
     async def remove_provider(self, who: Who, provider: _Provider) -> None:
         """Believe a provider no longer: none of its tokens is accepted from now on."""

@@ -10,9 +10,11 @@ from crossport.api.body import body
 from crossport.api.parameter import Key, Who
 from crossport.api.route import Route
 from crossport.model.exchange import AssessmentRequest
+from crossport.model.grant import Begun
 from crossport.model.request import Assessment, DryRun
 from crossport.model.run import MigrationRequest, RunRecord
 from crossport.spi.control import Control
+from crossport.spi.grant import RunGrants
 
 __all__ = ["Migrations"]
 
@@ -20,8 +22,9 @@ __all__ = ["Migrations"]
 class Migrations:
     """Serves ``/v1/assessments``, ``/v1/dry-runs`` and ``/v1/migrations``."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, grants: RunGrants) -> None:
         self._control = control
+        self._grants = grants
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
@@ -85,7 +88,16 @@ class Migrations:
         key: Key,
         response: Response,
     ) -> RunRecord:
-        """Check, then start a migration as a run. The tenant is always the token's own."""
-        run = await self._control.migrate(who.tenant, replace(request, tenant=who.tenant), key)
+        """Check, then start a migration as a run. The tenant is always the token's own.
+
+        For whom an identity provider knows, the run holds a grant from then on.
+        """
+
+        async def begin() -> RunRecord:
+            return await self._control.migrate(who.tenant, replace(request, tenant=who.tenant), key)
+
+        run_id, clouds = self._control.run_id(who.tenant, key), (request.source, request.target)
+        begun = Begun(run=run_id, about=request.vm, clouds=clouds, holder=who.holder)
+        run = await self._grants.begun(begun, begin)
         response.headers["Location"] = f"/v1/runs/{run.id}"
         return run

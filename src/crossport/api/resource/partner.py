@@ -10,6 +10,7 @@ from crossport.api.parameter import After, Limit, Page, PartnerName, TenantName,
 from crossport.api.route import Route
 from crossport.model.partner import (
     AcceptRequest,
+    AuthorityRequest,
     Compromise,
     CompromiseRequest,
     ConfirmRequest,
@@ -142,6 +143,9 @@ class PartnerRoutes:
                 "partner.rotate",
                 self.rotate,
                 example.page_of(SHOWN),
+                200,
+                AuthorityRequest,
+                example.shown(AuthorityRequest()),
                 raises=(404, 409),
             ),
         )
@@ -214,14 +218,17 @@ class PartnerRoutes:
         del who
         return await self._trust.disallow(partner, theirs)
 
-    async def rotate(self, who: Who) -> Page[ShownPartner]:
+    async def rotate(
+        self, who: Who, request: Annotated[AuthorityRequest, Depends(body(AuthorityRequest))]
+    ) -> Page[ShownPartner]:
         """Make a new authority that vouches for this site to partners, and tell it to them.
 
         The answer has those that know it. It is used once all do, in a day at the latest; the old one stays
-        good for a day more, so that what runs goes on.
+        good for a day more, so that what runs goes on. With ``revoke`` it counts no more at once: connections
+        that it vouched for end within seconds, and a partner that is not told now has to exchange keys anew.
         """
         del who
-        return Page(items=await self._trust.rotate())
+        return Page(items=await self._trust.rotate(request))
 
     async def revoke(self, who: Who, partner: PartnerName) -> ShownPartner:
         """Trust a partner no longer. Its connections end within seconds."""

@@ -9,9 +9,11 @@ from crossport.api import example
 from crossport.api.body import body
 from crossport.api.parameter import After, Key, Limit, Page, PlanName, Who, page
 from crossport.api.route import Route
+from crossport.model.grant import Begun
 from crossport.model.plan import Plan, PlanCheck, PlanStatus
 from crossport.model.run import RunRecord
 from crossport.spi.control import Control
+from crossport.spi.grant import RunGrants
 
 __all__ = ["Plans"]
 
@@ -19,8 +21,9 @@ __all__ = ["Plans"]
 class Plans:
     """Serves ``/v1/plans``."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, grants: RunGrants) -> None:
         self._control = control
+        self._grants = grants
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table."""
@@ -77,8 +80,13 @@ class Plans:
         return await self._control.check_plan(who.tenant, plan)
 
     async def run(self, who: Who, plan: PlanName, key: Key, response: Response) -> RunRecord:
-        """Start the plan as a run."""
-        run = await self._control.run_plan(who.tenant, plan, key)
+        """Start the plan as a run. For whom an identity provider knows, it holds a grant from then on."""
+
+        async def begin() -> RunRecord:
+            return await self._control.run_plan(who.tenant, plan, key)
+
+        begun = Begun(run=self._control.run_id(who.tenant, key), about=plan, holder=who.holder)
+        run = await self._grants.begun(begun, begin)
         response.headers["Location"] = f"/v1/runs/{run.id}"
         return run
 

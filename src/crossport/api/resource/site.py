@@ -10,7 +10,8 @@ from crossport import __version__
 from crossport.api import example
 from crossport.api.parameter import Who
 from crossport.api.route import Route
-from crossport.model.access import Greeting, Right
+from crossport.model.access import Right
+from crossport.model.greeting import Greeting
 from crossport.model.record import record
 
 __all__ = ["Healthy", "SiteRoutes"]
@@ -67,6 +68,7 @@ class SiteRoutes:
             rule=who.rule,
             role=who.role,
             until=who.until,
+            ceilings=who.ceilings,
         )
 
     async def describe(self) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from typing import TypeVar
 
 from crossport import errors
+from crossport.identity.federation.introspection import Introspection
 from crossport.identity.federation.provider_keys import discovered
 from crossport.model.federation import Provider, TrustRule
+from crossport.spi.clock import Clock
 from crossport.spi.document import Documents
+from crossport.spi.secret import Secret, Secrets
 from crossport.spi.web import Web
 
 __all__ = ["FederationBook"]
@@ -18,8 +21,10 @@ PROVIDER, RULE = "identity-provider", "trust-rule"
 class FederationBook:
     """Adds, lists and removes providers and rules. What is removed counts for nothing from then on."""
 
-    def __init__(self, documents: Documents, web: Web) -> None:
+    def __init__(self, documents: Documents, web: Web, secrets: Secrets, clock: Clock) -> None:
         self.documents = documents
+        self.secrets = secrets
+        self.introspection = Introspection(web, secrets, clock)
         self._web = web
 
     async def providers(self) -> tuple[Provider, ...]:
@@ -30,14 +35,25 @@ class FederationBook:
         """Return all rules by name, which is the order in which they are asked."""
         return await self._all(RULE, TrustRule)
 
-    async def add_provider(self, provider: Provider) -> Provider:
-        """Believe ``provider``, once it answered with its keys.
+    async def add_provider(self, provider: Provider, secret: str = "") -> Provider:
+        """Believe ``provider``, once it answered with its keys, and to the ``secret`` of its introspector.
 
         Raise Conflict when its name or issuer is taken, Invalid and Refused for one that is no good provider.
         """
-        if any(each.issuer == provider.issuer for each in await self.providers()):
-            raise _taken("issuer", provider.issuer)
+        for each in await self.providers():
+            for what in ("issuer", "name"):
+                if getattr(each, what) == getattr(provider, what):
+                    raise _taken(what, getattr(provider, what))
+        if bool(secret) != bool(provider.introspector):
+            raise errors.Invalid(
+                "identity.introspection.half",
+                "To ask a provider takes both a client's name there, and its secret.",
+                field="introspector" if secret else "secret",
+                remedy="Give both, or none: the options --introspect-as and --secret-file.",
+            )
         await self._look(provider)
+        if provider.introspector:
+            await self.introspection.begin(provider, Secret(secret))
         await self._keep(PROVIDER, provider.name, provider)
         return provider
 
@@ -60,6 +76,7 @@ class FederationBook:
             )
         if not await self.documents.delete(PROVIDER, name):
             raise _unknown_provider(name)
+        await self.introspection.end(name)
 
     async def remove_rule(self, name: str) -> None:
         """Let the rule hold no longer. Raise NotFound."""

@@ -5,19 +5,19 @@ but not more often than the pause allows: whoever makes up names must not make t
 """
 
 import asyncio
-import ipaddress
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from crossport import errors
+from crossport.identity.federation.secure_address import secure
 from crossport.identity.federation.signed_token import PublicKey, SignedToken, keys_in
 from crossport.model.federation import Provider
 from crossport.spi.clock import Clock
 from crossport.spi.web import Web
 
-__all__ = ["FRESH_S", "PAUSE_S", "ProviderKeys", "discovered"]
+__all__ = ["FRESH_S", "PAUSE_S", "ProviderKeys", "answered", "discovered", "metadata_of"]
 
 FRESH_S = 600.0
 """How long keys are believed without a look: a key that the provider withdrew ends by then."""
@@ -83,18 +83,10 @@ class ProviderKeys:
 
 async def discovered(issuer: str, web: Web) -> tuple[PublicKey, ...]:
     """Return the keys that ``issuer`` publishes now; raise Invalid, Refused or Unavailable."""
-    metadata = _object(await web.fetch(_secure(issuer.rstrip("/") + WELL_KNOWN), of=issuer), "metadata")
-    if metadata.get("issuer") != issuer:
-        raise errors.Refused(
-            "identity.provider.other",
-            f"What answers at {issuer} says that it is {str(metadata.get('issuer'))[:200]!r}.",
-            field="issuer",
-            remedy="Write the issuer exactly as the provider does, down to the last slash.",
-        )
-    where = metadata.get("jwks_uri")
+    where = (await metadata_of(issuer, web)).get("jwks_uri")
     if not isinstance(where, str):
         raise _no_metadata("metadata")
-    keys = keys_in(_object(await web.fetch(_secure(where), of=issuer), "keys"))
+    keys = keys_in(answered(await web.fetch(secure(where), of=issuer), "keys"))
     if not keys:
         raise errors.Invalid(
             "identity.provider.keyless",
@@ -105,27 +97,21 @@ async def discovered(issuer: str, web: Web) -> tuple[PublicKey, ...]:
     return keys
 
 
-def _secure(url: str) -> str:
-    """Return ``url`` if nobody on the way can change what it answers; raise Refused."""
-    parts = urlsplit(url)
-    if parts.scheme.lower() == "https" or (parts.scheme.lower() == "http" and _is_loopback(parts.hostname)):
-        return url
-    raise errors.Refused(
-        "identity.provider.insecure",
-        f"{url[:200]!r} is not an https address.",
-        field="issuer",
-        remedy="Use a provider that is reached over HTTPS.",
-    )
+async def metadata_of(issuer: str, web: Web) -> Mapping[str, Any]:
+    """Return what ``issuer`` says of itself; raise Invalid, Refused or Unavailable."""
+    metadata = answered(await web.fetch(secure(issuer.rstrip("/") + WELL_KNOWN), of=issuer), "metadata")
+    if metadata.get("issuer") != issuer:
+        raise errors.Refused(
+            "identity.provider.other",
+            f"What answers at {issuer} says that it is {str(metadata.get('issuer'))[:200]!r}.",
+            field="issuer",
+            remedy="Write the issuer exactly as the provider does, down to the last slash.",
+        )
+    return metadata
 
 
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
-def _object(content: bytes, what: str) -> dict[str, Any]:
+def answered(content: bytes, what: str) -> dict[str, Any]:
+    """Return the JSON object that a provider answered as ``what``; raise Invalid when it is none."""
     try:
         found: Any = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -18,10 +18,12 @@ from typing import Protocol, TypeAlias
 from crossport import errors
 from crossport.hypervisor import confine, unix_socket
 from crossport.hypervisor.own_program import own_program
-from crossport.identity.signing.desk import Authority
+from crossport.identity.signing.desk import Authority, Start
+from crossport.identity.signing.placed import SealPlace, admitting
 from crossport.identity.signing.question import (
     HEAD,
     Answer,
+    AskConversion,
     AskHead,
     AskKeys,
     AskRevoke,
@@ -36,7 +38,7 @@ from crossport.model import codec
 
 __all__ = ["Ask", "Asked", "Keeper", "SIGNER"]
 
-Ask: TypeAlias = AskKeys | AskRotate | AskRevoke | AskSeal | AskStatement | AskHead
+Ask: TypeAlias = AskKeys | AskRotate | AskRevoke | AskSeal | AskConversion | AskStatement | AskHead
 SIGNER = confine.NOBODY + 1
 """The signer's uid: no worker has it, so that none can read its files."""
 PATIENCE_S = 60.0
@@ -54,8 +56,14 @@ class Asked(Protocol):
 class Keeper:
     """One signer, started at the first question. `close` ends it. ``authority`` is what it measures by."""
 
-    def __init__(self, directory: Path, authority: Callable[[], Authority]) -> None:
-        """Let the signer keep what it has in ``directory``; its socket lies beside it."""
+    def __init__(
+        self, directory: Path, authority: Callable[[], Authority], seal: SealPlace | None = None
+    ) -> None:
+        """Let the signer keep what it has in ``directory``; its socket lies beside it.
+
+        The key of seals lies at ``seal``, else there, too.
+        """
+        self._seal = seal
         self._directory = directory
         self._socket = directory.with_name(f"{directory.name}.socket")
         self.authority = authority
@@ -111,6 +119,8 @@ class Keeper:
         confinement = confine.Confinement(
             read=own_program(), write=(self._directory,), limits=_LIMITS, uid=SIGNER, gid=SIGNER
         )
+        if self._seal:
+            confinement = admitting(confinement, self._seal)
         argv = [sys.executable, "-IB", "-m", "crossport.app.signer", str(number), str(self._directory)]
         try:
             process = await asyncio.create_subprocess_exec(
@@ -126,7 +136,8 @@ class Keeper:
                 remedy="Install the package bubblewrap.",
             ) from error
         if process.stdin:
-            process.stdin.write(codec.encoded(self.authority()).encode() + b"\n")
+            start = Start(authority=self.authority(), seal=self._seal)
+            process.stdin.write(codec.encoded(start).encode() + b"\n")
         return process
 
     def _prepare(self, *, as_root: bool) -> None:

@@ -9,14 +9,17 @@ from pydantic import Field
 
 from crossport import errors
 from crossport.model import codec
+from crossport.model.conversion import ConversionApproval, ConversionProof
 from crossport.model.failure import Failure
 from crossport.model.head import Head
 from crossport.model.record import record
 from crossport.model.role import RevokeRequest, RotateRequest
-from crossport.model.sealing import Approval, SignedClaim
+from crossport.model.sealing import Approval
+from crossport.model.signed_claim import SignedClaim
 
 __all__ = [
     "Answer",
+    "AskConversion",
     "AskHead",
     "AskKeys",
     "AskRevoke",
@@ -70,6 +73,16 @@ class AskSeal:
 
 
 @record()
+class AskConversion:
+    """Sign a conversion's statement (base64), which `crossport.identity.signing.conversion_judge` judges."""
+
+    do: Literal["conversion"] = "conversion"
+    approval: ConversionApproval
+    proof: ConversionProof
+    payload: str
+
+
+@record()
 class AskStatement:
     """Sign a statement to a partner (base64 of a `Stated`), as `crossport.identity.statement` judges it."""
 
@@ -97,7 +110,8 @@ class Question:
 
     version: int = VERSION
     ask: Annotated[
-        AskKeys | AskRotate | AskRevoke | AskSeal | AskStatement | AskHead, Field(discriminator="do")
+        AskKeys | AskRotate | AskRevoke | AskSeal | AskConversion | AskStatement | AskHead,
+        Field(discriminator="do"),
     ]
 
 

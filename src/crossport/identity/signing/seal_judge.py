@@ -8,14 +8,29 @@ import dataclasses
 import hashlib
 import hmac
 import json
+from typing import TypeVar
 
 from crossport import errors
 from crossport.identity.claim import Authenticity, Kind, claim_in
 from crossport.model import codec, statement
 from crossport.model.certified import Seal
-from crossport.model.sealing import Approval, ClaimedDisk, SignedClaim
+from crossport.model.conversion import ConversionApproval
+from crossport.model.sealing import Approval, ClaimedDisk
+from crossport.model.signed_claim import SignedClaim
 
-__all__ = ["APPROVED_S", "Standards", "approved", "judge"]
+__all__ = [
+    "APPROVED_S",
+    "SKEW_S",
+    "Standards",
+    "approved",
+    "claimed",
+    "judge",
+    "require_approved",
+    "seal_stated",
+    "unsigned",
+]
+
+A = TypeVar("A", Approval, ConversionApproval)
 
 APPROVED_S = 3600.0
 """How long an approval lives at most."""
@@ -39,7 +54,7 @@ class Standards:
         return Authenticity(self.site, self.authority, self.now)
 
 
-def approved(approval: Approval, secret: bytes) -> Approval:
+def approved(approval: A, secret: bytes) -> A:
     """Return the approval with its MAC."""
     return dataclasses.replace(approval, mac=_mac(approval, secret))
 
@@ -47,57 +62,68 @@ def approved(approval: Approval, secret: bytes) -> Approval:
 def judge(approval: Approval, claims: tuple[SignedClaim, ...], payload: bytes, by: Standards) -> None:
     """Raise Refused with a ``signer.…`` code unless this statement may be signed. Whether the nonce was used
     is not looked at here."""
-    if not hmac.compare_digest(approval.mac.encode(), _mac(approval, by.secret).encode()):
-        raise _refused("signer.approval.forged", "The control plane did not approve this.")
-    if not by.now < approval.expires <= by.now + APPROVED_S:
-        raise _refused("signer.approval.expired", "The approval is expired, or is good for too long.")
-    read = _read(approval, claims, by)
-    seal = _seal(payload)
+    require_approved(approval, by)
+    read = claimed(approval, claims, Kind.READ, by)
+    seal = seal_stated(payload)
     wanted = (by.site, approval.importer, approval.run, approval.nonce)
     if (seal.site, seal.importer, seal.run, seal.nonce) != wanted:
-        raise _refused("signer.seal.other", "The statement names another site, importer, run or nonce.")
+        raise unsigned("signer.seal.other", "The statement names another site, importer, run or nonce.")
     if abs(seal.made - by.now) > SKEW_S or not seal.made < seal.valid_until <= seal.made + SEALED_S:
-        raise _refused("signer.seal.time", "The statement is not of now, or is valid for too long.")
+        raise unsigned("signer.seal.time", "The statement is not of now, or is valid for too long.")
     sealed = {
         disk.id: ClaimedDisk(id=disk.id, size=disk.size, chunk_size=disk.chunk_size, root=disk.root)
         for disk in seal.manifest.disks
     }
     if sealed != read or len(sealed) != len(seal.manifest.disks):
-        raise _refused("signer.seal.disks", "The statement lists other disks than the gateways read.")
+        raise unsigned("signer.seal.disks", "The statement lists other disks than the gateways read.")
 
 
-def _read(approval: Approval, claims: tuple[SignedClaim, ...], by: Standards) -> dict[str, ClaimedDisk]:
-    """Return the disks that the approved gateways claim to have read, by id; none is claimed twice."""
+def require_approved(approval: Approval | ConversionApproval, by: Standards) -> None:
+    """Raise Refused unless the control plane approved it, for now."""
+    if not hmac.compare_digest(approval.mac.encode(), _mac(approval, by.secret).encode()):
+        raise unsigned("signer.approval.forged", "The control plane did not approve this.")
+    if not by.now < approval.expires <= by.now + APPROVED_S:
+        raise unsigned("signer.approval.expired", "The approval is expired, or is good for too long.")
+
+
+def claimed(
+    approval: Approval | ConversionApproval, claims: tuple[SignedClaim, ...], kind: Kind, by: Standards
+) -> dict[str, ClaimedDisk]:
+    """Return the disks of which the approved gateways claim this, by id; none is claimed twice."""
     found: dict[str, ClaimedDisk] = {}
     for signed in claims:
-        gateway, claim = claim_in(signed, Kind.READ, by.authenticity)
+        gateway, claim = claim_in(signed, kind, by.authenticity)
         if gateway not in approval.gateways:
-            raise _refused("signer.claim.unapproved", f"Nobody approved what gateway {gateway} read.")
+            raise unsigned("signer.claim.unapproved", f"Nobody approved what gateway {gateway} claims.")
         if claim.run != approval.run:
-            raise _refused("signer.claim.other", f"The gateway claims what it read for run {claim.run}.")
+            raise unsigned("signer.claim.other", f"The gateway claims what it did for run {claim.run}.")
         for disk in claim.disks:
             if disk.id in found:
-                raise _refused("signer.claim.twice", f"Disk {disk.id} is claimed twice.")
+                raise unsigned("signer.claim.twice", f"Disk {disk.id} is claimed twice.")
             found[disk.id] = disk
     return found
 
 
-def _seal(payload: bytes) -> Seal:
+def seal_stated(payload: bytes) -> Seal:
+    """Return the seal that ``payload`` states and nothing else; raise Refused for any other payload."""
     try:
         seal = codec.from_plain(json.loads(payload)["predicate"], Seal)
     except (ValueError, TypeError, KeyError, RecursionError, errors.Invalid) as error:
-        raise _refused("signer.seal.malformed", "What shall be signed is no seal's statement.") from error
+        raise unsigned("signer.seal.malformed", "What shall be signed is no seal's statement.") from error
     if statement.payload_of(seal) != payload:
-        raise _refused("signer.seal.malformed", "The statement says something else than its seal.")
+        raise unsigned("signer.seal.malformed", "The statement says something else than its seal.")
     return seal
 
 
-def _mac(approval: Approval, secret: bytes) -> str:
+def _mac(approval: Approval | ConversionApproval, secret: bytes) -> str:
+    """An approval of the one kind is none of the other."""
     content = codec.encoded(dataclasses.replace(approval, mac="")).encode()
-    return hmac.new(secret, b"crossport approval\0" + content, hashlib.sha256).hexdigest()
+    purpose = b"crossport approval\0" if isinstance(approval, Approval) else b"crossport conversion\0"
+    return hmac.new(secret, purpose + content, hashlib.sha256).hexdigest()
 
 
-def _refused(code: str, text: str) -> errors.Refused:
+def unsigned(code: str, text: str) -> errors.Refused:
+    """Return the error for what is not signed."""
     return errors.Refused(
         code,
         f"The signer does not sign this. {text}",

@@ -3,6 +3,7 @@
 Everything is on disk before an answer leaves, so that a signer that is killed goes on where it was.
 """
 
+import base64
 import os
 from collections.abc import Mapping
 from dataclasses import field
@@ -13,12 +14,13 @@ from crossport.identity import private_file
 from crossport.identity.key_signer import KeySigner
 from crossport.model import codec
 from crossport.model.head import SignedHead
-from crossport.model.keyring import Algorithm
+from crossport.model.keyring import Algorithm, key_id
 from crossport.model.record import record
+from crossport.spi.signer import Signer
 
-__all__ = ["Done", "Vault"]
+__all__ = ["Done", "Half", "Vault"]
 
-ROOT = "root"
+ROOT, NEXT_ROOT = "root", "next-root"
 
 
 @record()
@@ -32,8 +34,30 @@ class Done:
 
 
 @record()
+class Half:
+    """The public half of a key that lies elsewhere (SubjectPublicKeyInfo, DER, in base64)."""
+
+    public_key: str
+    algorithm: Algorithm
+
+    @classmethod
+    def of(cls, signer: Signer) -> "Half":
+        """Return that of ``signer``."""
+        return cls(public_key=base64.b64encode(signer.public_key()).decode(), algorithm=signer.algorithm)
+
+    def der(self) -> bytes:
+        """Return it as it is."""
+        return base64.b64decode(self.public_key)
+
+
+@record()
 class _Heads:
     last: Mapping[str, SignedHead] = field(default_factory=dict[str, SignedHead])
+
+
+@record()
+class _Halves:
+    at: Mapping[str, Half] = field(default_factory=dict[str, Half])
 
 
 class Vault:
@@ -62,6 +86,18 @@ class Vault:
                 )
             KeySigner.made(Algorithm.ECDSA_P256).keep(path)
         return KeySigner.opened(path)
+
+    def next_root(self) -> KeySigner:
+        """Return the key that is to follow the root, kept; the same one until `follow_root`."""
+        path = self._directory / f"{NEXT_ROOT}.key"
+        if private_file.read(path) is None:
+            KeySigner.made(Algorithm.ECDSA_P256).keep(path)
+        return KeySigner.opened(path)
+
+    def follow_root(self) -> None:
+        """Let that key be the root. The one before is gone: it has signed all that it had to."""
+        (self._directory / f"{NEXT_ROOT}.key").replace(self._directory / f"{ROOT}.key")
+        private_file.sync(self._directory)
 
     def made(self) -> KeySigner:
         """Return a new key, kept."""
@@ -99,6 +135,23 @@ class Vault:
     def _heads(self) -> _Heads:
         kept = private_file.read(self._directory / "heads.json")
         return codec.decoded(kept, _Heads) if kept else _Heads()
+
+    def half(self, place: str) -> Half | None:
+        """Return the public half of the key that lies at ``place``, as far as it was ever reached."""
+        return self._halves().at.get(place)
+
+    def keep_half(self, place: str, half: Half) -> None:
+        """Keep it."""
+        at = {**self._halves().at, place: half}
+        private_file.write(self._directory / "places.json", codec.encoded(_Halves(at=at)).encode())
+
+    def lies_elsewhere(self, id_: str) -> bool:
+        """Say whether the key with this id is no file here, because it lies at a place."""
+        return any(key_id(half.der()) == id_ for half in self._halves().at.values())
+
+    def _halves(self) -> _Halves:
+        kept = private_file.read(self._directory / "places.json")
+        return codec.decoded(kept, _Halves) if kept else _Halves()
 
     def signer(self, id_: str) -> KeySigner:
         """Return the signer with this id; raise NotFound ``signer.key.absent``."""

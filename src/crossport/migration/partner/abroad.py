@@ -8,6 +8,7 @@ from crossport.migration.partner.foreign import RunEnd
 from crossport.migration.partner.notary import Evidence, Notary
 from crossport.migration.partner.remote_site import RemoteSite
 from crossport.migration.standing import Standing
+from crossport.model.grant import Granted
 from crossport.model.name import parted
 from crossport.model.run import MigrationRequest
 
@@ -29,6 +30,10 @@ class Abroad:
         """Return how the end of ``run`` at a partner's cloud stands; with ``vm`` it is the source's."""
         which = RunEnd.SOURCE if vm else RunEnd.TARGET
         return await self._remote(tenant, parted(cloud)[1]).standing(run, cloud, which, vm)
+
+    async def granted(self, tenant: str, run: str, cloud: str) -> Granted:
+        """Return whether ``run`` still has its right at the partner's ``cloud``."""
+        return await self._remote(tenant, parted(cloud)[1]).granted(run, cloud)
 
     async def evidence(self, run: str) -> tuple[Evidence, ...]:
         """Return what both sides have signed."""

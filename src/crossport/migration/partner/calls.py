@@ -10,11 +10,14 @@ from typing import Annotated
 from pydantic import Field
 
 from crossport import errors
+from crossport.migration.partner.ask_grant import AskGrant
 from crossport.migration.partner.foreign import RunEnd
 from crossport.migration.partner.serving import Ask, Serving
+from crossport.migration.partner.survey_guest import SurveyGuest
 from crossport.migration.standing import Standing
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Ticket, Way
-from crossport.model.health import Health, HealthChecks
+from crossport.model.health import Health, HealthChecks, ProbeKind
+from crossport.model.inspection import Inspected
 from crossport.model.permit import SignedStatement, StatementKind
 from crossport.model.record import record
 from crossport.model.sealing import Admission, SealedImage
@@ -35,6 +38,7 @@ __all__ = [
     "Exported",
     "GiveTicket",
     "GiveUp",
+    "InspectGuest",
     "Instantiate",
     "OpenForReading",
     "OpenUp",
@@ -69,8 +73,12 @@ class Describe(Ask):
     vm: Label = ""
 
     async def made(self, at: Serving) -> Description:
-        """Describe the cloud, and one VM."""
-        return await at.site.describe(self.cloud, self.vm)
+        """Describe the cloud, and one VM. Of the import policy a partner sees what is asked of itself."""
+        found = await at.site.describe(self.cloud, self.vm)
+        if found.policy is None:
+            return found
+        own = tuple(one for one in found.policy.partners if one.site == at.deed.partner.name)
+        return replace(found, policy=replace(found.policy, partners=own, forbidden_packages=()), unable=())
 
 
 @record()
@@ -84,7 +92,11 @@ class Check(Ask):
     checks: HealthChecks
 
     async def made(self, at: Serving) -> Health:
-        """Probe the VM."""
+        """Probe the VM. Commands are typed in copies of the partner's own runs that are not opened yet, and
+        nowhere else: who may move a VM may not do in it what it likes, as root and unseen by its owner.
+        """
+        if any(probe.kind is ProbeKind.COMMAND for probe in self.checks.probes):
+            await at.require_copy(self.cloud, self.vm)
         return await at.site.check(self.cloud, self.vm, self.checks)
 
 
@@ -195,6 +207,7 @@ class ReadBack(Ask):
 
     OPERATION = "site.read-back"
     END = RunEnd.TARGET
+    READS = True
 
     artifacts: Artifacts
     moved: Arrived
@@ -211,6 +224,7 @@ class Compare(Ask):
 
     OPERATION = "site.compare"
     END = RunEnd.SOURCE
+    READS = True
     ANSWER = Compared
 
     artifacts: Artifacts
@@ -273,6 +287,7 @@ class Verify(Ask):
 
     OPERATION = "site.verify"
     END = RunEnd.TARGET
+    READS = True
     ANSWER = tuple[Artifact, ...]
 
     moved: Arrived
@@ -282,6 +297,22 @@ class Verify(Ask):
         """Close what was written, and read it."""
         sealed = await at.site.verify(at.act, self.cloud, self.moved, at_rest=self.at_rest)
         return await at.shown(sealed)
+
+
+@record()
+class InspectGuest(Ask):
+    """`Site.inspect`."""
+
+    OPERATION = "site.inspect"
+    END = RunEnd.TARGET
+    READS = True
+    ANSWER = Inspected
+
+    moved: Arrived
+
+    async def made(self, at: Serving) -> Inspected:
+        """Look into the guest."""
+        return await at.site.inspect(at.act, self.cloud, self.moved)
 
 
 @record()
@@ -352,6 +383,7 @@ class OpenUp(_AboutVm):
 
     OPERATION = "site.open"
     END = RunEnd.TARGET
+    BACK = True
 
     other: SignedStatement
 
@@ -367,6 +399,7 @@ class Withdraw(_AboutVm):
 
     OPERATION = "site.withdraw"
     END = RunEnd.SOURCE
+    BACK = True
 
     sure: bool
 
@@ -381,6 +414,7 @@ class GiveUp(_AboutVm):
 
     OPERATION = "site.give-up"
     END = RunEnd.TARGET
+    BACK = True
 
     sure: bool
 
@@ -395,6 +429,7 @@ class Discard(_AboutVm):
 
     OPERATION = "site.discard"
     END = RunEnd.TARGET
+    BACK = True
 
     other: SignedStatement
 
@@ -415,6 +450,7 @@ class Release(_AboutVm):
 
     OPERATION = "site.release"
     END = RunEnd.SOURCE
+    BACK = True
 
     other: SignedStatement
 
@@ -429,6 +465,7 @@ class Clean(Ask):
     """`Site.clean`."""
 
     OPERATION = "site.clean"
+    BACK = True
     ANSWER = Cleaned
 
     keep_vm: bool
@@ -456,7 +493,6 @@ class Stand(Ask):
 
 CALLS: tuple[type[Ask], ...] = (
     *(Describe, Check, Stand, Reserve, OpenForReading, PrepareImport, GiveTicket, ReadBack, Compare),
-    *(SealImage, AdmitImage, Verify),
+    *(SurveyGuest, SealImage, AdmitImage, Verify, InspectGuest, AskGrant),
     *(Instantiate, PrepareCommit, Permit, OpenUp, Withdraw, GiveUp, Discard, Release, Clean),
 )
-"""All of them. What asks no end of a run changes nothing, but for cleaning."""

@@ -34,7 +34,8 @@ class RunEnd(StrEnum):
 class ForeignRun:
     """What is known of one. ``id`` is our word, ``run`` the partner's; ``vm`` is ours, when one is known.
 
-    ``theirs`` is the partner's tenant, and ``tenant`` the one it acts as. Times are Unix seconds.
+    ``theirs`` is the partner's tenant, and ``tenant`` the one it acts as. ``ended`` is when it was first
+    cleaned up. Times are Unix seconds.
     """
 
     id: str
@@ -48,6 +49,7 @@ class ForeignRun:
     epoch: int = 0
     vm: str = ""
     closed: bool = False
+    ended: float = 0.0
 
 
 def foreign_id(partner: str, run: str) -> str:
@@ -94,9 +96,16 @@ class Foreign:
         """Note which VM of ours the run has."""
         await self._change(run, None, lambda known: replace(known, vm=vm))
 
-    async def close(self, run: str) -> None:
-        """Make nothing for the run any more."""
-        await self._change(run, None, lambda known: replace(known, closed=True))
+    async def close(self, run: str) -> ForeignRun:
+        """Make nothing for the run any more, and return it."""
+        now = self._clock.wall()
+        return await self._change(
+            run, None, lambda known: replace(known, closed=True, ended=known.ended or now)
+        )
+
+    async def forget(self, run: str) -> None:
+        """Keep nothing of a run; it may be called again."""
+        await self._documents().delete(KIND, run)
 
     async def runs(self, partner: str = "") -> tuple[ForeignRun, ...]:
         """Return all, or those of one partner, the latest first."""

@@ -24,12 +24,16 @@ KIND = "statement"
 
 @record()
 class Evidence:
-    """A statement that crossed the boundary, and who initiated the run it is about."""
+    """A statement that crossed the boundary, and who initiated the run it is about.
+
+    ``kept`` is when, by this site's clock (Unix seconds), 0 where an older release kept it.
+    """
 
     initiator: str
     partner: str
     statement: Statement
     signed: SignedStatement
+    kept: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,17 @@ class Notary:
         found = await self._documents().list(KIND, Evidence, prefix=f"{run}/")
         return tuple(sorted((one.value for one in found), key=lambda one: one.statement.made))
 
+    async def stated_by(self, partner: str) -> tuple[tuple[str, Evidence], ...]:
+        """Return all that a partner has stated to this site and is still kept, each with our run's word."""
+        found: list[tuple[str, Evidence]] = []
+        after = ""
+        while page := await self._documents().list(KIND, Evidence, after=after):
+            found += [
+                (one.key.partition("/")[0], one.value) for one in page if one.value.statement.site == partner
+            ]
+            after = page[-1].key
+        return tuple(found)
+
     async def forget(self, run: str) -> None:
         """Drop the evidence of a run on which nothing hangs any more."""
         for one in await self._documents().list(KIND, Evidence, prefix=f"{run}/"):
@@ -103,6 +118,10 @@ class Notary:
     async def _keep(self, deed: Deed, statement: Statement, signed: SignedStatement) -> None:
         """Keep the last one of its kind: a call that is repeated states the same anew."""
         kept = Evidence(
-            initiator=deed.initiator, partner=deed.partner.name, statement=statement, signed=signed
+            initiator=deed.initiator,
+            partner=deed.partner.name,
+            statement=statement,
+            signed=signed,
+            kept=self._clock.wall(),
         )
         await self._documents().put(KIND, f"{deed.here}/{statement.site}/{statement.kind}", kept)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 from crossport.identity.messages import Messages
 from crossport.migration.end import Ends
+from crossport.migration.grants import Grants
 from crossport.migration.partner.abroad import Abroad
 from crossport.migration.partner.desk import DeskParts, SiteDesk
 from crossport.migration.partner.foreign import Foreign
 from crossport.migration.partner.notary import Notary
 from crossport.migration.partner.remote_site import RemoteParts, RemoteSite
+from crossport.migration.partner.served import Served, ServedParts
+from crossport.migration.partner.turn import Turns
 from crossport.migration.standing import Standings
 from crossport.spi.authorize import Authorizer
 from crossport.spi.clock import Clock
@@ -45,6 +48,7 @@ class PeerMeans:
     tickets: Tickets
     references: References
     cloud: Callable[[str, str], Awaitable[Cloud]]
+    grants: Grants
 
 
 class Peer:
@@ -56,6 +60,7 @@ class Peer:
         self.notary = Notary(means.site, means.signer, means.documents, means.clock)
         self.foreign = Foreign(means.documents, means.clock)
         self.abroad = Abroad(self._remote, self.notary)
+        self._turns = Turns()
 
     def serve(
         self, operations: PartnerOperations, own: Callable[[str, str], Site], authorizer: Authorizer
@@ -76,9 +81,35 @@ class Peer:
                 mover=means.mover,
                 standings=Standings(lambda: Ends(means.documents()), means.ledger, means.cloud),
                 authorizer=authorizer,
+                turns=self._turns,
+                grants=means.grants,
+                ends=lambda: Ends(means.documents()),
             )
         )
         desk.serve(operations)
+
+    def served(self, own: Callable[[str], Site]) -> Served:
+        """Return partners' runs for the operator; ``own`` returns this site as a tenant has it."""
+        means = self._means
+        return Served(
+            ServedParts(
+                name=means.site,
+                site=own,
+                ends=lambda: Ends(means.documents()),
+                ledger=means.ledger,
+                foreign=self.foreign,
+                notary=self.notary,
+                references=means.references,
+                tickets=means.tickets,
+                mover=means.mover,
+                turns=self._turns,
+                clock=means.clock,
+            )
+        )
+
+    async def interrupt(self, run: str) -> None:
+        """End what is read here for a partner's run (our word for it): at rest, within, to compare."""
+        await self._turns.end_reading(run)
 
     async def close(self) -> None:
         """End what is being answered; partners ask again."""

@@ -1,7 +1,7 @@
 """Which rule lets a partner make a call here, and whether the policies of this site allow it."""
 
 from crossport import errors
-from crossport.migration.partner.foreign import RunEnd, foreign_id
+from crossport.migration.partner.foreign import ForeignRun, RunEnd, foreign_id
 from crossport.migration.partner.serving import Ask
 from crossport.model.authorization import Decision, Principal, Question, Resource
 from crossport.model.partner import Partner, TenantRule
@@ -16,12 +16,16 @@ So a policy against the first two lets what has begun be rolled back and cleaned
 """
 
 
-def permitted(partner: Partner, ask: Ask, run: str, authorizer: Authorizer) -> TenantRule:
+def permitted(
+    partner: Partner, ask: Ask, run: str, authorizer: Authorizer, known: ForeignRun | None = None
+) -> TenantRule:
     """Return the rule by which the partner's tenant acts here on this cloud; raise Refused.
 
-    ``run`` is the partner's word for the run of the call, empty for a call without one.
+    ``run`` is the partner's word for the run of the call, empty for a call without one. In a run that is
+    ``known`` here its tenant acts as it did when it began, whatever the rules are now: whether it may still
+    go on is said by its grant, and it can be taken back in any case.
     """
-    rule = _rule(partner, ask)
+    rule = _of(known) if known and _begun(known, ask) else _rule(partner, ask)
     makes = ask.end if ask.MAKES else RunEnd.NONE
     principal = Principal(tenant=rule.ours, partner=partner.name, clouds=rule.clouds)
     here = foreign_id(partner.name, run) if run else ""
@@ -41,6 +45,14 @@ def _denied(partner: Partner, ask: Ask, decision: Decision) -> errors.Refused:
         field="tenant",
         remedy="The operator of this site decides that by its policies.",
     )
+
+
+def _begun(known: ForeignRun, ask: Ask) -> bool:
+    return (known.theirs, known.cloud) == (ask.tenant, ask.cloud)
+
+
+def _of(known: ForeignRun) -> TenantRule:
+    return TenantRule(theirs=known.theirs, ours=known.tenant, clouds=(known.cloud,))
 
 
 def _rule(partner: Partner, ask: Ask) -> TenantRule:

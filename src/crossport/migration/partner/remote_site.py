@@ -10,14 +10,18 @@ from typing import TypeVar
 from crossport import errors
 from crossport.identity.messages import Messages
 from crossport.migration.partner import calls
+from crossport.migration.partner.ask_grant import AskGrant
 from crossport.migration.partner.foreign import RunEnd
 from crossport.migration.partner.notary import Deed, Notary
 from crossport.migration.partner.serving import About, Ask
+from crossport.migration.partner.survey_guest import SurveyGuest
 from crossport.migration.standing import Standing
 from crossport.model import codec
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Ticket, Way
 from crossport.model.failure import Failure
+from crossport.model.grant import Granted
 from crossport.model.health import Health, HealthChecks
+from crossport.model.inspection import Inspected, Surveyed
 from crossport.model.message import Reply
 from crossport.model.name import parted
 from crossport.model.permit import SignedStatement, Statement, StatementKind
@@ -114,6 +118,10 @@ class RemoteSite:
         ask = calls.Compare(**self._about(cloud, act), artifacts=artifacts, moved=moved)
         return await self._asked(act, ask, Compared)
 
+    async def survey(self, act: Act, cloud: str, artifacts: tuple[Artifact, ...]) -> Surveyed:
+        """Have the partner look into its guest."""
+        return await self._asked(act, SurveyGuest(**self._about(cloud, act), artifacts=artifacts), Surveyed)
+
     async def seal(
         self, act: Act, cloud: str, vm: VM, moved: tuple[Moved, ...], importer: str, *, run: str = ""
     ) -> SealedImage:
@@ -136,6 +144,10 @@ class RemoteSite:
         """Close what was written, and have it read at rest."""
         ask = calls.Verify(**self._about(cloud, act), moved=moved, at_rest=at_rest)
         return await self._asked(act, ask, tuple[Artifact, ...])
+
+    async def inspect(self, act: Act, cloud: str, moved: tuple[Moved, ...]) -> Inspected:
+        """Have the guest looked into there."""
+        return await self._asked(act, calls.InspectGuest(**self._about(cloud, act), moved=moved), Inspected)
 
     async def instantiate(self, act: Act, cloud: str, new: NewVM, *, stopped: Statement | None) -> VM:
         """Start the verified copy in quarantine."""
@@ -188,6 +200,10 @@ class RemoteSite:
         """Return how that end of a run of this site stands there."""
         ask = calls.Stand(**self._about(cloud), run=run, which=which, vm=vm)
         return await self._asked(None, ask, Standing)
+
+    async def granted(self, run: str, cloud: str) -> Granted:
+        """Return whether a run of this site still has its right there."""
+        return await self._asked(None, AskGrant(**self._about(cloud), run=run), Granted)
 
     # What all calls share.
     def _about(self, cloud: str, act: Act | None = None) -> About:

@@ -11,6 +11,7 @@ from crossport.migration.partner.foreign import RunEnd
 from crossport.migration.partner.notary import Deed, Notary
 from crossport.migration.standing import Standing
 from crossport.model.artifact import Artifact
+from crossport.model.grant import Granted
 from crossport.model.name import Name
 from crossport.model.permit import SignedStatement, Statement, StatementKind
 from crossport.model.record import record
@@ -34,7 +35,10 @@ class About(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """One call as it is made: at which site of ours, in whose name, and what is believed on the way."""
+    """One call as it is made: at which site of ours, in whose name, and what is believed on the way.
+
+    ``require_copy`` raises Refused unless a VM at a cloud is the copy of this partner's run, not opened yet.
+    """
 
     site: Site
     act: Act
@@ -44,6 +48,8 @@ class Serving:
     tickets: Tickets
     became: Callable[[str], Awaitable[None]]
     standing: Callable[[str, RunEnd, str], Awaitable[Standing]]
+    granted: Callable[[str], Awaitable[Granted]]
+    require_copy: Callable[[str, str], Awaitable[None]]
 
     async def shown(self, artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
         """Return artifacts as the partner may see them."""
@@ -64,11 +70,17 @@ class Serving:
 
 @record()
 class Ask(ABC):
-    """What every call carries: the partner's tenant, one of our clouds, and the step of the run."""
+    """What every call carries: the partner's tenant, one of our clouds, and the step of the run.
+
+    One that goes ``BACK``, or finishes what was decided, is answered for a run that lost its right, too; one
+    that ``READS`` only, for long, does not keep it waiting.
+    """
 
     OPERATION: ClassVar[str] = ""
     END: ClassVar[RunEnd] = RunEnd.NONE
     MAKES: ClassVar[bool] = False
+    BACK: ClassVar[bool] = False
+    READS: ClassVar[bool] = False
     ANSWER: ClassVar[type[object]] = bool
 
     tenant: Name
@@ -79,6 +91,11 @@ class Ask(ABC):
     def end(self) -> RunEnd:
         """Which end of the run is asked."""
         return self.END
+
+    @property
+    def about_run(self) -> str:
+        """The partner's word for a run that it is about without being a part of it."""
+        return ""
 
     @property
     def vm_id(self) -> str:

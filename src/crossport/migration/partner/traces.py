@@ -1,4 +1,4 @@
-"""What a partner had a part in, for the case that its keys were in other hands: its runs and ours, and heads.
+"""What a partner had a part in, for the case that its keys were in other hands: runs, what it signed, heads.
 
 Each is a `crossport.spi.trust.Trace`. When something was is told by this site's own clock and log, never by
 what the partner said of it.
@@ -6,8 +6,10 @@ what the partner said of it.
 
 from crossport.engine import Engine
 from crossport.engine.runs import RunFilter
+from crossport.migration.end import Ends
 from crossport.migration.heads import KeptHeads
 from crossport.migration.partner.foreign import Foreign, ForeignRun
+from crossport.migration.partner.notary import Evidence, Notary
 from crossport.migration.plans import MIGRATE
 from crossport.model import codec
 from crossport.model.audit import AuditRecord
@@ -18,12 +20,15 @@ from crossport.spi.audit import AuditBook
 
 __all__ = ["Traces"]
 
+ADMIT = "site.admit"
+
 
 class Traces:
     """Looks them up. ``foreign`` are the runs of partners, ``engine`` has the site's own."""
 
-    def __init__(self, foreign: Foreign, engine: Engine, heads: KeptHeads) -> None:
+    def __init__(self, foreign: Foreign, notary: Notary, engine: Engine, heads: KeptHeads) -> None:
         self._foreign = foreign
+        self._notary = notary
         self._engine = engine
         self._heads = heads
 
@@ -31,7 +36,7 @@ class Traces:
         """Return the partner's runs that began or made a call here since then."""
         found: list[Touched] = []
         for run in await self._foreign.runs(partner):
-            times = (run.begun, *await _calls(self._engine.audit, run.id))
+            times = (run.begun, *[one.time for one in await _calls(self._engine.audit, run.id)])
             if late := [time for time in times if time >= since]:
                 found.append(Touched(kind="run", id=run.id, at=min(late), about=_words(run)))
         return tuple(found)
@@ -51,6 +56,25 @@ class Traces:
             cursor = page.cursor
             if not cursor:
                 return tuple(found)
+
+    async def statements(self, partner: str, since: float) -> tuple[Touched, ...]:
+        """Return what the partner signed for runs of both sides since then."""
+        return tuple(
+            Touched(kind="statement", id=f"{run}/{one.statement.kind}", at=at, about=_stated(one))
+            for run, one in await self._notary.stated_by(partner)
+            if (at := one.kept or one.statement.made) >= since
+        )
+
+    async def seals(self, partner: str, since: float) -> tuple[Touched, ...]:
+        """Return the images that the partner sealed and this site admitted since then."""
+        found: list[Touched] = []
+        for run, image in await Ends(self._engine.documents).sealed_by(partner):
+            calls = await _calls(self._engine.audit, run)
+            at = max((one.time for one in calls if one.action == ADMIT), default=image.admission.made)
+            if at >= since:
+                about = f"sealed with key {image.admission.key[:16]}, admitted in run {run}"
+                found.append(Touched(kind="seal", id=image.envelope, at=at, about=about))
+        return tuple(found)
 
     async def heads(self, partner: str, since: float) -> tuple[Touched, ...]:
         """Return the heads of the partner's audit log that this site countersigned since then."""
@@ -79,12 +103,17 @@ def _words(run: ForeignRun) -> str:
     return f"its run {run.run}, by tenant {run.theirs} as {run.tenant}, at {run.cloud}"
 
 
-async def _calls(book: AuditBook, run: str) -> tuple[float, ...]:
-    """Return when something was noted in the audit log for a run."""
-    times: list[float] = []
+def _stated(one: Evidence) -> str:
+    said = one.statement
+    return f"of VM {said.vm or '(none)'}, epoch {said.epoch}, signed with key {one.signed.key[:16]}"
+
+
+async def _calls(book: AuditBook, run: str) -> tuple[AuditRecord, ...]:
+    """Return what was noted in the audit log for a run."""
+    found: list[AuditRecord] = []
     after = -1
     while page := await book.records(run=run, after=after):
         records = [codec.decoded(one.text, AuditRecord) for one in page]
-        times += [one.time for one in records]
+        found += records
         after = records[-1].number
-    return tuple(times)
+    return tuple(found)

@@ -51,8 +51,8 @@ class RunStage(Protocol):
         """Wait for the end."""
         ...
 
-    async def cancel(self) -> None:
-        """Ask the run to stop."""
+    async def cancel(self, why: errors.Cancelled | None = None) -> None:
+        """Ask the run to stop, with an error of its own where ``why`` is one."""
         ...
 
     async def answer(self, topic: str, answer: str, *, early: bool = False) -> None:
@@ -186,6 +186,24 @@ class RunContextConformance:
         assert await stage.ended() == Ended(text="cloud.silent")
         assert len(calls.made) == 2
 
+    async def test_what_gets_further_begins_its_tries_anew(self, stage: RunStage, calls: Calls) -> None:
+        """Two tries in a row that got nowhere are too many, and those that got further do not count."""
+
+        async def far() -> str:
+            calls.made.append("try")
+            raise errors.Unavailable("cloud.silent", "No answer.")
+
+        async def tale(run: RunContext) -> str:
+            retry = Retry(attempts=2, pause_s=0.01, headway=lambda: min(len(calls.made), 4))
+            try:
+                return await run.step("far", far, result=str, retry=retry)
+            except errors.Unavailable as error:
+                return error.code
+
+        await stage.begin(tale)
+        assert await stage.ended() == Ended(text="cloud.silent")
+        assert len(calls.made) == 5
+
     async def test_other_errors_are_not_tried_again(self, stage: RunStage, calls: Calls) -> None:
         async def refuse() -> str:
             calls.made.append("try")
@@ -267,6 +285,32 @@ class RunContextConformance:
         async with asyncio.timeout(SOON_S):
             ended = await stage.ended()
         assert isinstance(ended.error, errors.Cancelled)
+
+    async def test_a_run_that_has_to_stop_does_so_with_the_reason_that_came_first(
+        self, stage: RunStage, calls: Calls
+    ) -> None:
+        async def tale(run: RunContext) -> str:
+            return await run.step("copy", lambda: calls.hang("copy"), result=str, cancellable=True)
+
+        await stage.begin(tale)
+        await calls.here()
+        await stage.cancel(errors.Cancelled("grant.lost", "Its right is gone.", remedy="Ask.", field="run"))
+        await stage.cancel()
+        error = (await stage.ended()).error
+        assert isinstance(error, errors.Cancelled)
+        assert (error.code, error.text, error.remedy) == ("grant.lost", "Its right is gone.", "Ask.")
+
+    async def test_a_waiting_run_tells_why_it_has_to_stop(self, stage: RunStage, calls: Calls) -> None:
+        async def tale(run: RunContext) -> str:
+            calls.reached.set()
+            return str(await run.decision("commit", LONG_S))
+
+        await stage.begin(tale)
+        await calls.here()
+        await stage.cancel(errors.Cancelled("grant.lost", "Its right is gone."))
+        error = (await stage.ended()).error
+        assert error is not None
+        assert error.code == "grant.lost"
 
     async def test_a_cancelled_run_rolls_back_also_after_a_crash(self, stage: RunStage, calls: Calls) -> None:
         async def tale(run: RunContext) -> str:

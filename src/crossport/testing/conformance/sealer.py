@@ -4,6 +4,7 @@ Derive a class named ``Test…`` and give it the fixtures ``sealer`` and ``claim
 """
 
 import base64
+import hashlib
 import time
 from dataclasses import replace
 from itertools import count
@@ -12,10 +13,12 @@ import pytest
 
 from crossport import errors
 from crossport.model.certified import Manifest, Part, PartKind, Seal, SealedDisk
+from crossport.model.conversion import Conversion, ConversionProof, ConvertedDisk, Tool
 from crossport.model.keyring import KeyRole
-from crossport.model.sealing import ClaimedDisk, SealSignature, SignedClaim
+from crossport.model.sealing import ClaimedDisk, SealSignature
 from crossport.model.signature import is_signed
-from crossport.model.statement import pae, payload_of
+from crossport.model.signed_claim import SignedClaim
+from crossport.model.statement import conversion_payload, pae, payload_of
 from crossport.spi.sealing import Claimant, Sealer
 
 __all__ = ["SITE", "SealerConformance"]
@@ -24,6 +27,7 @@ SITE, RUN = "north", "run-1"
 DISKS = tuple(
     ClaimedDisk(id=f"disk-{n}", size=(n + 1) << 20, chunk_size=1 << 18, root=f"{n:02x}" * 32) for n in (0, 1)
 )
+CONVERTED = (DISKS[0], replace(DISKS[1], root="cd" * 32))
 _NONCES = count(1)
 
 
@@ -51,6 +55,47 @@ def claims_of(
 ) -> tuple[SignedClaim, ...]:
     """Return one claim for each disk."""
     return tuple(claimant.claim(run, disk, written=written) for disk in disks)
+
+
+def conversion_of(seal: Seal, output: tuple[ClaimedDisk, ...]) -> Conversion:
+    """Return what shall be attested of an image that was sealed for this site."""
+    now, sealed = time.time(), payload_of(seal)
+    return Conversion(
+        site=SITE,
+        cloud="alpha",
+        run=seal.run,
+        seal=hashlib.sha256(sealed).hexdigest(),
+        nonce=f"{next(_NONCES):032x}",
+        tool=Tool(name="virt-v2v", version="2.2", image="ab" * 32),
+        input=converted_disks(DISKS),
+        output=converted_disks(output),
+        started=now,
+        finished=now,
+    )
+
+
+def converted_disks(disks: tuple[ClaimedDisk, ...]) -> tuple[ConvertedDisk, ...]:
+    """Return disks as a conversion names them."""
+    return tuple(
+        ConvertedDisk(id=one.id, size=one.size, chunk_size=one.chunk_size, root=one.root) for one in disks
+    )
+
+
+def proof_of(claimant: Claimant, seal: Seal, output: tuple[ClaimedDisk, ...]) -> ConversionProof:
+    """Return what a conversion rests on."""
+    return ConversionProof(
+        sealed=base64.b64encode(payload_of(seal)).decode(),
+        written=claims_of(claimant, written=True),
+        converted=tuple(claimant.converted(RUN, disk) for disk in output),
+    )
+
+
+async def unattested(sealer: Sealer, conversion: Conversion, proof: ConversionProof) -> str:
+    """Return the code with which ``conversion`` is not signed."""
+    with pytest.raises(errors.Refused) as caught:
+        await sealer.attest(conversion, conversion_payload(conversion), proof)
+    assert caught.value.remedy
+    return caught.value.code
 
 
 async def refusal(sealer: Sealer, seal: Seal, claims: tuple[SignedClaim, ...]) -> str:
@@ -101,15 +146,15 @@ class SealerConformance:
         written = claims_of(claimant, written=True)
         assert await refusal(sealer, seal_of(DISKS), written) == "signer.claim.forged"
         with pytest.raises(errors.Refused) as caught:
-            await sealer.witnessed(RUN, claims_of(claimant))
+            await sealer.witnessed(RUN, "alpha", claims_of(claimant))
         assert caught.value.code == "signer.claim.forged"
 
     async def test_what_gateways_wrote_is_witnessed(self, sealer: Sealer, claimant: Claimant) -> None:
         """In the order of the claims, and for no other run."""
         written = claims_of(claimant, written=True)
-        assert await sealer.witnessed(RUN, written) == DISKS
+        assert await sealer.witnessed(RUN, "alpha", written) == DISKS
         with pytest.raises(errors.Refused) as caught:
-            await sealer.witnessed("run-2", written)
+            await sealer.witnessed("run-2", "alpha", written)
         assert caught.value.code == "signer.claim.other"
 
     async def test_a_claim_that_was_altered_counts_nowhere(self, sealer: Sealer, claimant: Claimant) -> None:
@@ -123,5 +168,42 @@ class SealerConformance:
         lie = (replace(DISKS[0], root="ff" * 32),)
         assert await refusal(sealer, seal_of(lie), (altered(read),)) == "signer.claim.forged"
         with pytest.raises(errors.Refused) as caught:
-            await sealer.witnessed(RUN, (altered(wrote),))
+            await sealer.witnessed(RUN, "alpha", (altered(wrote),))
         assert caught.value.code == "signer.claim.forged"
+
+    async def test_a_conversion_is_attested_once_by_the_seal_key(
+        self, sealer: Sealer, claimant: Claimant
+    ) -> None:
+        """Of an image for this site, as it was written, into what was read behind the tool."""
+        seal = replace(seal_of(DISKS), importer=SITE)
+        conversion, proof = conversion_of(seal, CONVERTED), proof_of(claimant, seal, CONVERTED)
+        payload = conversion_payload(conversion)
+        signed: SealSignature = await sealer.attest(conversion, payload, proof)
+        (key,) = (key for key in (await sealer.keyring()).keys if key.id() == signed.key)
+        assert (key.site, key.role) == (SITE, KeyRole.SEAL)
+        assert is_signed(key.der(), pae(payload), base64.b64decode(signed.signature))
+        assert await unattested(sealer, conversion, proof) == "signer.approval.used"
+
+    async def test_a_conversion_rests_on_the_admitted_image_and_on_claims_of_its_own_kind(
+        self, sealer: Sealer, claimant: Claimant
+    ) -> None:
+        """Neither another image, nor other disks at either end, nor what was only written."""
+        seal = replace(seal_of(DISKS), importer=SITE)
+        conversion, proof = conversion_of(seal, CONVERTED), proof_of(claimant, seal, CONVERTED)
+        abroad = seal_of(DISKS)
+        foreign = proof_of(claimant, abroad, CONVERTED)
+        wrote = replace(proof, converted=claims_of(claimant, written=True))
+        less = replace(proof, converted=proof.converted[:1])
+        arrived = replace(proof, written=proof.written[:1])
+        for said, rests, code in (
+            (replace(conversion, site="south"), proof, "signer.conversion.other"),
+            (conversion, foreign, "signer.conversion.other"),
+            (conversion_of(abroad, CONVERTED), foreign, "signer.conversion.other"),
+            (replace(conversion, run="run-2"), proof, "signer.claim.other"),
+            (replace(conversion, input=conversion.output), proof, "signer.conversion.input"),
+            (conversion, arrived, "signer.conversion.input"),
+            (replace(conversion, output=conversion.input), proof, "signer.conversion.output"),
+            (replace(conversion, output=conversion.output[:1]), less, "signer.conversion.output"),
+            (conversion, wrote, "signer.claim.forged"),
+        ):
+            assert await unattested(sealer, said, rests) == code

@@ -22,8 +22,9 @@ __all__ = ["PartnerHost"]
 START_S = 60.0
 """How long a partner may take to start a worker; its gateway may take half of it."""
 SILENT_S = 60.0
-END_S = 50.0
-"""How long a partner may take to say that a worker is gone; its gateway may take 45 s."""
+END_S, END_SILENT_S = 50.0, 2.0
+"""How long a partner may take to say that a worker is gone; its gateway may take 45 s. One that hangs has
+little: the link may be cut, and whoever begins the same copy again ends that worker."""
 EVENT_MAX = 32 << 10
 """Bytes of what a partner's worker says at once."""
 _DIRECTION: dict[Way, Direction] = {"send": Direction.READ, "receive": Direction.WRITE}
@@ -39,6 +40,7 @@ class _PartnerPipe:
         self.certificate = ""
         self._lines = lines
         self._pace = pace
+        self._end_s = END_S
 
     async def give(self, line: bytes) -> None:
         """Hand the worker a line; that the partner is gone is told by what it says next."""
@@ -79,8 +81,8 @@ class _PartnerPipe:
         """End the worker; return when it is gone, or when its site cannot say so."""
         await self.give(json.dumps({"do": "end"}).encode())
         with contextlib.suppress(TimeoutError, errors.Error):
-            async with asyncio.timeout(END_S):
-                while (await self._next(END_S)).get("event") != "ended":
+            async with asyncio.timeout(self._end_s):
+                while (await self._next(self._end_s)).get("event") != "ended":
                     pass
 
     async def _next(self, patience_s: float) -> dict[str, Any]:
@@ -88,6 +90,7 @@ class _PartnerPipe:
             async with asyncio.timeout(patience_s):
                 told = await talk.said(self._lines, self._pace, EVENT_MAX)
         except TimeoutError as error:
+            self._end_s = END_SILENT_S
             raise errors.Unavailable(
                 "transfer.worker.silent", f"{self.name} hangs.", remedy=errors.TRIED_AGAIN
             ) from error

@@ -19,7 +19,7 @@ from crossport.model.partner import Partner
 from crossport.spi.clock import Clock
 from crossport.spi.partner import Lines
 from crossport.transfer.egress import Guard
-from crossport.transfer.host import Way, Worker, WorkerHost
+from crossport.transfer.host import Way, Worker, WorkerHost, journal_of
 from crossport.transfer.job import MAX_LINE, failure_line
 from crossport.transfer.name_keys import NameKeys
 from crossport.transfer.partner import talk
@@ -139,11 +139,9 @@ class PartnerWorkers:
     async def _worker(self, partner: str, given: Given) -> AsyncGenerator[Worker]:
         serving, ticket = self._serving, given.ticket
         receives = ticket.way is Direction.WRITE
-        # A volume that cannot be told from another one must not be taken for it.
-        journal = (ticket.run, ticket.artifact) if receives and ticket.ref.identity else None
         stock = serving.names.stock(ticket.tenant, partner) if receives and serving.names else ""
         started = serving.host.started(
-            _WAY[ticket.way], ticket.ref, ticket.place, journal, stock, ticket.published
+            _WAY[ticket.way], ticket.ref, ticket.place, journal_of(ticket), stock, ticket.published
         )
         async with started as worker:
             worker.egress = serving.egress  # whatever the partner would say to that
