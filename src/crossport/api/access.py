@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 
 from crossport.api.caller import Callers
-from crossport.api.ceiling import FindRun, check_ceilings
+from crossport.api.ceiling import Looks, check_ceilings
 from crossport.api.guard import RateLimit
 from crossport.api.judge import Judge
 from crossport.api.problem import TooMany, Unauthenticated
@@ -21,7 +21,7 @@ UNLIMITED = frozenset({"site.health"})
 
 
 def admit(
-    route: Route, callers: Callers, limit: RateLimit, judge: Judge, find_run: FindRun
+    route: Route, callers: Callers, limit: RateLimit, judge: Judge, looks: Looks
 ) -> Callable[[Request], Awaitable[None]]:
     """Return a dependency that lets only callers pass whom the policies permit the route."""
 
@@ -37,7 +37,7 @@ def admit(
             raise
         _take(limit, f"token {caller.token}")
         request.state.caller = caller
-        clouds = await check_ceilings(caller, route, request, find_run)
+        clouds = await check_ceilings(caller, route, request, looks)
         await judge.judge(route, caller, request, clouds)
 
     return check

@@ -109,7 +109,7 @@ class Application:
         callers = Callers(services.tokens, services.federation)
         auditing = Auditing(services.audit, reads=services.audit_reads)
         for route in self.routes:
-            admitted = auditing.admission(route, admit(route, callers, limit, judge, services.control.run))
+            admitted = auditing.admission(route, admit(route, callers, limit, judge, services.control))
             _serve(self.asgi, route, admitted, auditing.call(route))
         problem.install(self.asgi, self.methods)
         self.asgi.add_middleware(

@@ -72,6 +72,7 @@ def _principal(caller: Caller) -> Principal:
         clouds=caller.ceilings.clouds or None,
         vms=caller.ceilings.vms or None,
         runs=caller.ceilings.runs or None,
+        projects=caller.ceilings.projects or None,
     )
 
 

@@ -101,7 +101,7 @@ def _caller(principal: Principal) -> Entity:
     for name in ("role", "subject", "issuer", "partner"):
         if told := getattr(principal, name):
             attributes[name] = told
-    for name in ("clouds", "vms", "runs"):
+    for name in ("clouds", "vms", "runs", "projects"):
         if (ceiling := getattr(principal, name)) is not None:
             attributes[name] = ceiling
     rights = [{"type": "Right", "id": right.value} for right in sorted(principal.rights)]

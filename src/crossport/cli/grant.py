@@ -7,6 +7,7 @@ from cyclopts import App
 from crossport.cli.session import Here
 from crossport.cli.text import Table, fields
 from crossport.client import grant_calls as calls
+from crossport.model.federation import Ceilings
 from crossport.model.grant import RunGrant
 
 __all__ = ["app"]
@@ -74,7 +75,8 @@ def revoke(run: str, /, *, session: Here) -> None:
 
 def _page(grant: RunGrant) -> Table:
     holder = grant.holder
-    ceilings = (*holder.ceilings.clouds, *holder.ceilings.vms) if holder else ()
+    bound = holder.ceilings if holder else Ceilings()
+    ceilings = (*bound.clouds, *bound.vms, *bound.projects)
     return fields(
         "",
         ("run", grant.run),

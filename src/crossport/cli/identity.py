@@ -155,6 +155,9 @@ class _Terms:
     role: Annotated[Role, Parameter(help="What it may do: read, operate too, administer too.")]
     cloud: Annotated[Many, Parameter(help="Only with this cloud, else all of the tenant; repeatable.")] = ()
     vm: Annotated[Many, Parameter(help="Only with this VM, else all; repeatable.")] = ()
+    project: Annotated[
+        Many, Parameter(help="Only within this project of a cloud, CLOUD/PROJECT, else all; repeatable.")
+    ] = ()
     hours: Annotated[
         int,
         Parameter(
@@ -188,7 +191,7 @@ def add_rule(
         claims=_wanted(terms.claim),
         tenant=terms.tenant,
         role=terms.role,
-        ceilings=Ceilings(clouds=terms.cloud, vms=terms.vm),
+        ceilings=Ceilings(clouds=terms.cloud, vms=terms.vm, projects=terms.project),
         hours=terms.hours,
     )
     added = session.send(calls.add_rule(rule))
@@ -247,4 +250,4 @@ def _claims(rule: TrustRule) -> str:
 
 
 def _ceilings(ceilings: Ceilings) -> str:
-    return " ".join((*ceilings.clouds, *ceilings.vms)) or "none"
+    return " ".join((*ceilings.clouds, *ceilings.vms, *ceilings.projects)) or "none"

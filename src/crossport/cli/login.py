@@ -119,7 +119,12 @@ def whoami(*, session: Here) -> None:
 
 def _tell(session: Session, said: Greeting) -> None:
     ceilings = said.ceilings
-    bounds = (("clouds", ceilings.clouds), ("VMs", ceilings.vms), ("runs", ceilings.runs))
+    bounds = (
+        ("clouds", ceilings.clouds),
+        ("VMs", ceilings.vms),
+        ("runs", ceilings.runs),
+        ("projects", ceilings.projects),
+    )
     within = "; ".join(f"{name} {', '.join(which)}" for name, which in bounds if which)
     used = session.used_login() if said.issuer else None
     session.out.result(

@@ -274,6 +274,7 @@ class SiteControl:
         """Check, then start the run."""
         request = at_home(replace(request, tenant=tenant), self._means.site)
         run_id = self.run_id(tenant, key)
+        found: DryRun | None = None
         if await self._runs.find(run_id) is None:
             found = await self.dry_run(tenant, request)
             # First: its findings would speak of the traces of the run that has it.
@@ -281,8 +282,9 @@ class SiteControl:
             stop = standing(found.findings, request.accept)
             if stop:
                 raise blocked(stop)
+        named = labels(request, found)
         return await self._engine.submit(
-            MIGRATE, request, run_id=run_id, tenant=tenant, subject=request.vm, labels=labels(request)
+            MIGRATE, request, run_id=run_id, tenant=tenant, subject=request.vm, labels=named
         )
 
     async def _not_migrating(self, tenant: str, request: MigrationRequest, vm: VM) -> None:

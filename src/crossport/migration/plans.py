@@ -54,9 +54,11 @@ class _Judged:
     moved: Mapping[str, str]
 
 
-def labels(request: MigrationRequest) -> dict[str, str]:
-    """Return what a migration's run is found by."""
+def labels(request: MigrationRequest, found: DryRun | None = None) -> dict[str, str]:
+    """Return what a migration's run is found by, with what ``found`` tells of the projects at its ends."""
+    known = {"source_project": found.vm.project, "target_project": found.target_project} if found else {}
     return {
+        **known,
         "source": request.source,
         "target": request.target,
         "mode": request.mode.value,

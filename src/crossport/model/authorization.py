@@ -13,8 +13,8 @@ class Principal:
     ``token`` is the id of a token. ``rights`` are those of its role with those that were given to it by name;
     ``role`` None is a caller whose rights no role describes. ``subject`` and ``issuer`` say who signed in
     where, empty for a token of the site's own. ``partner`` is the site that asks in the name of ``tenant``,
-    empty for callers of the API. ``clouds``, ``vms`` and ``runs`` are ceilings: nothing beyond these; None is
-    none.
+    empty for callers of the API. ``clouds``, ``vms``, ``runs`` and ``projects`` are ceilings: nothing beyond
+    these; None is none.
     """
 
     tenant: str
@@ -27,6 +27,7 @@ class Principal:
     clouds: tuple[str, ...] | None = None
     vms: tuple[str, ...] | None = None
     runs: tuple[str, ...] | None = None
+    projects: tuple[str, ...] | None = None
 
 
 @record()

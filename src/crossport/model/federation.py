@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from crossport.model.access import Role
-from crossport.model.name import NAME, Name
+from crossport.model.name import CLOUD, NAME, Name
 from crossport.model.record import record
 from crossport.model.url import WebUrl
 
@@ -24,6 +24,7 @@ __all__ = [
 
 _Text = Annotated[str, Field(min_length=1, max_length=255)]
 _Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=63)]
+_Project = Annotated[str, Field(pattern=CLOUD[:-1] + r"/[^/].*$", max_length=255)]
 _Vm = Annotated[str, Field(pattern=r"^[^/.][^/]*$", max_length=255)]
 
 Claims = Annotated[
@@ -52,11 +53,19 @@ class Subject:
 
 @record()
 class Ceilings:
-    """What a subject may touch of what its role allows, by name; what is empty is not bounded."""
+    """What a subject may touch of what its role allows, by name; what is empty is not bounded.
+
+    ``projects`` are those of clouds, ``beta/shop``: in other clouds there is nothing for the subject then.
+    """
 
     clouds: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     vms: Annotated[tuple[_Vm, ...], Field(max_length=100)] = ()
     runs: Annotated[tuple[_Text, ...], Field(max_length=100)] = ()
+    projects: Annotated[tuple[_Project, ...], Field(max_length=100)] = ()
+
+    def has_project(self, cloud: str, project: str) -> bool:
+        """Say whether what lies in this project of ``cloud`` is within."""
+        return not self.projects or f"{cloud}/{project}" in self.projects
 
 
 @record()

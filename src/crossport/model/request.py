@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from crossport.model.construct import KeyPair, Network, Quota
 from crossport.model.finding import Finding
-from crossport.model.mapping import Mapping
+from crossport.model.mapping import Construct, Mapping
 from crossport.model.name import Name
 from crossport.model.record import record
 from crossport.model.run import Created, Estimate, RunRecord
@@ -123,6 +123,12 @@ class DryRun:
     mapping: Mapping
     estimate: Estimate
     verdict: Verdict
+
+    @property
+    def target_project(self) -> str:
+        """Return the project of the target in which the VM would lie."""
+        chosen = (each.target for each in self.mapping.choices if each.construct is Construct.PROJECT)
+        return next(chosen, "")
 
 
 class ResolveAs(StrEnum):

@@ -83,6 +83,64 @@ async def test_each_ceiling_holds_over_the_whole_way(site: Site, provider: Provi
             assert asked[-1][1] == (403 if path in beyond else 200), (ceilings, asked[-1])
 
 
+async def test_a_token_for_projects_reaches_nothing_of_another_project(site: Site, provider: Provider):
+    await site.of_project("ledger", "bank")
+    moved = [
+        MigrationRequest(vm=vm, source="alpha", target="beta", commit=BY_HAND) for vm in ("db", "ledger")
+    ]
+    ours, theirs = [(await site.migrated(each, each.vm)).id for each in moved]
+    sender = Sender()
+    shops = details(projects=["alpha/shop", "beta/shop"])
+    answer = await sender.exchange(site, provider.made(), authorization_details=shops)
+    token = answer.json()["access_token"]
+    assert answer.json()["authorization_details"][0]["projects"] == ["alpha/shop", "beta/shop"]
+    assert (await sender.ask(site, token)).json()["ceilings"]["projects"] == ["alpha/shop", "beta/shop"]
+
+    async def code(method: str, path: str, body: object = None) -> str:
+        told = await sender.send(site, token, method, path, body)
+        return "" if told.is_success else told.json()["code"]
+
+    beyond, closed = "identity.ceiling.exceeded", "identity.ceiling.operation"
+    listed = (await sender.ask(site, token, path="/v1/clouds/alpha/vms")).json()["items"]
+    assert {each["name"] for each in listed} == {"web", "db", "odd"}
+    for vm, said in (("web", ""), ("ledger", beyond)):
+        one = f"/v1/clouds/alpha/vms/{vm}"
+        assert [await code("GET", path) for path in (one, f"{one}/console")] == [said] * 2
+        assert await code("POST", f"{one}/start") == said
+        wish = {"vm": vm, "source": "alpha", "target": "beta", "commit": "manual"}
+        assert await code("POST", "/v1/dry-runs", wish) == said
+        assert await code("POST", "/v1/migrations", wish) == said
+    for run, said in ((ours, ""), (theirs, beyond)):
+        for path in ("", "/ledger"):
+            assert await code("GET", f"/v1/runs/{run}{path}") == said, (run, path)
+        assert await code("POST", f"/v1/runs/{run}/rollback") == said
+    assert await code("GET", "/v1/clouds/beta/constructs") == ""
+    assert await code("GET", "/v1/clouds/alpha/images") == closed
+    assert await code("POST", "/v1/assessments", {"source": "alpha", "target": "beta"}) == closed
+
+
+async def test_a_rule_for_projects_holds_at_both_ends_and_cannot_be_widened(site: Site, provider: Provider):
+    rule = {**RULE, "name": "bankers", "ceilings": {"projects": ["alpha/shop", "beta/bank"]}}
+    async with site.client() as client:
+        assert (await client.post("/v1/identity/rules", json=rule)).status_code == 201
+        wrong = {**rule, "name": "x", "ceilings": {"projects": ["shop"]}}
+        assert (await client.post("/v1/identity/rules", json=wrong)).status_code == 422
+    sender = Sender()
+    wide = await sender.exchange(site, provider.made(), authorization_details=details(projects=["beta/shop"]))
+    assert (wide.status_code, wide.json()["field"]) == (400, "authorization_details.projects")
+    token = await sender.exchanged(site, provider.made())
+    wish = {"vm": "web", "source": "alpha", "target": "beta"}
+    refused = await sender.send(site, token, "POST", "/v1/migrations", wish)
+    assert (refused.status_code, refused.json()["field"]) == (403, "project")
+    assert "beta/shop" in refused.json()["detail"]
+    narrow = await sender.exchanged(
+        site, provider.made(), authorization_details=details(projects=["alpha/shop"])
+    )
+    refused = await sender.send(site, narrow, "POST", "/v1/migrations", wish)
+    assert (refused.status_code, refused.json()["field"]) == (403, "cloud")
+    assert (await sender.ask(site, narrow, path="/v1/clouds/alpha/vms/web")).status_code == 200
+
+
 async def test_a_proof_must_be_for_this_request_by_this_key_and_once(site: Site, provider: Provider):
     sender, thief = Sender(), Sender()
     token = await sender.exchanged(site, provider.made())

@@ -164,6 +164,10 @@ class Site:
         wanted = dataclasses.replace(web_vm(**tags), name=name)
         return await self._made(wanted)
 
+    async def of_project(self, name: str, project: str) -> VM:
+        """Make a running VM at alpha that lies in a project of its own."""
+        return await self._made(dataclasses.replace(web_vm(), name=name, project=project))
+
     async def chained(self, name: str) -> VM:
         """Make a VM that somebody has to decide about: its disk is a layer over another."""
         wanted = dataclasses.replace(web_vm(), name=name)

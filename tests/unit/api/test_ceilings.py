@@ -16,12 +16,30 @@ BETA = Ceilings(clouds=("alpha", "beta"))
 WEB = Ceilings(clouds=("alpha", "beta"), vms=("web",))
 
 
-async def run(tenant: str, id: str) -> RunRecord:  # noqa: A002
-    source, target, vm = id.split("-")
-    labels = {"source": source, "target": target}
-    return RunRecord(
-        id=id, kind="migrate", tenant=tenant, state=RunState.RUNNING, subject=vm, created=0.0, labels=labels
-    )
+JSON = [(b"content-type", b"application/json")]
+SHOP = Ceilings(projects=("alpha/shop", "beta/shop"))
+
+
+class Runs:
+    """Runs that say what they are about; where other things lie the site itself tells."""
+
+    def __init__(self, site: Site) -> None:
+        control = site.opened.control
+        self.vm, self.constructs, self.dry_run = control.vm, control.constructs, control.dry_run
+
+    async def run(self, tenant: str, run: str) -> RunRecord:
+        source, target, vm, *projects = run.split("-")
+        labels = {"source": source, "target": target}
+        labels |= zip(("source_project", "target_project"), projects, strict=False)
+        return RunRecord(
+            id=run,
+            kind="migrate",
+            tenant=tenant,
+            state=RunState.RUNNING,
+            subject=vm,
+            created=0.0,
+            labels=labels,
+        )
 
 
 async def code(site: Site, ceilings: Ceilings, operation: str, body: str = "", **path: str) -> str:
@@ -31,10 +49,10 @@ async def code(site: Site, ceilings: Ceilings, operation: str, body: str = "", *
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": body.encode()}
 
-    request = Request({"type": "http", "path_params": path, "headers": []}, receive)
-    caller = Caller(token="t", tenant="acme", rights=frozenset(Right), ceilings=ceilings)
+    request = Request({"type": "http", "path_params": path, "headers": JSON}, receive)
+    caller = Caller(token="t", tenant="default", rights=frozenset(Right), ceilings=ceilings)
     try:
-        await check_ceilings(caller, route, request, run)
+        await check_ceilings(caller, route, request, Runs(site))
     except errors.Refused as error:
         return error.code
     return ""
@@ -67,6 +85,37 @@ async def test_a_run_is_within_when_its_clouds_and_its_vm_are(site: Site):
         assert await code(site, WEB, operation, '{"source": "beta"}', run="gamma-beta-web") == BEYOND
 
 
+async def test_what_lies_in_another_project_of_the_same_cloud_is_beyond(site: Site):
+    await site.of_project("ledger", "bank")
+    wish = '{{"vm": "{}", "source": "alpha", "target": "beta"}}'
+    for vm, said in (("web", ""), ("ledger", BEYOND)):
+        for operation in ("migration.start", "migration.try"):
+            assert await code(site, SHOP, operation, wish.format(vm)) == said
+        for operation in ("vm.show", "vm.console", "vm.start", "vm.stop", "vm.preview", "vm.delete"):
+            assert await code(site, SHOP, operation, "{}", cloud="alpha", vm=vm) == said
+    bank = Ceilings(projects=("alpha/shop", "beta/bank"))
+    assert await code(site, bank, "migration.start", wish.format("web")) == BEYOND
+    for operation in ("vm.create", "cloud.offer"):
+        assert await code(site, SHOP, operation, '{"name": "new"}', cloud="beta") == ""
+        assert await code(site, bank, operation, '{"name": "new"}', cloud="beta") == BEYOND
+    for operation in ("cloud.show", "cloud.check", "vm.list"):
+        assert await code(site, SHOP, operation, cloud="beta") == ""
+        assert await code(site, SHOP, operation, cloud="gamma") == BEYOND
+
+
+async def test_a_run_is_within_when_both_its_projects_are_and_closed_when_they_are_not_known(site: Site):
+    for operation in ("run.show", "run.cancel", "grant.revoke", "source.retire"):
+        assert await code(site, SHOP, operation, run="alpha-beta-web-shop-shop") == ""
+        assert await code(site, SHOP, operation, run="alpha-beta-web-bank-shop") == BEYOND
+        assert await code(site, SHOP, operation, run="alpha-beta-web-shop-bank") == BEYOND
+        assert await code(site, SHOP, operation, run="alpha-beta-web") == CLOSED
+
+
+async def test_what_touches_all_projects_of_a_cloud_is_closed_to_who_is_bounded_to_some(site: Site):
+    for operation in ("cloud.remove", "cloud.destroy", "image.list", "image.upload", "migration.assess"):
+        assert await code(site, SHOP, operation, '{"source": "beta"}', cloud="beta") == CLOSED, operation
+
+
 async def test_what_touches_a_whole_cloud_is_closed_to_who_is_bounded_to_vms(site: Site):
     assert await code(site, BETA, "cloud.destroy", cloud="beta") == ""
     assert await code(site, WEB, "cloud.destroy", cloud="beta") == CLOSED
@@ -74,7 +123,7 @@ async def test_what_touches_a_whole_cloud_is_closed_to_who_is_bounded_to_vms(sit
     assert await code(site, WEB, "vm.list", cloud="gamma") == BEYOND
 
 
-@pytest.mark.parametrize("ceilings", [BETA, Ceilings(vms=("web",))], ids=["clouds", "vms"])
+@pytest.mark.parametrize("ceilings", [BETA, Ceilings(vms=("web",)), SHOP], ids=["clouds", "vms", "projects"])
 async def test_every_other_operation_is_closed(site: Site, ceilings: Ceilings):
     def closed(route: Route) -> bool:
         return not route.public and route.operation not in OPEN and route.resource not in RESOURCES

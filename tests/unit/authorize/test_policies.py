@@ -65,13 +65,15 @@ def test_an_operators_policy_can_tell_by_ceilings_and_sign_in(folder: Path):
     (folder / "own.cedar").write_text(
         '@id("own.outsiders")\n@reason("Who signed in elsewhere moves what they were let in for.")\n'
         'forbid (principal, action == Action::"migration.start", resource)\n'
-        'when { principal has issuer } unless { principal has vms && principal.vms.contains("web") };\n'
+        'when { principal has issuer } unless { principal has vms && principal.vms.contains("web") }'
+        ' unless { principal has projects && principal.projects.contains("beta/shop") };\n'
     )
     authorizer = PolicyAuthorizer(opened(folder))
     operator = Principal(tenant="acme", rights=frozenset({Right.OPERATE}))
     resource = Resource(kind="migration", tenant="acme", clouds=("alpha", "beta"))
     outsider = replace(operator, issuer="https://login.example", subject="alice")
-    for principal, allowed in ((operator, True), (outsider, False), (replace(outsider, vms=("web",)), True)):
+    within = (replace(outsider, vms=("web",)), replace(outsider, projects=("beta/shop",)))
+    for principal, allowed in ((operator, True), (outsider, False), *((each, True) for each in within)):
         question = Question(principal=principal, operation="migration.start", resource=resource)
         assert authorizer.decide(question).allowed is allowed
 

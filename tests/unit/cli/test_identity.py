@@ -11,9 +11,12 @@ def test_rules_are_added_listed_and_removed(desk: Desk, served: Served):
     served.do(served.site.store.put("identity-provider", "acme", ACME))
     assert desk.json("identity", "provider", "list")[0]["issuer"] == ACME.issuer
     words = ["--claim", "groups=ops", "--tenant", "acme", "--role", "operator", "--cloud", "beta"]
+    words += ["--project", "beta/shop"]
     assert "acme, operator" in desk.type("identity", "rule", "add", "ops", "acme", *words)
     (rule,) = desk.json("identity", "rule", "list")
     assert (rule["claims"], rule["ceilings"]["clouds"]) == ({"groups": "ops"}, ["beta"])
+    assert rule["ceilings"]["projects"] == ["beta/shop"]
+    assert "beta beta/shop" in desk.type("identity", "rule", "list")
     assert "groups=ops" in desk.type("identity", "rule", "list")
     desk.type("identity", "provider", "remove", "acme")
     assert (desk.code, "identity.provider.used" in desk.stderr.getvalue()) == (2, True)

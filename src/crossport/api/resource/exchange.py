@@ -1,6 +1,6 @@
 """Get a token of this site for one of an identity provider (RFC 8693), bound to a key (RFC 9449)."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request, Response
 
@@ -12,7 +12,7 @@ from crossport.api.problem import GrantRefused
 from crossport.api.route import Route
 from crossport.identity.federation import CERTIFICATE, Admission, Asked, Federation, asked_ceilings
 from crossport.model.exchanged import GivenToken, TokenExchange
-from crossport.model.federation import Details
+from crossport.model.federation import Ceilings, Details
 
 __all__ = ["ExchangeRoutes"]
 
@@ -154,5 +154,11 @@ def _at(field: str, error: errors.Refused) -> errors.Refused:
     return errors.Refused(error.code, error.text, remedy=error.remedy, field=field)
 
 
-def _details(ceilings: Any) -> Details:
-    return Details(type="crossport-migration", clouds=ceilings.clouds, vms=ceilings.vms, runs=ceilings.runs)
+def _details(ceilings: Ceilings) -> Details:
+    return Details(
+        type="crossport-migration",
+        clouds=ceilings.clouds,
+        vms=ceilings.vms,
+        runs=ceilings.runs,
+        projects=ceilings.projects,
+    )

@@ -64,8 +64,9 @@ class VMs:
         after: After = "",
         limit: Limit = 100,
     ) -> Page[VM]:
-        """List the VMs of a cloud, by name."""
-        found = await self._control.vms(who.tenant, cloud)
+        """List the VMs of a cloud, by name; of a caller that is bounded to projects, those that lie there."""
+        every = await self._control.vms(who.tenant, cloud)
+        found = (vm for vm in every if who.ceilings.has_project(cloud, vm.project))
         vms = sorted((vm for vm in found if power in (None, vm.power)), key=_place)
         return page(tuple(vms), tuple(map(_place, vms)), after, limit)
 

@@ -128,6 +128,7 @@ def asked_ceilings(text: str, rule: TrustRule) -> Ceilings:
         clouds=_narrowed("clouds", details.clouds, bounds.clouds),
         vms=_narrowed("vms", details.vms, bounds.vms),
         runs=_narrowed("runs", details.runs, bounds.runs),
+        projects=_narrowed("projects", details.projects, bounds.projects),
     )
 
 
