@@ -28,7 +28,7 @@ class Federation:
         self.book = book
         self.proofs = Proofs(book.documents, clock)
         self.exchanged = ExchangedTokens(book, clock, entropy)
-        self.sign_ins = SignIns(book.documents, book.secrets, book.introspection, clock)
+        self.sign_ins = SignIns(book.documents, book.secrets, book.introspection, clock, entropy)
         self._keys = ProviderKeys(web, clock)
         self._clock = clock
 
