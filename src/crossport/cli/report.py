@@ -93,6 +93,7 @@ def _summary(report: MigrationReport) -> Table:
         ("why", report.text),
         ("code", report.code),
         ("outage", "none: the source was not touched" if request.test else outage),
+        ("tenants", _tenants(report)),
         ("sealed", _sealed(report)),
         ("verified", report.verified),
         ("guest at the source", report.surveyed.words() if report.surveyed else ""),
@@ -101,6 +102,15 @@ def _summary(report: MigrationReport) -> Table:
         ("estimate", report.estimate.basis if report.estimate else ""),
         ("VM at the target", report.vm_id),
         ("VM at the source", report.source_id),
+    )
+
+
+def _tenants(report: MigrationReport) -> str:
+    """Return who the run's tenant is at the partner whose cloud is one of its ends."""
+    own = report.request.tenant
+    return "; ".join(
+        f"{cloud}: tenant {own} of this site is tenant {there} there"
+        for cloud, there in sorted(report.tenants.items())
     )
 
 

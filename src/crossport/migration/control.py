@@ -193,6 +193,8 @@ class SiteControl:
         """Execute one run of the kind migrate, and learn from it. The engine calls this."""
         try:
             report = await migration_of(context, request, self._parts(request.tenant)).run()
+            if abroad := self._means.abroad:
+                report = replace(report, tenants=await abroad.tenants(request, report.run))
             await self._estimator(request.tenant).learn(report)
             return report
         finally:

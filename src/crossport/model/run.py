@@ -211,7 +211,8 @@ class MigrationReport:
     ``sealed`` tells who certified what was copied, and what was checked before it was opened. ``verified``
     tells how the copy was checked: ``at rest`` or ``stream only``; ``surveyed`` what the source's site found
     in the guest for the seal, ``inspected`` what the target's site found; ``consistency`` how its guest found
-    its file systems, None when none was started.
+    its file systems, None when none was started. ``tenants`` tells as which tenant of its site a partner's
+    cloud (``beta@south``) served the run.
     """
 
     run: str
@@ -238,6 +239,7 @@ class MigrationReport:
     text: str = ""
     """Why it ended as it did."""
     code: str = ""
+    tenants: Table[str, str] = field(default_factory=dict[str, str])
 
 
 class EventKind(StrEnum):

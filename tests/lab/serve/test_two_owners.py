@@ -24,7 +24,11 @@ def test_a_vm_goes_to_another_owner_and_both_can_prove_it(two: TwoOwners):
     run = two.north.answered(*move, "--detach")["id"]
     two.north.watch(run)
     two.check("web")
+    assert two.north.answered("run", "report", run)["tenants"] == {"beta@south": "default"}
+    said = "beta@south: tenant default of this site is tenant default there"
+    assert said in " ".join(two.north.run("run", "report", run).split())
     evidence = two.north.answered("run", "show", run)["statements"]
+    assert f"target {said}" in evidence
     signed = [line for line in evidence if "signed with key" in line]
     assert {line.split(": ")[1].split(" ")[0] for line in signed} == {
         *("stopped-and-fenced", "prepared", "start-permitted", "opened")

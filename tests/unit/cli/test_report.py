@@ -88,6 +88,12 @@ def test_parts_of_which_nothing_is_known_are_left_out():
     assert [table.title for table in report_tables(bare)] == ["Run run-0001", "Phases"]
 
 
+def test_who_a_tenant_is_at_the_partners_end_is_told():
+    told = report_text(replace(REPORT, tenants={"beta@south": "acme"}))
+    assert f"beta@south: tenant {REPORT.request.tenant} of this site is tenant acme there" in told
+    assert "is tenant" not in report_text(REPORT)
+
+
 def test_what_could_not_be_removed_is_told():
     assert "volume v1 in beta" in report_text(replace(REPORT, left_behind=("volume v1 in beta",)))
 

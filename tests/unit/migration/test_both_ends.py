@@ -69,6 +69,15 @@ async def test_nothing_is_known_of_a_run_that_did_nothing(viewer: Viewer):
     assert await viewer.settled()
 
 
+async def test_who_a_tenant_is_at_a_partners_end_is_known_when_a_run_has_ended(viewer: Viewer):
+    abroad, far = viewer.site.peer.abroad, "beta@b" if viewer.site is viewer.two.a else "alpha@a"
+    assert await abroad.tenants(viewer.request, "run-1") == {}
+    assert await viewer.go() is RunState.DONE
+    assert await abroad.tenants(viewer.request, "run-1") == {far: TENANT}
+    viewer.cut()
+    assert await abroad.tenants(viewer.request, "run-1") == {}
+
+
 async def test_both_ends_are_seen_where_they_are(viewer: Viewer):
     await viewer.go_until("commit-source")
     look = await viewer.look()

@@ -1,7 +1,11 @@
 """The partners' ends of this site's runs: which site a cloud belongs to, and what is known of it."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+import structlog
 
 from crossport import errors
 from crossport.migration.partner.foreign import RunEnd
@@ -13,6 +17,10 @@ from crossport.model.name import parted
 from crossport.model.run import MigrationRequest
 
 __all__ = ["Abroad", "abroad_site", "at_home"]
+
+ASK_S = 10.0
+"""How long the end of a run waits for a partner to say as whom it served it."""
+log: Any = structlog.get_logger("crossport.abroad")
 
 
 class Abroad:
@@ -30,6 +38,25 @@ class Abroad:
         """Return how the end of ``run`` at a partner's cloud stands; with ``vm`` it is the source's."""
         which = RunEnd.SOURCE if vm else RunEnd.TARGET
         return await self._remote(tenant, parted(cloud)[1]).standing(run, cloud, which, vm)
+
+    async def tenants(self, request: MigrationRequest, run: str) -> dict[str, str]:
+        """Return as which tenant of its site each partner's cloud served ``run``.
+
+        One that does not answer now is left out: a run does not end otherwise for that.
+        """
+        found = dict[str, str]()
+        for cloud, vm in ((request.source, request.vm), (request.target, "")):
+            if not parted(cloud)[1]:
+                continue
+            try:
+                async with asyncio.timeout(ASK_S):
+                    told = await self.standing(request.tenant, run, cloud, vm)
+            except (errors.Error, TimeoutError) as error:
+                log.warning("partner.tenant.untold", run=run, cloud=cloud, reason=str(error))
+                continue
+            if told.tenant:
+                found[cloud] = told.tenant
+        return found
 
     async def granted(self, tenant: str, run: str, cloud: str) -> Granted:
         """Return whether ``run`` still has its right at the partner's ``cloud``."""
