@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from crossport import errors
+from crossport.audit.recorded import recorded
 from crossport.certify.conversion import as_converted, sealed_statement, verify_conversion
 from crossport.certify.envelope import Envelope, closed
 from crossport.certify.refusal import refused
@@ -19,11 +20,13 @@ from crossport.migration.admission import require_admitted, require_verified
 from crossport.migration.at_rest import AtRest
 from crossport.migration.end import AdmittedImage, Ends, LandedConversion, Landing
 from crossport.model.artifact import Artifact, Moved
+from crossport.model.audit import AuditEntry
 from crossport.model.certified import Seal
 from crossport.model.conversion import Conversion, ConversionProof, Converted
 from crossport.model.import_policy import ImportPolicy
 from crossport.model.run import Act
 from crossport.model.statement import conversion_payload
+from crossport.spi.audit import Audit
 from crossport.spi.clock import Clock
 from crossport.spi.conversion import Converter
 from crossport.spi.document import Documents
@@ -44,14 +47,18 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Converting:
-    """Converts guests of the site ``site`` and attests it. ``token`` returns fresh random text of 32 hex
-    digits."""
+    """Converts guests of ``tenant`` of ``site`` and attests it, with intent and outcome in ``audit``.
+
+    ``token`` returns fresh random text of 32 hex digits.
+    """
 
     site: str
     documents: Documents
     sealer: Sealer
     clock: Clock
     token: Callable[[], str]
+    audit: Audit
+    tenant: str
 
     async def convert(self, act: Act, arrived: Arrived, by: Converter) -> LandedConversion:
         """Have what was verified converted, and return the attestation; the same when asked for again.
@@ -99,11 +106,30 @@ class Converting:
         )
         arrivals = tuple(one.arrival for one in arrived.moved if one.arrival)
         proof = ConversionProof(sealed=image.statement, written=arrivals, converted=done.claims)
-        payload = conversion_payload(conversion)
-        signed = await self.sealer.attest(conversion, payload, proof)
-        envelope = closed(Envelope(payload, signed.key, base64.b64decode(signed.signature)))
-        await self._verify(seal, envelope)
+        envelope = await self._signed(seal, conversion, proof)
         return replace(known, attestation=base64.b64encode(envelope).decode())
+
+    async def _signed(self, seal: Seal, conversion: Conversion, proof: ConversionProof) -> bytes:
+        """Have it signed and verify that. What the audit log does not take is not signed."""
+        entry = AuditEntry(
+            action="conversion.attest",
+            actor=f"run {conversion.run}",
+            tenant=self.tenant,
+            subject=f"{self.site}/{conversion.cloud}",
+            run=conversion.run,
+            facts={
+                "nonce": conversion.nonce,
+                "tool": f"{conversion.tool.name} {conversion.tool.version}",
+                "disks": str(len(conversion.output)),
+            },
+        )
+        async with recorded(self.audit, entry) as facts:
+            payload = conversion_payload(conversion)
+            signed = await self.sealer.attest(conversion, payload, proof)
+            facts["key"] = signed.key
+            envelope = closed(Envelope(payload, signed.key, base64.b64decode(signed.signature)))
+            await self._verify(seal, envelope)
+        return envelope
 
     async def _verify(self, seal: Seal, envelope: bytes) -> None:
         """Verify what was signed as anybody else will; raise Refused."""

@@ -19,6 +19,7 @@ from crossport.migration.at_rest import AtRest
 from crossport.migration.converting import Arrived, Converting
 from crossport.migration.end import Ends, LandedConversion
 from crossport.model.artifact import Artifact, Moved, Place
+from crossport.model.audit import AuditKind, Result
 from crossport.model.certified import Check, Outcome
 from crossport.model.conversion import Converted, ConvertedDisk, Tool
 from crossport.model.locator import file_of
@@ -27,6 +28,7 @@ from crossport.model.run import Act, RunState
 from crossport.model.sealing import SealSignature
 from crossport.model.vm import VM
 from crossport.spi.cloud import NewVM
+from crossport.testing.audit import MemoryAudit
 from crossport.testing.mover import CHUNK
 from crossport.testing.run import Killed, KillPoint
 from crossport.testing.sealer import MemorySealer
@@ -82,6 +84,7 @@ class Scene:
     tool: Rewriter
     converting: Converting
     attested: list[LandedConversion]
+    audit: MemoryAudit
 
     async def convert(
         self, act: Act, cloud: str, disks: tuple[Artifact, ...], moved: Any
@@ -103,8 +106,9 @@ class Scene:
 @pytest.fixture
 def scene(world: World) -> Scene:
     token: Callable[[], str] = lambda: secrets.token_hex(16)  # noqa: E731
-    converting = Converting("here", world.documents, world.sealer, world.clock, token)
-    return Scene(world, Rewriter(world.sealer, world), converting, [])
+    audit = MemoryAudit()
+    converting = Converting("here", world.documents, world.sealer, world.clock, token, audit, "default")
+    return Scene(world, Rewriter(world.sealer, world), converting, [], audit)
 
 
 async def test_what_was_converted_and_attested_starts(scene: Scene):
@@ -119,6 +123,22 @@ async def test_what_was_converted_and_attested_starts(scene: Scene):
     assert conversion.input != conversion.output
     landing = await Ends(scene.world.documents).landing(conversion.run)
     assert landing.conversion == found
+    intent, outcome = scene.audit.records
+    assert (intent.kind, intent.action, intent.run) == (AuditKind.INTENT, "conversion.attest", conversion.run)
+    assert (intent.subject, intent.facts["nonce"]) == ("here/beta", conversion.nonce)
+    assert (outcome.kind, outcome.intent, outcome.result) == (AuditKind.OUTCOME, intent.number, Result.DONE)
+    assert outcome.facts["key"] == opened(base64.b64decode(found.attestation), "conversion").key_id
+
+
+async def test_what_the_audit_log_does_not_take_is_not_attested(scene: Scene):
+    async def unwritten(*args: Any) -> None:
+        scene.audit.full = True
+        with pytest.raises(errors.Unavailable, match="audit log"):
+            await scene.convert(*args)
+
+    scene.behind_verify(unwritten)
+    await expect_rolled_back(scene.world, await scene.world.migrate(), "conversion.unattested")
+    assert scene.attested == []
 
 
 async def test_what_is_being_converted_does_not_start_unattested(scene: Scene):
