@@ -72,7 +72,7 @@ def main() -> int:
     )
     parser.add_argument("--size", type=int, default=1024, help="MiB of the guest's disk (default 1024)")
     parser.add_argument("--records", type=int, default=1_000_000, help="of the audit log (default a million)")
-    parser.add_argument("--moves", type=int, default=3, help="migrations each way (default 3)")
+    parser.add_argument("--moves", type=int, default=12, help="migrations each way (default 12)")
     parser.add_argument("--quick", action="store_true", help="a small disk, few records, a small guest once")
     parser.add_argument("--facts", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--folder", type=Path, default=SCRATCH, help="where files are made")
