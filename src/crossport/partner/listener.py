@@ -92,7 +92,8 @@ class Listener:
     def admit(self, partners: Iterable[Partner], now: float = 0.0) -> None:
         """Let these partners in and nobody else; connections of others end now.
 
-        So do those of which ``now`` (Unix seconds) is behind the end of the certificate that was shown.
+        So do those of which ``now`` (Unix seconds) is behind the end of the certificate that was shown; only
+        not of who holds an invitation: the one operation that is open to him says when it has expired.
         """
         self._knows = True
         before = self._view.authorities
@@ -102,7 +103,7 @@ class Listener:
                 if self._peer(certificate) != peer:
                     self._end(transport, peer)
         for transport, (peer, certificate) in tuple(self._open.items()):
-            if why := outlived(peer.partner, certificate, now):
+            if not peer.invitation and (why := outlived(peer.partner, certificate, now)):
                 self._expire(transport, why)
 
     def shut(self) -> None:

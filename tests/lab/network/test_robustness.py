@@ -49,26 +49,29 @@ from crossport.clouds.local import network
 from crossport.clouds.local.fabric import Port
 from crossport.model.construct import Network, Rule
 
-async def main(home):
+async def main(home, number):
     cloud = network.fabric("enforced", "killed-id", "killed", home=home, wan_rate_bps=10**9)
     front = Network(name="front", cidr="10.40.0.0/24", gateway="10.40.0.1")
     lab = Network(name="lab", cidr="10.40.0.0/24", gateway="10.40.0.1", isolated=True)
     print("begun", flush=True)
     await cloud.ensure((front, lab, *network.reserved_networks("killed-id", home=home)))
-    port = Port(vm_id="v", index=0, mac="52:54:00:00:00:01", network=front,
-                addresses=("10.40.0.5/24",), rules=(Rule(),))
+    port = Port(vm_id=f"v{number}", index=0, mac=f"52:54:00:00:00:0{number}", network=front,
+                addresses=(f"10.40.0.{number}/24",), rules=(Rule(),))
     for port in (port, dataclasses.replace(port, quarantine=False)):
         for descriptor in (await cloud.attach(port)).descriptors.values():
             os.close(descriptor)
 
-asyncio.run(main(sys.argv[1]))
+asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def program(home: str, *, killed_after_s: float | None = None) -> tuple[int, float]:
-    """Run the program, killed so long after it began; return its status and how long it worked."""
+async def program(home: str, *, vm: int = 5, killed_after_s: float | None = None) -> tuple[int, float]:
+    """Run the program, killed so long after it began; return its status and how long it worked.
+
+    ``vm`` is the VM whose NIC it plugs: the kernel lets one process at a time hold a tap.
+    """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, home, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", PROGRAM, home, str(vm), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     await process.stdout.readline()
@@ -131,7 +134,7 @@ async def test_a_killed_set_up_is_completed_by_the_next_one(tmp_path_factory: py
 
 async def test_two_at_once_make_one_cloud(tmp_path_factory: pytest.TempPathFactory) -> None:
     async with home(tmp_path_factory.mktemp("home")) as layout:
-        both = await asyncio.gather(program(layout.home), program(layout.home))
+        both = await asyncio.gather(program(layout.home, vm=5), program(layout.home, vm=6))
         assert [status for status, _ in both] == [0, 0]
         assert len(network.leftovers(layout.home)) == 5
 

@@ -120,6 +120,22 @@ async def test_an_invitation_is_good_for_ten_minutes(north: Node, south: Node) -
         text = await invited(north)
 
 
+async def test_who_is_late_with_an_invitation_is_told_so_and_not_cut_off(north: Node, south: Node) -> None:
+    found, dial = opened(await invited(north, "east"))
+    own, secret = await south.parts.rounds.word.introduction(), base64.b64decode(found.secret)
+    greeting = codec.encoded(Greeting(introduction=own, proof=proof(secret, found.id, own, None))).encode()
+    with pytest.raises(errors.Refused, match="other"):
+        await dial.post("exchange", greeting)
+    kept = dict(north.parts.listener._open)
+    assert kept
+    north.clock.ahead_s = 601.0
+    await north.parts.watch.look()
+    assert dict(north.parts.listener._open) == kept
+    with pytest.raises(errors.Refused, match="used before"):
+        await dial.post("exchange", greeting)
+    await dial.close()
+
+
 async def test_an_invitation_is_for_the_site_that_it_names(north: Node, south: Node) -> None:
     text = await invited(north, "east")
     with pytest.raises(errors.Refused) as caught:

@@ -21,7 +21,7 @@ __all__ = ["Ended", "RunContextConformance", "RunStage", "Tale"]
 Tale = Callable[[RunContext], Awaitable[str]]
 
 LONG_S = 30.0
-SOON_S = 1.0
+SOON_S = 10.0
 
 
 @record()
