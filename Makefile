@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself. `make help` explains them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test test-soak check fmt bench lab docs clean
+.PHONY: help demo demo-clean test test-soak test-labs check fmt bench lab lab-openstack lab-openstack-down docs clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
@@ -25,7 +25,7 @@ demo-clean: ## Remove everything that the demo made.
 test: ## Install what is missing, then run every test but the long ones (up to 15 minutes).
 	@scripts/set-up test
 	@$(if $(ALLOWED),echo "Not root: the tests of enforced networks are left out (sudo make test runs them).")
-	$(PYTEST) $(PARALLEL) --durations 20 -m "not soak $(ALLOWED)"
+	$(PYTEST) $(PARALLEL) --durations 20 -m "not (soak or openstack) $(ALLOWED)"
 
 test-soak: ## Run the long tests too: every kill point, with real guests (hours).
 	@scripts/set-up test
@@ -37,7 +37,7 @@ check: ## Check form, types, layers, style and the fast tests (a minute or two).
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(PYTEST) $(PARALLEL) -m "not (qemu or root or postgresql or soak)" $(addprefix --ignore tests/,interop lab stories)
+	$(PYTEST) $(PARALLEL) -m "not (qemu or root or postgresql or openstack or soak)" $(addprefix --ignore tests/,interop lab stories)
 
 fmt: ## Put the code into the agreed form.
 	@scripts/set-up test
@@ -55,6 +55,18 @@ bench: ## Measure a migration in phases, its outage, copying beside other tools,
 lab: ## Run only the tests that boot guests and make networks on this machine.
 	@scripts/set-up test
 	$(PYTEST) -m "not soak $(ALLOWED)" tests/lab
+
+lab-openstack: ## Install what is missing, then bring up two real OpenStack clouds on this machine (as root).
+	@scripts/set-up labs
+	@$(BIN)/python -m lab.openstack up
+
+lab-openstack-down: ## End the two clouds; what makes the next ones quick stays. Their data goes with them.
+	@scripts/set-up labs
+	@$(BIN)/python -m lab.openstack down --purge
+
+test-labs: lab-openstack ## Bring the labs up, run the tests that need them, and end them.
+	@$(BIN)/python -m lab.openstack inside $(PYTEST) --durations 10 -m "openstack and not soak" tests/openstack; \
+	    status=$$?; $(BIN)/python -m lab.openstack down --purge; exit $$status
 
 docs: ## Write the generated pages and pictures anew.
 	@scripts/set-up test

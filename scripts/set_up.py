@@ -1,6 +1,7 @@
 """Install what Crossport needs to run from this checkout: Debian packages, and ``.venv``.
 
-For tests also the OpenID provider that they talk to, which runs on Node.js, into a folder of ``.venv``.
+For tests also the OpenID provider that they talk to, which runs on Node.js, into a folder of ``.venv``; for
+labs also what real clouds are made of.
 
 Says what it installs and why. Root, or sudo, is used for Debian packages and for nothing else. What is
 there already is left alone, so the second call costs a fraction of a second. Needs nothing but Python's
@@ -36,6 +37,9 @@ ATTEMPTS = 3
 PAUSE_S = 5.0
 APT = ("apt-get", "-qq", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0")
 APT_LISTS = Path("/var/lib/apt/lists")
+PURPOSES = ("demo", "test", "labs")
+"""Each needs all that those before it need."""
+SERVICE_POLICY = Path("/usr/sbin/policy-rc.d")
 CLUSTER_SETTING = Path("/etc/postgresql-common/createcluster.d/crossport-set-up.conf")
 
 
@@ -44,7 +48,7 @@ class Stop(Exception):
 
 
 class Package(NamedTuple):
-    """A Debian package, what asks for it (``demo`` or ``test``), and why."""
+    """A Debian package, what asks for it (one of ``PURPOSES``), and why."""
 
     name: str
     purpose: str
@@ -52,16 +56,16 @@ class Package(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Install for ``demo`` or for ``test`` (which includes the demo). Return 0, or 2 when it cannot."""
+    """Install for ``demo``, for ``test`` or for ``labs``. Return 0, or 2 when it cannot."""
     parser = argparse.ArgumentParser(prog="set-up", description=__doc__)
-    parser.add_argument("purpose", choices=("demo", "test"))
+    parser.add_argument("purpose", choices=PURPOSES)
     purpose = parser.parse_args(arguments).purpose
     try:
         with one_at_a_time():
             add_packages(missing(wanted(PACKAGES.read_text(), purpose)))
             add_venv()
             add_bytecode()
-            if purpose == "test":
+            if purpose != "demo":
                 add_provider()
     except Stop as stop:
         print(f"set-up: {stop}", file=sys.stderr)
@@ -86,7 +90,8 @@ def wanted(text: str, purpose: str) -> list[Package]:
         entry, _, reason = line.partition("#")
         name, needed_for = entry.split()
         packages.append(Package(name, needed_for, reason.strip()))
-    return [package for package in packages if purpose == "test" or package.purpose == "demo"]
+    served = PURPOSES[: PURPOSES.index(purpose) + 1]
+    return [package for package in packages if package.purpose in served]
 
 
 def missing(packages: list[Package]) -> list[Package]:
@@ -114,7 +119,8 @@ def add_packages(packages: list[Package]) -> None:
     say(f"Installing {len(packages)} Debian packages:")
     for package in packages:
         print(f"    {package.name:{width}}  {package.reason}", flush=True)
-    with no_database_server(become_root, names):
+    labs = any(package.purpose == "labs" for package in packages)
+    with no_database_server(become_root, names), no_services(become_root, wanted=not labs):
         if not any(APT_LISTS.glob("*_Packages*")):
             retried([*become_root, *APT, "update"])
         install = [*become_root, "env", "DEBIAN_FRONTEND=noninteractive"]
@@ -153,6 +159,24 @@ def no_database_server(become_root: list[str], names: list[str]) -> Generator[No
         yield
     finally:
         done([*become_root, "rm", "-f", setting])
+
+
+@contextmanager
+def no_services(become_root: list[str], *, wanted: bool) -> Generator[None]:
+    """Keep what is installed for the labs from starting services: a lab starts its own, in its namespaces.
+
+    This is Debian's own way (policy-rc.d, README.policy-rc.d of the package init-system-helpers); a policy
+    that the machine has stays, whatever it says.
+    """
+    if wanted or SERVICE_POLICY.exists():
+        yield
+        return
+    policy = str(SERVICE_POLICY)
+    done([*become_root, "sh", "-c", f"printf '#!/bin/sh\\nexit 101\\n' > {policy} && chmod 755 {policy}"])
+    try:
+        yield
+    finally:
+        done([*become_root, "rm", "-f", policy])
 
 
 def add_venv() -> None:

