@@ -67,6 +67,10 @@ class KeptKeys:
             await Revocations(self._documents, self._clock).add(request.key)
             return found
 
+    async def ready(self) -> None:
+        """Raise Conflict where another node has the signer that counts. The signer itself is not asked."""
+        await self._pinned()
+
     async def ask(self, ask: Ask) -> bytes:
         """Return the signer's answer, signed with a key that the site's document lists."""
         if await self._pinned() is None:

@@ -26,6 +26,14 @@ def partner_finding(cloud: str, error: errors.Error) -> Finding | None:
             f"{site} is of another release. {error.text}",
             errors.SAME_RELEASE,
         )
+    if error.code == "key.signer.elsewhere":
+        return Finding(
+            "partner.signer.elsewhere",
+            Severity.BLOCKER,
+            subject,
+            f"The node that was asked cannot state anything between this site and {site}. {error.text}",
+            "Ask that node, by its address: it signs for its site.",
+        )
     if error.code in {"partner.away", "partner.slow"}:
         return Finding(
             "partner.end.away",

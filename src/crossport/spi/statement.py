@@ -10,6 +10,10 @@ __all__ = ["StatementSigner"]
 class StatementSigner(Protocol):
     """The site's key of the role permit."""
 
+    async def ready(self) -> None:
+        """Raise Conflict ``key.signer.elsewhere`` where only another node of the site can sign."""
+        ...
+
     async def sign(self, stated: Stated) -> SignedStatement:
         """Return the statement, signed. The same one may be signed again.
 

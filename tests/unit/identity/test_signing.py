@@ -82,14 +82,16 @@ async def test_it_signs_what_the_site_itself_states_to_a_partner(keeper: Keeper,
         kind=StatementKind.START_PERMITTED, site="north", run="r1", vm="vm-1", epoch=1, made=time.time()
     )
     stated = Stated(to="south", initiator="south", statement=said)
-    signed = await KeptStatements(keeper).sign(stated)
+    kept = MemoryDocuments()
+    keys = KeptKeys(keeper, lambda: kept, SystemClock(), site="north", node="one")
+    signed = await KeptStatements(keys).sign(stated)
     document = documents(await keeper.ask(AskKeys()))
     assert signed.key == one(document, KeyRole.PERMIT)
     between = Between("north", "south", "south", "r1")
     assert believed(signed, document, between, time.time()) == said
     for other in (dataclasses.replace(said, site="south"), dataclasses.replace(said, run="")):
         with pytest.raises(errors.Refused) as caught:
-            await KeptStatements(keeper).sign(dataclasses.replace(stated, statement=other))
+            await KeptStatements(keys).sign(dataclasses.replace(stated, statement=other))
         assert caught.value.code == "signer.statement.other"
     log = (tmp_path / "signer" / "log").read_text()
     assert log.count("start-permitted of run r1 of south to south") == 1
@@ -381,6 +383,7 @@ async def test_another_node_signs_nothing(keeper: Keeper, tmp_path: Path):
     said = Statement(kind=StatementKind.RELEASED, site="north", run="run-1", vm="vm", epoch=1, made=1.0)
     for doing in (
         KeptHeads(two).sign(head, 0, unproven),
+        KeptStatements(two).ready(),
         KeptStatements(two).sign(Stated(to="south", initiator="south", statement=said)),
     ):
         with pytest.raises(errors.Conflict) as caught:

@@ -381,7 +381,7 @@ ROWS: tuple[Row, ...] = (
 )
 ELSEWHERE = {
     *("plan.vm.moved", "warm.changes.missed", "warm.snapshot.taken"),
-    *("partner.end.away", "partner.end.refused", "partner.release.apart"),
+    *("partner.end.away", "partner.end.refused", "partner.release.apart", "partner.signer.elsewhere"),
     "grant.late",
 }
 """What a plan alone tells (the test below), what is found only in the copy (test_dropped_bit.py), what only a

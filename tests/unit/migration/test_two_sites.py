@@ -123,6 +123,8 @@ async def newer(partner: object, content: bytes) -> bytes:
 Trouble = Callable[[TwoSites], Any]
 TROUBLES: list[tuple[Trouble, str]] = [
     (lambda two: setattr(two.link, "fate", lost), "partner.end.away"),
+    (lambda two: setattr(two.a.keys, "elsewhere", True), "partner.signer.elsewhere"),
+    (lambda two: setattr(two.b.keys, "elsewhere", True), "partner.signer.elsewhere"),
     (lambda two: two.b.link.revoke("a"), "partner.end.refused"),
     (lambda two: two.a.link.revoke("b"), "partner.end.refused"),
     (lambda two: two.b.link.allow("a"), "partner.end.refused"),

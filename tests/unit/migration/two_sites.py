@@ -52,6 +52,7 @@ class Keys:
 
     def __init__(self, site: str, now: float) -> None:
         self.site = site
+        self.elsewhere = False
         self.root = KeySigner.made(Algorithm.ED25519)
         self.permit = KeySigner.made(Algorithm.ED25519)
         self.sealer = MemorySealer(site)
@@ -77,6 +78,10 @@ class Keys:
     @property
     def envelope(self) -> str:
         return base64.b64encode(roles.signed(self.document, self.root)).decode()
+
+    async def ready(self) -> None:
+        if self.elsewhere:
+            raise errors.Conflict("key.signer.elsewhere", f"The keys of {self.site} lie with node one.")
 
     async def sign(self, stated: Stated) -> SignedStatement:
         payload = statements.payload_of(stated)

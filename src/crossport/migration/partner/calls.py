@@ -74,6 +74,7 @@ class Describe(Ask):
 
     async def made(self, at: Serving) -> Description:
         """Describe the cloud, and one VM. Of the import policy a partner sees what is asked of itself."""
+        await at.notary.ready()
         found = await at.site.describe(self.cloud, self.vm)
         if found.policy is None:
             return found

@@ -57,6 +57,10 @@ class Notary:
         self._documents = documents
         self._clock = clock
 
+    async def ready(self) -> None:
+        """Raise Conflict where this node cannot sign: its first statement to a partner would fail."""
+        await self._signer.ready()
+
     async def signed(self, statement: Statement, deed: Deed) -> SignedStatement:
         """Return a statement of this site, for the partner."""
         told = replace(statement, run=deed.run)

@@ -66,7 +66,8 @@ class RemoteSite:
         self._parts = parts
 
     async def describe(self, cloud: str, vm: str = "") -> Description:
-        """Ask what the cloud offers, and about one VM."""
+        """Ask what the cloud offers, and about one VM; raise Conflict where this node cannot sign for us."""
+        await self._parts.notary.ready()
         return await self._asked(None, calls.Describe(**self._about(cloud), vm=vm), Description)
 
     async def reserve(self, act: Act, cloud: str, *, vm: str = "", rooms: tuple[RoomFor, ...] = ()) -> None:
