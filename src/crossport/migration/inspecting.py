@@ -11,14 +11,23 @@ from dataclasses import dataclass, replace
 from crossport import errors
 from crossport.certify.policy import packages_admitted
 from crossport.certify.sbom import differing, packages_in, sbom_of
+from crossport.migration.guest_facts import differing_facts, facts_of
 from crossport.migration.import_policy import Trust
 from crossport.model.artifact import Artifact, Place, Role
 from crossport.model.certified import Check, Outcome
 from crossport.model.import_policy import ImportPolicy, OwnCheck
-from crossport.model.inspection import Guest, Inspected, Unable
+from crossport.model.inspection import Guest, GuestFacts, Inspected, Unable
 from crossport.spi.inspect import Inspector
 
-__all__ = ["GuestInspection", "checks_of", "made_of"]
+__all__ = ["GuestInspection", "SealedGuest", "checks_of", "made_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedGuest:
+    """The exporter's word for the guest: its SBOM, empty without one, and the facts of the descriptor."""
+
+    sbom: bytes = b""
+    facts: GuestFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +49,8 @@ class GuestInspection:
                 found.append(Unable(check=check, why=error.text, remedy=error.remedy))
         return tuple(found)
 
-    async def inspect(self, artifacts: tuple[Artifact, ...], place: Place, sealed: bytes) -> Inspected:
-        """Look into the guest whose disks are among ``artifacts``; ``sealed`` is the SBOM that came with it.
+    async def inspect(self, artifacts: tuple[Artifact, ...], place: Place, sealed: SealedGuest) -> Inspected:
+        """Look into the guest whose disks are among ``artifacts``; ``sealed`` is what came with it.
 
         Raise Refused (``inspect.…``, ``image.…``, ``policy.package.forbidden``) when the policy does not
         admit what is found, and when it asks for more than can be found.
@@ -102,7 +111,7 @@ def _scanned(guest: Guest, found: Inspected) -> Inspected:
     return replace(found, scanned=guest.scanned, scan_steps=(step,))
 
 
-def _judged(policy: ImportPolicy, guest: Guest, sealed: bytes) -> Inspected:
+def _judged(policy: ImportPolicy, guest: Guest, sealed: SealedGuest) -> Inspected:
     if not guest.listed:
         unread = ", ".join(guest.unread)
         why = f" Unreadable here: {unread}." if unread else ""
@@ -117,10 +126,14 @@ def _judged(policy: ImportPolicy, guest: Guest, sealed: bytes) -> Inspected:
     title = _title(guest)
     steps = [f"the guest is {title}, read by this site itself; packages: {len(packages)}"]
     steps.append(packages_admitted(policy, packages).text)
-    count = differing(packages, packages_in(sealed)) if sealed else 0
-    if sealed:
+    count = differing(packages, packages_in(sealed.sbom)) if sealed.sbom else 0
+    if sealed.sbom:
         _same(policy, count)
         steps.append(f"packages that the sealed SBOM names otherwise: {count}")
+    otherwise = differing_facts(sealed.facts, facts_of(guest)) if sealed.facts else ()
+    if sealed.facts:
+        _true(policy, otherwise)
+        steps.append(f"facts that the sealed descriptor tells otherwise: {', '.join(otherwise) or 'none'}")
     return Inspected(
         made=True,
         title=title,
@@ -128,6 +141,7 @@ def _judged(policy: ImportPolicy, guest: Guest, sealed: bytes) -> Inspected:
         package_count=len(packages),
         sbom=hashlib.sha256(text).hexdigest(),
         differing=count,
+        otherwise=otherwise,
         steps=tuple(steps),
     )
 
@@ -137,5 +151,14 @@ def _same(policy: ImportPolicy, count: int) -> None:
         raise errors.Refused(
             "inspect.sbom.differs",
             f"The sealed SBOM is not that of the guest: {count} packages are in one of both only.",
+            remedy="Ask the exporting site how it reads the guest. Do not use the image before you know.",
+        )
+
+
+def _true(policy: ImportPolicy, otherwise: tuple[str, ...]) -> None:
+    if otherwise and policy.sbom_required:
+        raise errors.Refused(
+            "inspect.facts.differ",
+            f"The sealed descriptor tells of the guest what is not so: {', '.join(otherwise)}.",
             remedy="Ask the exporting site how it reads the guest. Do not use the image before you know.",
         )

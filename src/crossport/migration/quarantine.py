@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from crossport import errors
+from crossport.convert.ovf_read import read_descriptor
 from crossport.migration.admission import require_checked
 from crossport.migration.belongings import copy_of
 from crossport.migration.end import AdmittedImage, Ends, Landing
-from crossport.migration.inspecting import GuestInspection, checks_of
+from crossport.migration.inspecting import GuestInspection, SealedGuest, checks_of
 from crossport.model.artifact import Artifact, Place
 from crossport.model.inspection import Inspected
 from crossport.model.run import Act
@@ -62,7 +63,9 @@ class Quarantine:
     async def _inspected(
         self, image: AdmittedImage, artifacts: tuple[Artifact, ...], place: Place
     ) -> Inspected:
-        return await self.inspection.inspect(artifacts, place, base64.b64decode(image.sbom))
+        facts = read_descriptor(base64.b64decode(image.descriptor)).appliance.guest
+        sealed = SealedGuest(base64.b64decode(image.sbom), facts)
+        return await self.inspection.inspect(artifacts, place, sealed)
 
     async def require_unstarted(self, act: Act, cloud: str) -> None:
         """Raise Refused when the guest was started: then its disks say what it wrote there itself."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from crossport import errors
 from crossport.certify.sbom import sbom_of
 from crossport.migration.end import SURVEY
+from crossport.migration.guest_facts import facts_of, plain
 from crossport.model.artifact import Artifact, DiskRef, Place, Role
 from crossport.model.certified import Check, Outcome
 from crossport.model.import_policy import OwnCheck
@@ -26,7 +27,6 @@ STOPPED = "stopped"
 """The check that the VM did not run when it was read last, and cannot be started behind the run's back."""
 MAX_SBOM = 3 * MIB
 """Bytes of an SBOM that is sealed: it crosses the link between two sites in one message."""
-_AGENT = "qemu-guest-agent"
 _NOT_LOOKED = "this site did not look into the guest"
 
 
@@ -125,7 +125,7 @@ class Surveying:
 
 def _found(guest: Guest) -> tuple[Survey, Surveyed]:
     """Return what is kept of a guest, and what is told of it."""
-    facts, sbom = _facts(guest), sbom_of(guest) if guest.listed else b""
+    facts, sbom = facts_of(guest), sbom_of(guest) if guest.listed else b""
     title = facts.title or facts.system
     if not guest.listed:
         unread = f"; unreadable here: {', '.join(guest.unread)}" if guest.unread else ""
@@ -151,21 +151,4 @@ def _found(guest: Guest) -> tuple[Survey, Surveyed]:
 
 
 def _told(name: str, outcome: Outcome, detail: str) -> Check:
-    return Check(name=name, outcome=outcome, detail=_plain(detail.rstrip("."), 500))
-
-
-def _facts(guest: Guest) -> GuestFacts:
-    architectures = {one.architecture for one in guest.packages} - {"", "all", "noarch", "(none)"}
-    return GuestFacts(
-        system=_plain(guest.system),
-        release=_plain(guest.release),
-        title=_plain(guest.title),
-        architecture=_plain(architectures.pop()) if len(architectures) == 1 else "",
-        hostname=_plain(guest.hostname),
-        agent=any(one.name == _AGENT for one in guest.packages) if guest.listed else None,
-    )
-
-
-def _plain(text: str, most: int = 253) -> str:
-    """Return what a guest calls itself as every terminal and XML can show it."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])
+    return Check(name=name, outcome=outcome, detail=plain(detail.rstrip("."), 500))

@@ -67,8 +67,9 @@ class Inspected:
     """What the target's site found in the guest that arrived; not ``made`` when its policy asks for nothing.
 
     ``sbom`` is the SHA-256 of the SBOM that it made and keeps, ``differing`` how many packages the sealed one
-    names otherwise; empty where it was not asked for the packages. ``scanned`` counts the files that it had
-    scanned for malware; 0 where it was not asked. ``steps`` and ``scan_steps`` say in words what was checked.
+    names otherwise, ``otherwise`` which facts the sealed descriptor tells otherwise; empty where it was not
+    asked for the packages. ``scanned`` counts the files that it had scanned for malware; 0 where it was not
+    asked. ``steps`` and ``scan_steps`` say in words what was checked.
     """
 
     made: bool = False
@@ -77,6 +78,7 @@ class Inspected:
     package_count: int = 0
     sbom: str = ""
     differing: int = 0
+    otherwise: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     scanned: int = 0
     scan_steps: tuple[str, ...] = ()

@@ -13,8 +13,9 @@ from crossport import errors
 from crossport.certify.sbom import sbom_of
 from crossport.migration.end import Ends
 from crossport.migration.grant import lost
+from crossport.migration.guest_facts import facts_of
 from crossport.migration.import_policy import POLICY
-from crossport.migration.inspecting import GuestInspection
+from crossport.migration.inspecting import GuestInspection, SealedGuest
 from crossport.model.artifact import Artifact, Copied, Digest, DiskRef, Moved, Place, Role
 from crossport.model.certified import Outcome
 from crossport.model.grant import Loss
@@ -112,24 +113,55 @@ async def test_nothing_is_looked_into_before_it_was_verified(world: World):
     assert caught.value.code == "image.unsealed"
 
 
-async def differing(world: World, sealed: Guest, **rules: Any) -> int:
-    """Return how many packages the SBOM of ``sealed`` names otherwise than a look into a Debian does."""
+async def looked(world: World, sealed: Guest, told: Guest | None = None, **rules: Any) -> Inspected:
+    """Return what is found in a Debian that came with the SBOM of ``sealed`` and the facts of ``told``."""
     await rule(world, own_checks=(OwnCheck.PACKAGES,), **rules)
     disk = Artifact(role=Role.DISK, name="disk-0", ref=DiskRef(kind="memory", locator="a", size=1))
     place = Place(cloud="beta", subnet="import", address="10.0.0.1")
     looking = GuestInspection(world.site.trust, world.inspector)
-    return (await looking.inspect((disk,), place, sbom_of(sealed))).differing
+    return await looking.inspect((disk,), place, SealedGuest(sbom_of(sealed), facts_of(told or sealed)))
 
 
 async def test_a_sealed_sbom_that_is_not_the_guests_is_told(world: World):
-    assert await differing(world, DEBIAN, sbom_required=True) == 0
-    assert await differing(world, replace(DEBIAN, packages=(BASH,))) == 1
+    assert (await looked(world, DEBIAN, sbom_required=True)).differing == 0
+    assert (await looked(world, replace(DEBIAN, packages=(BASH,)))).differing == 1
 
 
 async def test_where_an_sbom_is_required_it_must_be_the_guests(world: World):
     with pytest.raises(errors.Refused) as caught:
-        await differing(world, replace(DEBIAN, packages=(BASH,)), sbom_required=True)
+        await looked(world, replace(DEBIAN, packages=(BASH,)), sbom_required=True)
     assert caught.value.code == "inspect.sbom.differs"
+
+
+LIES = {
+    "system": replace(DEBIAN, system="ubuntu"),
+    "release": replace(DEBIAN, release="11"),
+    "title": replace(DEBIAN, title="Debian 13"),
+    "architecture": replace(DEBIAN, packages=(replace(BASH, architecture="arm64"),)),
+    "hostname": replace(DEBIAN, hostname="db"),
+    "agent": replace(DEBIAN, packages=(*DEBIAN.packages, replace(BASH, name="qemu-guest-agent"))),
+}
+
+
+@pytest.mark.parametrize("fact", LIES)
+async def test_a_fact_of_the_sealed_descriptor_that_is_not_so_is_told_and_refused_where_it_counts(
+    world: World, fact: str
+):
+    found = await looked(world, DEBIAN, told=LIES[fact])
+    assert found.otherwise == (fact,)
+    assert f"tells otherwise: {fact}" in found.steps[-1]
+    with pytest.raises(errors.Refused, match=fact) as caught:
+        await looked(world, DEBIAN, told=LIES[fact], sbom_required=True)
+    assert caught.value.code == "inspect.facts.differ"
+
+
+async def test_what_the_descriptor_does_not_tell_is_no_lie(world: World):
+    silent = Guest(listed=False)
+    found = await looked(world, DEBIAN, told=silent, sbom_required=True)
+    assert (found.otherwise, found.steps[-1]) == (
+        (),
+        "facts that the sealed descriptor tells otherwise: none",
+    )
 
 
 AWAY = errors.Unavailable("image.scan.away", "clamd is away.", remedy="Start it.")
