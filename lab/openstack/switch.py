@@ -58,7 +58,10 @@ def start_switch(cloud: Cloud) -> None:
             *("--ovnsb-db=unix:/run/ovn/ovnsb_db.sock", "--unixctl=/run/ovn/northd.ctl"),
         ),
     )
-    start_inside(cloud, "ovn-controller", ("ovn-controller", "unix:/run/openvswitch/db.sock"))
+    # It was seen to crash as it connects to a switch that has just begun. As in Debian's own service,
+    # a monitor (ovs-vswitchd(8), "Daemon options") starts it anew then.
+    watched = ("ovn-controller", "--monitor", "unix:/run/openvswitch/db.sock")
+    start_inside(cloud, "ovn-controller", watched)
 
 
 def _database(file: Path, schema: str) -> None:
