@@ -22,7 +22,7 @@ demo-clean: ## Remove everything that the demo made.
 	@scripts/set-up demo
 	@$(BIN)/crossport demo --clean
 
-test: ## Install what is missing, then run every test but the long ones (up to 15 minutes).
+test: ## Install what is missing, then run every test but the long ones (20 to 40 minutes).
 	@scripts/set-up test
 	@$(if $(ALLOWED),echo "Not root: the tests of enforced networks are left out (sudo make test runs them).")
 	$(PYTEST) $(PARALLEL) --durations 20 -m "not (soak or openstack) $(ALLOWED)"
@@ -31,7 +31,7 @@ test-soak: ## Run the long tests too: every kill point, with real guests (hours)
 	@scripts/set-up test
 	$(PYTEST) --timeout 3600 -m "soak $(ALLOWED)"
 
-check: ## Check form, types, layers, style and the fast tests (a minute or two).
+check: ## Check form, types, layers, style and the fast tests (about seven minutes).
 	@scripts/set-up test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -64,8 +64,10 @@ lab-openstack-down: ## End the two clouds; what makes the next ones quick stays.
 	@scripts/set-up labs
 	@$(BIN)/python -m lab.openstack down --purge
 
-test-labs: lab-openstack ## Bring the labs up, run the tests that need them, and end them.
-	@$(BIN)/python -m lab.openstack inside $(PYTEST) --durations 10 -m "openstack and not soak" tests/openstack; \
+test-labs: ## Bring the labs up, run the tests that need them, and end them.
+	@scripts/set-up labs
+	@{ $(BIN)/python -m lab.openstack up && $(BIN)/python -m lab.openstack inside \
+	    $(PYTEST) --durations 10 -m "openstack and not soak" tests/openstack; }; \
 	    status=$$?; $(BIN)/python -m lab.openstack down --purge; exit $$status
 
 docs: ## Write the generated pages and pictures anew.

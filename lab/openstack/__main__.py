@@ -72,6 +72,10 @@ def _up(lab: Lab) -> None:
 
 
 def _inside(lab: Lab, words: list[str]) -> None:
+    if not words:
+        raise Broken("inside needs a command, such as: inside .venv/bin/python my_script.py")
+    if not lab.clouds_yaml.exists():
+        raise Broken("the clouds are not up. Bring them up with: make lab-openstack")
     os.environ["OS_CLIENT_CONFIG_FILE"] = str(lab.clouds_yaml)
     os.execvp("ip", ["ip", "netns", "exec", WAN, *words])  # noqa: S606 - an argument list
 

@@ -94,10 +94,11 @@ class Cloud:
 class Lab:
     """The whole lab. ``state`` goes with it; ``cache`` makes the next one quick.
 
-    ``state`` is short, since paths of sockets in it must not exceed 108 bytes.
+    ``state`` is short, since paths of sockets in it must not exceed 108 bytes, and lies where nobody but root
+    can have put something before.
     """
 
-    state: Path = Path("/var/tmp/crossport-openstack")  # noqa: S108 - made for root alone
+    state: Path = Path("/var/lib/crossport-openstack")
     cache: Path = Path.home() / ".cache/crossport/openstack"
 
     @property

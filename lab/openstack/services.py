@@ -98,7 +98,6 @@ def _start_keystone(cloud: Cloud) -> None:
     wait_for(f"Keystone of {cloud.name}", READY_S, lambda: _answers(cloud, PORTS["keystone"]), cloud)
     registered = cloud.home / "registered"
     if not registered.exists():
-        cloud.lab.write_clouds_yaml()
         run(
             *inside(cloud),
             sys.executable,
