@@ -104,6 +104,7 @@ async def schemathesis(address: str, token: str, file: Path, *options: str) -> t
     return process.returncode or 0, text.decode()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("existing", "examples"), [(False, 8), (True, 4)], ids=["made-up-ids", "existing-ids"]
 )

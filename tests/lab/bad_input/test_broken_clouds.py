@@ -16,7 +16,7 @@ from crossport.clouds.local import destroy
 from crossport.clouds.local.orphan import processes
 from crossport.testing.guest import client
 
-pytestmark = [pytest.mark.qemu, pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.qemu, pytest.mark.root]
 
 ROOT = Path(__file__).resolve().parents[3]
 CHECK = ("--check", "http:80:/cgi-bin/state")

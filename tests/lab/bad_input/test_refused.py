@@ -22,7 +22,7 @@ from crossport.model.construct import Network, Quota
 from crossport.model.vm import Disk, Nic
 from crossport.units import GIB, MIB
 
-pytestmark = [pytest.mark.qemu, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.qemu]
 
 PLENTY = Quota(vms=9, cpus=9, memory=64 * GIB, disk=GIB)
 OFFICE = (Network(name="office", cidr="10.5.0.0/24"), Network(name="dmz", cidr="10.6.0.0/24"))

@@ -27,7 +27,6 @@ def measured(bench: str, tmp_path: Path, *options: str) -> tuple[dict[str, Any],
 
 @pytest.mark.qemu
 @pytest.mark.root
-@pytest.mark.timeout(300)
 def test_both_ways_are_measured_in_the_same_phases(tmp_path: Path):
     facts, page = measured("phases.py", tmp_path, "--small")
     [guest] = facts["guests"].values()
@@ -45,7 +44,6 @@ def test_both_ways_are_measured_in_the_same_phases(tmp_path: Path):
 @pytest.mark.soak
 @pytest.mark.qemu
 @pytest.mark.root
-@pytest.mark.timeout(300)
 def test_the_outage_of_a_warm_migration_is_measured_beside_a_restart(tmp_path: Path):
     facts, page = measured("warm.py", tmp_path, "--small")
     restart, moved = facts["rounds"]
@@ -59,7 +57,6 @@ def test_the_outage_of_a_warm_migration_is_measured_beside_a_restart(tmp_path: P
 @pytest.mark.soak
 @pytest.mark.qemu
 @pytest.mark.root
-@pytest.mark.timeout(300)
 def test_what_crossport_itself_costs_is_measured(tmp_path: Path):
     facts, page = measured("overhead.py", tmp_path, "--quick")
     assert facts["queued"]["states"] == ["done"]
@@ -73,7 +70,6 @@ def test_what_crossport_itself_costs_is_measured(tmp_path: Path):
 @pytest.mark.soak
 @pytest.mark.qemu
 @pytest.mark.root
-@pytest.mark.timeout(300)
 def test_what_security_costs_is_measured(tmp_path: Path):
     facts, page = measured("security.py", tmp_path, "--quick")
     sealed, unsealed = (facts["moves"]["rows"][way] for way in ("sealed", "unsealed"))
@@ -87,7 +83,6 @@ def test_what_security_costs_is_measured(tmp_path: Path):
 
 
 @pytest.mark.root
-@pytest.mark.timeout(120)
 def test_every_tool_copies_the_same_disk_over_the_same_link(tmp_path: Path):
     facts, page = measured("transfer.py", tmp_path, "--small")
     rows = {row["tool"]: row for row in facts["rows"]}
@@ -106,7 +101,6 @@ def test_every_tool_copies_the_same_disk_over_the_same_link(tmp_path: Path):
 
 @pytest.mark.soak
 @pytest.mark.root
-@pytest.mark.timeout(200)
 def test_long_links_changing_links_and_many_disks_are_measured(tmp_path: Path):
     facts, page = measured("transfer.py", tmp_path, "--small", "--links", "--change", "--second", "--many")
     ours, plain = facts["links"]["rows"]
@@ -128,7 +122,6 @@ def test_long_links_changing_links_and_many_disks_are_measured(tmp_path: Path):
 
 
 @pytest.mark.root
-@pytest.mark.timeout(120)
 def test_a_bench_that_is_interrupted_leaves_no_process_and_no_namespace(tmp_path: Path):
     code = (
         "import pathlib; from dataclasses import replace\n"

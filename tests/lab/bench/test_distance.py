@@ -11,7 +11,7 @@ import pytest
 
 from crossport.testing.conformance.block import noise
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root]
 BENCH = Path(__file__).resolve().parents[3] / "bench"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pace import slower
 
 from crossport import errors
 from crossport.convert.formats import Source, convert, driver_of, inspected
@@ -210,7 +211,7 @@ async def test_two_tebibytes_of_nothing_take_seconds(kind: Format, tmp_path: Pat
     done = await convert(Source(source, Format.RAW), target, kind, tool=TOOL)
     assert done.size == size
     assert inspected(Source(target)).virtual_size == size
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 5 * slower()
     assert target.stat().st_blocks * 512 < 300 * MIB
 
 

@@ -22,7 +22,7 @@ from crossport.clouds.local.network import leftovers
 from crossport.model.keyring import KeyRole
 from crossport.model.run import PHASES
 
-pytestmark = [pytest.mark.qemu, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.qemu]
 
 COMMAND = (sys.executable, "-m", "crossport.app", "demo")
 AT_MOST_S = 240.0

@@ -74,7 +74,6 @@ def begun_anew(before: int) -> Callable[[Progress], bool]:
     return begun
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("cut_s", "soon_s"),
     [(0.0, BUSY_S), pytest.param(60.0, SOON_S, marks=pytest.mark.soak)],
@@ -103,7 +102,6 @@ async def test_a_link_that_is_cut_holds_the_copy_up_and_costs_little(
     assert moved.counters.sent < len(content) + SENT_AGAIN
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize(
     ("size", "shares", "soon_s"),

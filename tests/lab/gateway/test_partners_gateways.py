@@ -33,7 +33,7 @@ from crossport.testing.conformance.block import noise
 from crossport.testing.world import ALPHA, web_vm
 from crossport.units import MIB
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root]
 
 LOG = logging.getLogger(__name__)
 SIZE = 64 * MIB

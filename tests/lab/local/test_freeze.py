@@ -19,7 +19,7 @@ from crossport.model.artifact import Consistency, ExportPoint
 from crossport.model.vm import VM
 from crossport.testing.guest import client
 
-pytestmark = [pytest.mark.qemu, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.qemu]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.lab.local.operations import OPERATIONS
 from crossport.clouds.local import destroy
 from crossport.units import MIB
 
-pytestmark = [pytest.mark.qemu, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.qemu]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
-"""What an inspection costs: a second and 64 MiB at most, whatever an image or a package claims; and no change
-of a sound one makes it raise.
+"""What an inspection costs: a second of an ordinary machine and 64 MiB at most, whatever an image or a
+package claims; and no change of a sound one makes it raise.
 
 Large images are sparse: a few pieces in a file of any size. Of them the bytes that are read are counted,
 since tracing millions of entries takes long.
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from tests.pace import slower
 
 from crossport.convert.inspect import inspect
 from crossport.convert.inspection import Format, Inspection
@@ -148,7 +149,7 @@ def bounded(made: Callable[[], object]) -> None:
     """Assert that a call takes neither long nor much memory."""
     started = time.thread_time()
     made()
-    assert time.thread_time() - started < MOST_S
+    assert time.thread_time() - started < MOST_S * slower()
     tracemalloc.start()
     try:
         made()
@@ -168,7 +169,7 @@ def test_no_large_image_takes_long_or_is_read_far(name: str) -> None:
     reader = LARGE[name]()
     started = time.thread_time()
     inspect(reader)
-    assert time.thread_time() - started < MOST_S
+    assert time.thread_time() - started < MOST_S * slower()
     assert reader.read < MOST_READ
 
 
@@ -215,7 +216,7 @@ def changed(content: bytes, changes: list[tuple[str, int, int]]) -> bytes:
 WHOLE = [images.qcow2(), images.vmdk(), images.vmdk_stream(), images.vhd(), images.vhd_fixed(), images.vdi()]
 
 
-@settings(max_examples=100, deadline=1000)
+@settings(max_examples=100, deadline=None)
 @given(whole=some.sampled_from(WHOLE), changes=CHANGES)
 def test_no_changes_of_an_image_make_an_inspection_raise(
     whole: bytes, changes: list[tuple[str, int, int]]
@@ -224,7 +225,7 @@ def test_no_changes_of_an_image_make_an_inspection_raise(
     assert inspect(BytesReader(changed(whole, changes)), stated=Format.RAW).format in {Format.RAW, None}
 
 
-@settings(max_examples=60, deadline=1000)
+@settings(max_examples=60, deadline=None)
 @given(changes=CHANGES)
 def test_no_changes_of_a_package_make_its_reading_raise(changes: list[tuple[str, int, int]]) -> None:
     reader = BytesReader(changed(images.ova(), changes))
