@@ -23,7 +23,7 @@ pytestmark = pytest.mark.qemu
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPlaceholderPlaceholderPlaceholderPlaceholder demo@crossport"
 ADDRESS = "10.0.2.44"  # not the one that DHCP would give
 MAC = "52:54:00:c7:05:01"
-BOOT_LIMIT_S = 60
+BOOT_LIMIT_S = 150
 STOP_LIMIT_S = 10
 OVMF = Path("/usr/share/OVMF")
 

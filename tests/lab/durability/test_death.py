@@ -33,7 +33,7 @@ NODE = Path(__file__).with_name("node.py")
 LEASE_S = 8.0
 """Longer than a busy machine takes to begin 63 runs again: a run that nobody executes for two of them is
 begun once more."""
-LONG_S = 60.0
+LONG_S = 150.0
 PLENTY = Quota(vms=1000, cpus=1000, memory=1000 * GIB, disk=1000 * GIB)
 FORTH = {f"forth-{step}-{point}": [step, point.value] for step in STEPS for point in KillPoint}
 BACKWARD = {f"back-{step}-{point}": [step, point.value] for step in BACK for point in KillPoint}

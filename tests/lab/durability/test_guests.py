@@ -22,7 +22,7 @@ from crossport.model.vm import PowerState
 from crossport.testing.postgresql import running_postgresql
 from crossport.testing.run import KillPoint
 
-pytestmark = [pytest.mark.qemu, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.qemu, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[3]
 LONG_S = 180.0

@@ -9,7 +9,7 @@ from tests.unit.migration.test_control import TENANT, open_place, wish
 from crossport.model.run import RunState
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("many", [25, pytest.param(200, marks=pytest.mark.soak)])
 async def test_migrations_queued_at_once_all_finish(tmp_path: Path, many: int):
     async with open_place(tmp_path) as place:

@@ -23,7 +23,7 @@ NODE = Path(__file__).with_name("node.py")
 STEPS = [f"s{number}" for number in range(1, 9)]
 BOUNDARIES = [(at, halt) for at in range(1, 9) for halt in ("before-call", "after-call", "after-record")]
 LEASE_S = 1.5
-LONG_S = 60.0
+LONG_S = 150.0
 
 
 class Node:

@@ -13,7 +13,7 @@ from tests.unit.gateway.rig import EXPORT, Site, Subnet
 
 __all__ = ["GatewayProcess"]
 
-LONG_S = 60.0
+LONG_S = 150.0
 
 
 @dataclass

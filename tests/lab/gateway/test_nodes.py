@@ -29,7 +29,7 @@ __all__ = ["nodes"]
 pytestmark = [pytest.mark.postgresql, pytest.mark.root]
 SIZE = 16 * MIB
 SEATS = (("alpha", "VMExportSubnet"), ("beta", "VMImportSubnet"))
-LONG_S = 90.0
+LONG_S = 150.0
 MOVE = ("migrate", "--from", "alpha", "--to", "beta")
 
 

@@ -26,7 +26,7 @@ from crossport.model.artifact import Way
 from crossport.model.health import Probe, ProbeKind
 from crossport.model.vm import PowerState
 
-pytestmark = [pytest.mark.qemu, pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.qemu, pytest.mark.root, pytest.mark.timeout(900)]
 
 WAN_RATE_BPS = 24_000_000
 """So slow that the copy of what `FILL` writes takes several seconds."""

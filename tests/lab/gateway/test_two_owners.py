@@ -29,7 +29,7 @@ from crossport.model.vm import VM, PowerState
 from crossport.testing.guest.client import GuestState
 from crossport.units import MIB
 
-pytestmark = [pytest.mark.qemu, pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.qemu, pytest.mark.root, pytest.mark.timeout(900)]
 
 LOG = logging.getLogger(__name__)
 LONG_S = 300.0

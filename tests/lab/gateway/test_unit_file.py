@@ -16,7 +16,7 @@ from tests.unit.gateway.rig import EXPORT, Site
 UNITS = Path(__file__).resolve().parents[3] / "packaging/systemd"
 GATEWAY = UNITS / "crossport-gateway.service"
 PROGRAM = Path(sys.executable).with_name("crossport")
-LONG_S = 60.0
+LONG_S = 150.0
 
 
 def values(key: str) -> list[str]:

@@ -16,7 +16,7 @@ from crossport.model.artifact import Consistency, ExportPoint
 from crossport.model.vm import VM
 from crossport.testing.guest import client
 
-pytestmark = [pytest.mark.qemu, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.qemu, pytest.mark.timeout(900)]
 
 
 async def tell(cloud: LocalCloud, vm: VM, name: str, text: str) -> None:

@@ -25,7 +25,7 @@ from crossport.model.request import CloudEntry
 from crossport.model.run import MigrationReport, MigrationRequest, Mode, RunState, WarmRules
 from crossport.testing.guest import client
 
-pytestmark = [pytest.mark.qemu, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.qemu, pytest.mark.timeout(900)]
 
 LOG = logging.getLogger(__name__)
 TENANT = "default"

@@ -216,7 +216,7 @@ async def said(namespace: str, address: str, port: int, *, source: str = "") -> 
 async def spoken(client: socket.socket) -> str:
     """Ask over a connection and return the answer's body."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await loop.sock_sendall(client, b"GET / HTTP/1.0\r\n\r\n")
         answer = b""
         while piece := await loop.sock_recv(client, 4096):

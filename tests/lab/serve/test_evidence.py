@@ -27,7 +27,7 @@ from crossport.model.vm import VM, PowerState
 
 REFUSED = 7
 NEEDS_ATTENTION = 5
-LONG_S = 90.0
+LONG_S = 150.0
 
 
 @pytest.fixture(scope="module")

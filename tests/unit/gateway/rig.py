@@ -162,7 +162,7 @@ class Site:
         return desk is not None and desk.connected
 
     async def until_connected(self, gateway: str, *, connected: bool = True) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.connected(gateway) is not connected:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

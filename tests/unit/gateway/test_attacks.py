@@ -44,7 +44,7 @@ async def as_gateway(site: Site, **hello: Any) -> AsyncGenerator[Line]:
 
 async def refusal(line: Line) -> str:
     """Return the code with which the site sends one away, whatever it says before."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (message := await line.receive())["do"] != "refused":
             pass
     return str(message["code"])
@@ -63,7 +63,7 @@ async def test_a_flood_of_strangers_keeps_no_gateway_out(
         else:
             plain.append(one := socket.socket(socket.AF_UNIX))
             one.connect(door(site))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await site.gateway(start=Workers().start)
     # The first of them had to go.
     if handshake:
@@ -86,7 +86,7 @@ async def test_a_stranger_who_is_slow_is_sent_away(site: Site, monkeypatch: pyte
             await asyncio.sleep(0.02)
 
     dripping = asyncio.create_task(drip())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await reader.read()
     dripping.cancel()
     writer.close()
@@ -110,9 +110,9 @@ async def test_a_gateway_that_takes_nothing_holds_nobody_up(site: Site, monkeypa
         async with asyncio.timeout(20):
             while stalled.connected:
                 await stalled.send({"do": "ping", "pad": "x" * 100_000})
-        async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), ("run-1", "disk-0")):
+        async with asyncio.timeout(30), site.hub.started("receive", REF, place(IMPORT), ("run-1", "disk-0")):
             pass
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await site.hub.forget("run-1")
             await site.hub.remove("acme", stalled.gateway)
 
@@ -196,7 +196,7 @@ async def test_a_gateway_gets_one_certificate_in_a_while_however_often_it_asks(
         for _ in range(50):
             await line.send({"do": "renew", "request": trust.request_for(trust.new_key())})
         said: list[str] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while said.count("ping") < 2:
                 said.append(str((await line.receive())["do"]))
         assert said.count("certificate") == 1

@@ -72,7 +72,7 @@ async def test_a_second_process_of_the_same_gateway_is_refused(site: Site):
 async def test_a_removed_gateway_ends_with_its_workers_and_is_not_let_in_again(site: Site):
     workers = Workers()
     one = await site.gateway(start=workers.start)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async with site.hub.started("send", REF, place()):
             await site.hub.remove("acme", one.id)
             with pytest.raises(errors.Refused) as caught:
@@ -89,7 +89,7 @@ async def test_another_node_hears_of_a_removal(site: Site, monkeypatch: pytest.M
     one = await site.gateway(start=Workers().start)
     await other.until_connected(one.id)
     await other.hub.remove("acme", one.id)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(errors.Refused):
             await one.task
     await other.close()
@@ -103,7 +103,7 @@ async def test_a_gateway_is_connected_to_every_node_and_learns_of_new_ones(
     one = await site.gateway(start=workers.start)
     other = await rig.opened(site.directory, node="other", documents=site.documents)
     await other.until_connected(one.id)
-    async with asyncio.timeout(5), other.hub.started("send", REF, place()):
+    async with asyncio.timeout(30), other.hub.started("send", REF, place()):
         assert len(workers.all) == 1
     assert set(one.kept.membership().nodes) == {"node", "other"}
     await other.close()
@@ -112,7 +112,7 @@ async def test_a_gateway_is_connected_to_every_node_and_learns_of_new_ones(
 async def test_a_worker_is_started_given_its_job_heard_and_ended(site: Site):
     workers = Workers()
     await site.gateway(start=workers.start)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async with site.hub.started("send", REF, replace(place(), namespace="of-the-site")) as worker:
             [pipe] = workers.all
             assert (worker.certificate, pipe.place.namespace) == ("its certificate", "")
@@ -155,7 +155,7 @@ async def test_a_worker_that_does_not_begin_in_time_is_unavailable(
 async def test_a_job_that_is_for_another_seat_ends_its_worker(site: Site):
     workers = Workers()
     await site.gateway(start=workers.start)
-    async with asyncio.timeout(5), site.hub.started("send", REF, place()) as worker:
+    async with asyncio.timeout(30), site.hub.started("send", REF, place()) as worker:
         await worker.give(job(at=place(IMPORT)).line())
         with pytest.raises(errors.Refused) as caught:
             await worker.event("done")
@@ -167,7 +167,7 @@ async def test_the_same_copy_begun_again_ends_the_first(site: Site):
     workers = Workers()
     await site.gateway(start=workers.start)
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(30),
         site.hub.started("send", REF, place()) as first,
         site.hub.started("send", REF, place()) as second,
     ):
@@ -190,7 +190,7 @@ async def cut(site: Site, gateway: str) -> None:
 async def test_a_worker_goes_on_while_the_connection_is_broken_and_nothing_it_said_is_lost(site: Site):
     workers = Workers()
     one = await site.gateway(start=workers.start)
-    async with asyncio.timeout(10), site.hub.started("send", REF, place()) as worker:
+    async with asyncio.timeout(30), site.hub.started("send", REF, place()) as worker:
         [pipe] = workers.all
         await worker.give(job().line())
         pipe.says.put_nowait({"event": "listening", "port": 7})
@@ -207,7 +207,7 @@ async def test_a_worker_goes_on_while_the_connection_is_broken_and_nothing_it_sa
 async def test_what_the_site_says_meanwhile_arrives_once(site: Site):
     workers = Workers()
     one = await site.gateway(start=workers.start)
-    async with asyncio.timeout(10), site.hub.started("send", REF, place()) as worker:
+    async with asyncio.timeout(30), site.hub.started("send", REF, place()) as worker:
         await cut(site, one.id)
         await worker.give(job().line())
         await worker.give(b"second\n")
@@ -222,7 +222,7 @@ async def test_what_the_site_says_meanwhile_arrives_once(site: Site):
 
 async def test_a_gateway_that_was_started_anew_has_lost_its_workers(site: Site):
     first = await site.gateway(start=Workers().start)
-    async with asyncio.timeout(10), site.hub.started("send", REF, place()) as worker:
+    async with asyncio.timeout(30), site.hub.started("send", REF, place()) as worker:
         await first.stop()
         site.run(first.kept, Workers().start)
         with pytest.raises(errors.Unavailable) as caught:
@@ -244,7 +244,7 @@ async def test_a_worker_whose_site_was_started_anew_goes_on_until_the_copy_is_be
     again = await rig.opened(tmp_path, documents=site.documents)
     await again.until_connected(one.id)
     assert not workers.all[0].ended
-    async with asyncio.timeout(5), again.hub.started("send", REF, place()) as other:
+    async with asyncio.timeout(30), again.hub.started("send", REF, place()) as other:
         await other.give(job(epoch=2, nonce="two").line())
         while not workers.all[0].ended:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -267,7 +267,7 @@ async def test_a_seat_whose_gateway_is_away_is_unavailable_and_nobody_takes_its_
 async def test_a_draining_gateway_begins_nothing_and_ends_nothing(site: Site):
     workers = Workers()
     one = await site.gateway(start=workers.start)
-    async with asyncio.timeout(5), site.hub.started("send", REF, place()) as worker:
+    async with asyncio.timeout(30), site.hub.started("send", REF, place()) as worker:
         await site.hub.drain("acme", one.id)
         with pytest.raises(errors.Unavailable) as caught:
             async with site.hub.started("send", REF, place()):
@@ -288,7 +288,7 @@ async def test_a_draining_gateway_says_what_runs_there_and_refuses_what_another_
     other = await rig.opened(site.directory, node="other", documents=site.documents)
     one = await site.gateway(start=workers.start)
     await other.until_connected(one.id)
-    async with asyncio.timeout(10), other.hub.started("send", REF, place()):
+    async with asyncio.timeout(30), other.hub.started("send", REF, place()):
         # Nobody has asked since the worker began.
         assert (await site.hub.gateway("acme", one.id)).jobs == 1
         assert (await site.hub.drain("acme", one.id)).jobs == 1
@@ -330,11 +330,11 @@ async def test_a_gateway_keeps_the_journal_of_a_copy_until_the_run_is_forgotten(
     workers = Workers()
     await site.gateway(IMPORT, workers.start)
     for journal in [("run-1", "disk-0"), ("run-1", "disk-0"), ("run-1", "disk-1"), None]:
-        async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), journal):
+        async with asyncio.timeout(30), site.hub.started("receive", REF, place(IMPORT), journal):
             pass
     assert workers.found == [0, 1, 0, 0]
     await site.hub.forget("run-1")
-    async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), ("run-1", "disk-0")):
+    async with asyncio.timeout(30), site.hub.started("receive", REF, place(IMPORT), ("run-1", "disk-0")):
         pass
     assert workers.found[-1] == 0
 
@@ -343,7 +343,7 @@ async def test_a_gateway_opens_the_stock_that_its_site_names_for_a_tenant(site: 
     workers = Workers()
     one = await site.gateway(IMPORT, workers.start)
     for stock in ("of acme", "of acme", "of others", ""):
-        async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), None, stock):
+        async with asyncio.timeout(30), site.hub.started("receive", REF, place(IMPORT), None, stock):
             pass
     keys = [access.key if access else None for access in workers.stocks]
     assert keys[0] == keys[1] != keys[2]
@@ -355,12 +355,12 @@ async def test_a_gateway_lets_a_worker_at_the_images_that_its_site_names_but_not
     workers = Workers()
     one = await site.gateway(IMPORT, workers.start)
     image = DiskRef(kind="nbd", locator="unix:/somewhere/else?export=image", size=1, identity="image")
-    async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), None, "acme", (image,)):
+    async with asyncio.timeout(30), site.hub.started("receive", REF, place(IMPORT), None, "acme", (image,)):
         pass
     assert workers.published == [(image,)]
     key = DiskRef(kind="file", locator=str(one.kept.directory / "key.pem"), size=1)
     with pytest.raises(errors.Refused) as caught:
-        async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), None, "acme", (key,)):
+        async with asyncio.timeout(30), site.hub.started("receive", REF, place(IMPORT), None, "acme", (key,)):
             pass
     assert caught.value.code == "gateway.disk.outside"
 
@@ -373,7 +373,7 @@ async def test_a_certificate_is_renewed_at_half_its_life_and_the_old_one_works_m
         short.setattr(office, "LIFETIME_S", 60.0)  # more than half of it is over: it begins five minutes ago
         one = await site.gateway(start=Workers().start)
     before = one.kept.certificate()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while one.kept.certificate() == before:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     entry = await site.hub.office.entry("acme", one.id)
@@ -395,7 +395,7 @@ async def test_a_gateway_of_another_release_is_understood(site: Site, release: s
     try:
         await line.send(lines[0])
         assert (await line.receive())["version"] == 1
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             copying = tasks.create_task(_copied(site))
             await _played(line, lines[1:])
         assert copying.result()["root"] == "abc"

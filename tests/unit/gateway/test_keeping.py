@@ -33,7 +33,7 @@ class Entry:
 
 
 async def copied(site: Site, run: str) -> None:
-    async with asyncio.timeout(5), site.hub.started("receive", REF, place(IMPORT), (run, "disk-0")):
+    async with asyncio.timeout(30), site.hub.started("receive", REF, place(IMPORT), (run, "disk-0")):
         pass
 
 
@@ -43,7 +43,7 @@ def kept_at(gateway: RunningGateway) -> set[str]:
 
 
 async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not what():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -53,7 +53,7 @@ async def entries(documents: MemoryDocuments) -> set[str]:
 
 
 async def until_entries(documents: MemoryDocuments, runs: set[str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await entries(documents) != runs:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -175,7 +175,7 @@ async def test_what_was_read_is_kept_for_the_run_too_and_leaves_the_journal_of_t
 ):
     source, target = [await site.gateway(each, Workers().start) for each in (EXPORT, IMPORT)]
     keeping, journal = site.hub.office.keeping, ("run-1", "disk-0")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         for _ in range(2):
             async with site.hub.started("send", REF, place(EXPORT), ("run-1", "disk-0 read")):
                 pass

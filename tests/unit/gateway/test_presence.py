@@ -44,7 +44,7 @@ async def test_who_waits_for_one_that_is_gone_for_good_waits_until_it_is_removed
     """Then the copy fails as one that may be tried again, and another gateway of the subnet does it."""
     monkeypatch.setattr(desk, "LOOK_S", 0.02)
     one = await site.gateway(start=Workers().start)
-    async with asyncio.timeout(5), site.hub.started("send", REF, place()) as worker:
+    async with asyncio.timeout(30), site.hub.started("send", REF, place()) as worker:
         waiting = asyncio.create_task(worker.event("done"))
         await one.stop()
         await site.until_connected(one.id, connected=False)
@@ -89,6 +89,6 @@ async def test_one_of_a_release_that_vouches_for_nothing_is_told_though_it_is_he
     await line.close()
     one = site.run(kept, Workers().start)
     await site.until_connected(one.id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await site.hub.seated(place())).presence is not Presence.HERE:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

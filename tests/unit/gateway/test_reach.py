@@ -63,7 +63,7 @@ def test_without_directories_all_but_the_gateway_s_own_is_opened(home: Path):
 async def test_a_site_cannot_read_a_gateway_s_key(site: Site):
     workers = Workers()
     one = await site.gateway(start=workers.start)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(errors.Refused) as caught:
             async with site.hub.started("send", file(one.kept.directory / "key.pem"), place()):
                 pass

@@ -76,7 +76,7 @@ async def failure(says: Says) -> str:
     """Return the code with which north gives a worker up that is to do its job."""
     own = shown()
     with pytest.raises(errors.Error) as caught:
-        async with asyncio.timeout(10), north(says).started("receive", own.ref, own.place) as worker:
+        async with asyncio.timeout(30), north(says).started("receive", own.ref, own.place) as worker:
             await worker.event("done")
     return caught.value.code
 
@@ -95,7 +95,7 @@ async def test_a_worker_at_a_partner_is_told_its_job_and_tells_how_it_goes():
                 return
 
     own, heard = shown(), list[dict[str, Any]]()
-    async with asyncio.timeout(10), north(says).started("receive", own.ref, own.place) as worker:
+    async with asyncio.timeout(30), north(says).started("receive", own.ref, own.place) as worker:
         assert (worker.certificate, worker.names_key) == ("south's certificate", bytes.fromhex(KEY))
         await worker.give(b'{"ticket": "as it is"}\n')
         assert (await worker.event("done", heard.append))["root"] == "r"

@@ -343,7 +343,7 @@ async def test_an_opening_that_is_none_starts_nothing(south: Site, host: Scripte
         (b'{"ticket": "a", "way": "write", "version": 2}', "partner.worker.version"),
         (b'{"ticket": "a", "way": "write", "ref": "/dev/sda"}', "input.field.invalid"),
     ):
-        async with asyncio.timeout(10), north.stream(SOUTH, talk.OPERATION, opening) as lines:
+        async with asyncio.timeout(30), north.stream(SOUTH, talk.OPERATION, opening) as lines:
             assert await refusal(lines) == code
     assert host.all == []
 

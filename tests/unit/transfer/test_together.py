@@ -39,7 +39,7 @@ class Rooms:
 
 async def test_each_is_entered_while_the_other_is_and_both_are_left() -> None:
     rooms = Rooms()
-    async with asyncio.timeout(10), entered(rooms.room("one"), rooms.room("other")) as both:
+    async with asyncio.timeout(30), entered(rooms.room("one"), rooms.room("other")) as both:
         assert both == ("one", "other")
         assert sorted(rooms.inside) == ["one", "other"]
     assert rooms.inside == []
@@ -59,7 +59,7 @@ async def test_when_one_fails_the_other_is_left_or_not_waited_for(is_open: bool)
     if is_open:
         rooms.all_asked.set()
     with pytest.raises(errors.Unavailable, match="closed"):
-        async with asyncio.timeout(10), entered(rooms.room("one"), rooms.broken()):
+        async with asyncio.timeout(30), entered(rooms.room("one"), rooms.broken()):
             pytest.fail("it was entered")
     assert rooms.asked == ["one"]
     assert rooms.inside == []

@@ -206,7 +206,7 @@ async def opened(south: Site, word: str, way: Way = Way.WRITE, partner: str = NO
     """Be the partner, and ask for a worker."""
     north = south.world.site(partner)
     opening = codec.encoded(talk.Opening(ticket=word, way=way)).encode()
-    async with asyncio.timeout(10), north.stream(SOUTH, talk.OPERATION, opening) as lines:
+    async with asyncio.timeout(30), north.stream(SOUTH, talk.OPERATION, opening) as lines:
         yield lines
 
 
