@@ -177,6 +177,7 @@ class SiteControl:
             images_most=means.images_most,
             inspector=means.inspector,
             look=means.look,
+            seats=means.seats,
         )
         return LocalSite(means.site, parts)
 

@@ -1,4 +1,7 @@
-"""What of gateways and the link between them stands in the way, found before anything is touched. Pure."""
+"""What of gateways and the link between them stands in the way, found before anything is touched. Pure.
+
+Each site tells of the gateway at its own end, also when it describes that to a partner.
+"""
 
 from collections.abc import Callable
 
@@ -7,25 +10,21 @@ from crossport.model.artifact import Place
 from crossport.model.finding import Finding, Severity
 from crossport.model.gateway import Presence, Seated
 
-__all__ = ["gateway_findings"]
+__all__ = ["link_findings", "seat_findings"]
 
 _OTHER_RELEASES = ("transfer.protocol.newer", "transfer.protocol.older")
 
 
-def gateway_findings(passage: Passage) -> tuple[Finding, ...]:
-    """Return why a copy could not begin now, or could not get from the one end to the other."""
+def seat_findings(place: Place, seated: Seated) -> tuple[Finding, ...]:
+    """Return why a copy could not begin now at the end whose gateway this is."""
+    return (_SAID[seated.presence](place, seated),) if seated.presence in _SAID else ()
+
+
+def link_findings(passage: Passage) -> tuple[Finding, ...]:
+    """Return why a copy could not get from the one end to the other."""
     if passage.ends is None:
         return ()
-    found = [
-        _SAID[seated.presence](place, seated)
-        for place, seated in zip(passage.ends.places, passage.ends.seated, strict=True)
-        if seated.presence in _SAID
-    ]
-    return (*found, *_link_findings(passage.ends.places, passage))
-
-
-def _link_findings(places: tuple[Place, Place], passage: Passage) -> tuple[Finding, ...]:
-    source, target = places
+    source, target = passage.ends.places
     subject = f"link {source.cloud} {target.cloud}"
     if passage.code == "transfer.peer.unreachable":
         return (
@@ -56,7 +55,7 @@ def _away(place: Place, seated: Seated) -> Finding:
         "gateway.away",
         Severity.BLOCKER,
         f"gateway {seated.gateway}",
-        f"{seated.gateway} in {place.subnet} of {place.cloud} is not connected to this site.",
+        f"{seated.gateway} in {place.subnet} of {place.cloud} is not connected to its site.",
         "See that `crossport gateway run` runs on its machine; its log says what it cannot reach.",
     )
 
@@ -77,7 +76,7 @@ def _apart(place: Place, seated: Seated) -> Finding:
         "gateway.release.apart",
         Severity.BLOCKER,
         f"gateway {seated.gateway}",
-        f"{seated.gateway} in {place.subnet} of {place.cloud} {release} this site does not understand.",
+        f"{seated.gateway} in {place.subnet} of {place.cloud} {release} its site does not understand.",
         "Update the older of the two: releases that follow one another understand each other.",
     )
 
@@ -90,7 +89,7 @@ def _mute(place: Place, seated: Seated) -> Finding:
         f"gateway {seated.gateway}",
         f"{seated.gateway} in {place.subnet} of {place.cloud} {release} does not vouch for what it reads and "
         "writes, so that nothing which it copies can be certified.",
-        "Install this site's release on its machine and restart `crossport gateway run` there; "
+        "Install its site's release on its machine and restart `crossport gateway run` there; "
         "`crossport gateway list` then shows it.",
     )
 

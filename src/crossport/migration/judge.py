@@ -6,7 +6,7 @@ from crossport import errors
 from crossport.certify.policy import Exporter
 from crossport.migration.estimate import predicted
 from crossport.migration.finding import export_point, source_findings, standing, target_findings
-from crossport.migration.gateway_finding import gateway_findings
+from crossport.migration.gateway_finding import link_findings
 from crossport.migration.mapping import propose
 from crossport.migration.partner_finding import partner_finding
 from crossport.migration.parts import Parts
@@ -64,7 +64,7 @@ async def judged(
     exporter = Exporter(site, cloud, source.seal_keys, checks)
     findings = (
         *source_findings(vm, source, point),
-        *gateway_findings(await parts.passage(request.source, request.target)),
+        *link_findings(await parts.passage(request.source, request.target)),
         *warm_findings(vm, request, source, estimate, parts.clock.wall()),
         *target_findings(vm, request, target, moving),
         *policy_findings(target, exporter, vm),
@@ -209,7 +209,8 @@ async def _described(parts: Parts, field: str, cloud: str, vm: str = "") -> Desc
 
 async def assess(source: str, target: str, vms: tuple[VM, ...], parts: Parts) -> Assessment:
     """Judge every VM of ``source``; with a ``target``, also how it would fit there."""
-    here = await _described(parts, "source", source)
+    # Described as the source of one of them: so it tells of the gateway that reads.
+    here = await _described(parts, "source", source, vms[0].id if vms else "")
     there = await _target(parts, target) if target else None
     rows: list[VmAssessment] = []
     for vm in vms:

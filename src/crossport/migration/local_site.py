@@ -17,6 +17,7 @@ from crossport.migration.converting import require_startable
 from crossport.migration.cutover import Cutover, expect
 from crossport.migration.descriptor import require_started
 from crossport.migration.end import Ends, Hold, Landing
+from crossport.migration.gateway_finding import seat_findings
 from crossport.migration.import_policy import Trust
 from crossport.migration.inspecting import GuestInspection, made_of
 from crossport.migration.permit import SourceEvent, SourceState, TargetEvent, after
@@ -26,6 +27,7 @@ from crossport.migration.reservation import Reservations
 from crossport.migration.sealing import Origin, Sealing
 from crossport.migration.survey import Surveying
 from crossport.model.artifact import Artifact, Export, ExportPoint, Marks, Moved, Place, Ticket, Way
+from crossport.model.finding import Finding
 from crossport.model.health import Health, HealthChecks, ProbeResult
 from crossport.model.inspection import Inspected, LookMode, Surveyed
 from crossport.model.permit import Statement, StatementKind
@@ -50,6 +52,7 @@ from crossport.spi.cloud import (
     RoomFor,
 )
 from crossport.spi.document import Documents
+from crossport.spi.gateway import Seats
 from crossport.spi.inspect import Inspector
 from crossport.spi.mover import Mover
 from crossport.spi.partner import Partners
@@ -78,7 +81,7 @@ class SiteParts:
     """What a site works with. ``connect`` returns the connection to a cloud; ``token`` fresh random text.
 
     ``images_most`` published images are looked into for each disk that is written. ``look``: whether it
-    looks into guests that leave.
+    looks into guests that leave. Without ``seats`` each gateway is the site's own machine.
     """
 
     tenant: str
@@ -93,6 +96,7 @@ class SiteParts:
     images_most: int = IMAGES
     inspector: Inspector | None = None
     look: LookMode = LookMode.NEVER
+    seats: Seats | None = None
 
 
 class LocalSite:
@@ -107,6 +111,7 @@ class LocalSite:
         self._mover = parts.mover
         self._clock = parts.clock
         self._token = parts.token
+        self._seats = parts.seats
         self._ends = Ends(parts.documents)
         self._belongings = Belongings(parts.ledger)
         self._sealer = parts.sealer
@@ -142,12 +147,20 @@ class LocalSite:
             points=tuple(sorted(driver.points())) if isinstance(driver, Exporter) else (),
             names=tuple(one.name for one in await inventory.vms()),
             vm=await inventory.vm(vm) if vm else None,
+            findings=await self._seated(driver, cloud, way),
             policy=policy,
             checks=made_of(wanted, unable),
             unable=() if vm else unable,
             seal_keys=await self._sealing.keys() if vm else (),
             look=self._surveying.mode,
         )
+
+    async def _seated(self, driver: Cloud, cloud: str, way: Way) -> tuple[Finding, ...]:
+        """Return what of this end's gateway stands in the way; a cloud without a seat says so by itself."""
+        if self._seats is None or not isinstance(driver, GatewayHost):
+            return ()
+        place = await seat(driver, self._tenant, cloud, way)
+        return seat_findings(place, await self._seats.seated(place))
 
     async def reserve(self, act: Act, cloud: str, *, vm: str = "", rooms: tuple[RoomFor, ...] = ()) -> None:
         """Take the source's VM for this run alone."""

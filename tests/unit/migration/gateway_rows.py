@@ -1,8 +1,10 @@
 """The findings of gateways and of the link between them, as rows of the table in ``test_findings``."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from crossport.migration.gateway_finding import seat_findings
 from crossport.migration.passage import Ends, Passage
 from crossport.model.artifact import Place
 from crossport.model.finding import Severity
@@ -24,7 +26,13 @@ def standing(source: Presence, target: Presence, *, code: str = "", why: str = "
         return Seated(gateway="gw-1", presence=presence, release="0.9.0")
 
     passage = Passage(code=code, why=why, ends=Ends(SEATS, (gateway(source), gateway(target))))
-    return lambda scene: setattr(scene, "passage", passage)
+
+    def stands(scene: Any) -> None:
+        scene.passage = passage
+        scene.source = replace(scene.source, findings=seat_findings(SEATS[0], gateway(source)))
+        scene.target = replace(scene.target, findings=seat_findings(SEATS[1], gateway(target)))
+
+    return stands
 
 
 GATEWAY_ROWS = (

@@ -4,6 +4,7 @@ The real desk and the real remote site, over a link in this process.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from crossport.migration.end import Ends
 from crossport.migration.judge import assess, dry_run
 from crossport.migration.partner.foreign import foreign_id
 from crossport.migration.permit import SourceState, TargetState
+from crossport.model.gateway import Presence
 from crossport.model.permit import StatementKind
 from crossport.model.request import DryRun, Verdict
 from crossport.model.run import LedgerState, MigrationReport, Mode, RunState, WarmRules
@@ -145,6 +147,33 @@ async def test_what_keeps_a_partner_from_being_the_target_is_a_finding(
     assert found.verdict is Verdict.FIX
     assessment = await assess("alpha", "beta@b", await two.world.alpha.vms(), two.world.parts)
     assert [one.findings[0].code for one in assessment.vms] == [code]
+
+
+@pytest.mark.parametrize(("end", "subnet"), [("a", "VMExportSubnet"), ("b", "VMImportSubnet")])
+@pytest.mark.parametrize(
+    ("presence", "code"),
+    [
+        (Presence.AWAY, "gateway.away"),
+        (Presence.DRAINING, "gateway.draining"),
+        (Presence.APART, "gateway.release.apart"),
+        (Presence.MUTE, "gateway.release.claims"),
+    ],
+)
+async def test_each_site_tells_of_its_own_gateway(
+    tmp_path: Path, end: str, subnet: str, presence: Presence, code: str
+):
+    """The other one cannot see it: it would be met in the copy, when the source is stopped."""
+    two = await two_sites(tmp_path)
+    site = two.a if end == "a" else two.b
+    site.gateway = replace(site.gateway, presence=presence)
+    found = await dry(two)
+    told = [one for one in found.findings if one.code.startswith("gateway")]
+    assert [(one.code, one.subject) for one in told] == [(code, f"gateway {end}-{subnet}")]
+    assert found.verdict is Verdict.FIX
+    assessment = await assess("alpha", "beta@b", await two.world.alpha.vms(), two.world.parts)
+    assert {one.code for vm in assessment.vms for one in vm.findings if one.subject[:7] == "gateway"} == {
+        code
+    }
 
 
 @pytest.mark.parametrize("initiator", INITIATORS)

@@ -25,7 +25,8 @@ from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.migration.partner.peer import Peer, PeerMeans
 from crossport.migration.parts import Parts
 from crossport.migration.passage import Passage
-from crossport.model.artifact import Moved, Progress, Ticket
+from crossport.model.artifact import Moved, Place, Progress, Ticket
+from crossport.model.gateway import Presence, Seated
 from crossport.model.inspection import Guest, LookMode
 from crossport.model.keyring import Algorithm, Key, KeyRole
 from crossport.model.partner import TenantRule
@@ -146,6 +147,7 @@ class SimulatedSite:
         self.inspector: MemoryInspector = MemoryInspector(Guest())
         self.authorizer = AUTHORIZER
         self.look = LookMode.NEVER
+        self.gateway = Seated(presence=Presence.HERE, release="0.9.0")
         self.start()
 
     def start(self) -> None:
@@ -188,6 +190,7 @@ class SimulatedSite:
                 token=lambda: f"{self.name}-{next(self._numbers)}",
                 inspector=self.inspector,
                 look=self.look,
+                seats=self,
             ),
         )
 
@@ -195,6 +198,10 @@ class SimulatedSite:
         """Return a message of this site that says whatever a test likes."""
         messages = Messages(self.name, MemoryDocuments, self.clock, lambda: secrets.token_hex(16))
         return messages.written(to, operation, body, run=run, epoch=epoch)
+
+    async def seated(self, place: Place) -> Seated:
+        """Return the gateway of every place of this site, as a test lets it stand."""
+        return replace(self.gateway, gateway=f"{self.name}-{place.subnet}")
 
     async def connect(self, cloud: str) -> Cloud:
         if cloud not in self.clouds:
