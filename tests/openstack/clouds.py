@@ -1,5 +1,7 @@
 """What the tests of real clouds share: a project to put guests into, and guests that are cleaned up."""
 
+import os
+import subprocess
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -9,12 +11,26 @@ from typing import Any, TypeVar
 
 import openstack
 from crossport.errors import Broken, Unavailable
-from crossport.testing.guest import client
+from crossport.model.request import CloudEntry
+from crossport.testing.guest import build_guest, client
 from crossport.testing.guest.client import GuestState
 
-__all__ = ["CLOUDS", "Project", "Running", "answering", "booted", "connected", "image_of", "project", "until"]
+__all__ = [
+    "CLOUDS",
+    "Project",
+    "Running",
+    "answering",
+    "booted",
+    "connected",
+    "entry_of",
+    "guest_qcow2",
+    "image_of",
+    "project",
+    "until",
+]
 
 CLOUDS = ("north", "south")
+CACHE = Path.home() / ".cache/crossport/guest"
 MIB = 1 << 20
 FLAVOR = {"ram": 256, "vcpus": 1, "disk": 1}
 Answer = TypeVar("Answer")
@@ -47,6 +63,21 @@ def connected(name: str) -> Any:
     Untyped, since what it offers depends on the versions that the cloud has.
     """
     return openstack.connect(cloud=name)
+
+
+def entry_of(name: str) -> CloudEntry:
+    """Return the cloud as a site is told of it."""
+    file = Path(os.environ["OS_CLIENT_CONFIG_FILE"])
+    settings = {"cloud": name, "clouds-yaml": file.read_text(), "unencrypted": "accepted"}
+    return CloudEntry(name=name, driver="openstack", settings=settings)
+
+
+def guest_qcow2(folder: Path) -> Path:
+    """Write the small guest's disk into ``folder``, as qcow2."""
+    raw = build_guest(folder / "guest.raw", cache=CACHE).path
+    disk = folder / "guest.qcow2"
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(raw), str(disk)], check=True)
+    return disk
 
 
 def until(what: str, limit_s: float, ask: Callable[[], Answer | None]) -> Answer:

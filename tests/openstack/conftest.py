@@ -1,16 +1,11 @@
 """Both clouds with a project for guests, made once; the small guest as an image."""
 
-import subprocess
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.openstack.clouds import CLOUDS, Project, connected, image_of, project
-
-from crossport.testing.guest import build_guest
-
-CACHE = Path.home() / ".cache/crossport/guest"
+from tests.openstack.clouds import CLOUDS, Project, connected, guest_qcow2, image_of, project
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +27,7 @@ def projects() -> Generator[dict[str, Project]]:
 @pytest.fixture(scope="session")
 def guest_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small guest's disk as qcow2."""
-    folder = tmp_path_factory.mktemp("guest")
-    raw = build_guest(folder / "guest.raw", cache=CACHE).path
-    disk = folder / "guest.qcow2"
-    subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(raw), str(disk)], check=True)
-    return disk
+    return guest_qcow2(tmp_path_factory.mktemp("guest"))
 
 
 @pytest.fixture(scope="session")

@@ -45,14 +45,14 @@ def add(
 
       crossport cloud add alpha local
 
-      crossport cloud add east openstack --set url=https://east:5000 --set-file password=east.txt
+      crossport cloud add east openstack --set cloud=east --set-file clouds-yaml=clouds.yaml
 
     Parameters
     ----------
     name
         What you want to call the cloud.
     driver
-        The kind of cloud: local, memory, or an installed driver.
+        The kind of cloud: local, memory, openstack, or another installed driver.
     """
     settings = dict(_pair(each, "--set") for each in set)
     settings |= {name: _content(path) for name, path in (_pair(each, "--set-file") for each in set_file)}

@@ -221,7 +221,13 @@ def _tables(vm: VM) -> list[Table]:
         for disk in vm.disks
     )
     nics = tuple(
-        (nic.mac, nic.network, nic.model.value, " ".join(nic.addresses), " ".join(nic.security_groups))
+        (
+            nic.mac,
+            nic.network,
+            nic.model.value,
+            " ".join((*nic.addresses, *(f"{one} (floating)" for one in nic.floating))),
+            " ".join(nic.security_groups),
+        )
         for nic in vm.nics
     )
     return [
@@ -230,6 +236,7 @@ def _tables(vm: VM) -> list[Table]:
             ("id", vm.id),
             ("state", _state(vm)),
             ("stands still", vm.halted),
+            ("special", ", ".join(vm.special)),
             ("project", vm.project),
             ("zone", vm.zone),
             ("flavor", f"{vm.flavor} ({vm.cpus} CPU{'s' if vm.cpus != 1 else ''}, {size_text(vm.memory)})"),

@@ -71,6 +71,16 @@ def source_findings(vm: VM, source: Description, point: ExportPoint | None) -> t
                 "See to that and start it, so that it goes on; or power it off to move what its disks hold.",
             )
         )
+    if vm.special:
+        found.append(
+            Finding(
+                "vm.special",
+                Severity.BLOCKER,
+                subject,
+                f"{vm.name} has what no other cloud could be asked for: {', '.join(vm.special)}.",
+                "Change that at the source first.",
+            )
+        )
     if point is not None:
         found.extend(_point_findings(vm, source, point))
     found.extend(_ability_findings(source, ("Exporter", "Fencer", "Power", "GatewayHost"), "source"))

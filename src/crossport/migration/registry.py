@@ -18,8 +18,11 @@ __all__ = ["CloudRegistry"]
 
 KIND = "cloud"
 INSTALLATION = "installation"
-SECRET_SETTINGS = ("password", "secret", "token", "key")
-"""A setting whose last word is one of these is kept sealed, and shown as a reference only."""
+SECRET_SETTINGS = ("password", "secret", "token", "key", "yaml")
+"""A setting whose last word is one of these is kept sealed, and shown as a reference only.
+
+A clouds.yaml holds a password, a kubeconfig and their like a key.
+"""
 
 
 @record()

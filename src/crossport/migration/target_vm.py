@@ -88,4 +88,5 @@ def _nic(nic: Nic, mapping: Mapping) -> Nic:
         security_groups=tuple(
             mapping.target(Construct.SECURITY_GROUP, group) for group in nic.security_groups
         ),
+        floating=(),
     )

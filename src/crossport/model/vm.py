@@ -68,13 +68,17 @@ class Disk:
 
 @record()
 class Nic:
-    """One network card, in the order in which the guest sees them. Addresses are with prefix length."""
+    """One network card, in the order in which the guest sees them. Addresses are with prefix length.
+
+    ``floating`` are addresses of the cloud that lead to it, which the guest does not know of.
+    """
 
     mac: str
     network: str
     model: NicModel = NicModel.VIRTIO
     addresses: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
+    floating: tuple[str, ...] = ()
 
 
 @record()
@@ -107,6 +111,8 @@ class VM:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     busy: str = ""
     halted: str = ""
+    special: tuple[str, ...] = ()
+    """What the guest has that nothing here has a word for, in its cloud's: no other would give it."""
 
 
 def name_fault(name: str) -> str:

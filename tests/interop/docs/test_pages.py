@@ -57,6 +57,13 @@ ELSEWHERE = {
     ),
     "crossport key show 'pkcs11:token=site;object=seal?module-path=/usr/lib/softhsm/libsofthsm2.so"
     "&pin-source=/etc/crossport/pin'": "tests/conformance/test_signers.py",
+    "crossport cloud add north openstack --set cloud=north --set-file clouds-yaml=clouds.yaml": (
+        "tests/stories/openstack/test_recorded_cloud.py"
+    ),
+    "crossport cloud add north openstack --set auth-url=https://north:5000/v3 "
+    "--set application-credential-id=ID --set-file application-credential-secret=north.secret": (
+        "tests/openstack/test_openstack_driver.py"
+    ),
     "crossport gateway drain GATEWAY --wait": "tests/unit/cli/test_gateway.py",
     "crossport gateway remove GATEWAY": "tests/unit/cli/test_gateway.py",
     "crossport vm list alpha": "tests/lab/demo/test_demo.py",

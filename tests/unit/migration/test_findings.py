@@ -82,6 +82,14 @@ ROWS: tuple[Row, ...] = (
         lambda it: it.change(halted="its disk is full"),
     ),
     (
+        "vm.special",
+        BLOCKER,
+        "vm web",
+        "hw_disk_bus=usb",
+        "at the source",
+        lambda it: it.change(special=("hw_disk_bus=usb",)),
+    ),
+    (
         "source.export.unable",
         BLOCKER,
         "cloud alpha",
