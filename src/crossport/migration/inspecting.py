@@ -59,6 +59,14 @@ class GuestInspection:
         if not policy.own_checks:
             return Inspected()
         inspector, scan = self._able(), OwnCheck.MALWARE in policy.own_checks
+        if scan and any(one.role is Role.MEMORY for one in artifacts):
+            raise errors.Refused(
+                "inspect.memory.unscanned",
+                "The import policy asks for a scan for malware, and nobody can scan the memory that came "
+                "with this suspended guest.",
+                field="own_checks",
+                remedy="Migrate it with --mode cold or --mode warm: then it begins anew from its disks.",
+            )
         disks = tuple(one.ref for one in artifacts if one.role is Role.DISK)
         guest = await inspector.look(disks, place, scan=scan)
         packages = OwnCheck.PACKAGES in policy.own_checks

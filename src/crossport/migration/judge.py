@@ -13,7 +13,7 @@ from crossport.migration.parts import Parts
 from crossport.migration.policy_finding import policy_findings
 from crossport.migration.step import Proposed
 from crossport.migration.survey import STOPPED
-from crossport.migration.surveying import survey_findings, survey_rule
+from crossport.migration.surveying import memory_findings, survey_findings, survey_rule
 from crossport.migration.warm_finding import check_rules, warm_findings
 from crossport.model.artifact import ExportPoint
 from crossport.model.finding import Finding, Severity
@@ -69,6 +69,7 @@ async def judged(
         *target_findings(vm, request, target, moving),
         *policy_findings(target, exporter, vm),
         *survey_findings(request, source, survey),
+        *(memory_findings(vm, survey, target.policy) if point is ExportPoint.SUSPENDED else ()),
         *mapped,
         *hooks,
         *await _baseline(vm, request, source, parts),

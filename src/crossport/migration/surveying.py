@@ -20,9 +20,10 @@ from crossport.model.finding import Finding, Severity
 from crossport.model.import_policy import ImportPolicy, OwnCheck
 from crossport.model.inspection import LookMode, Surveyed
 from crossport.model.run import Act, Event, EventKind, MigrationRequest, Mode
+from crossport.model.vm import VM
 from crossport.spi.site import Description
 
-__all__ = ["LONGER_S", "Beside", "survey_findings", "survey_rule"]
+__all__ = ["LONGER_S", "Beside", "memory_findings", "survey_findings", "survey_rule"]
 
 T = TypeVar("T")
 LONGER_S = 20.0
@@ -69,6 +70,36 @@ def survey_findings(request: MigrationRequest, source: Description, rule: Survey
     stopped = request.mode is Mode.WARM and not request.test
     longer = " The guest is off meanwhile, some ten seconds or more." if stopped else ""
     return (Finding("source.look.planned", Severity.INFO, cloud, told + longer, ""),)
+
+
+def memory_findings(vm: VM, rule: SurveyRule, policy: ImportPolicy | None) -> tuple[Finding, ...]:
+    """Return what nobody looks into of a suspended guest, whose memory moves with it.
+
+    What runs in it need not lie in any of its files. So a site that lets no guest in which was not scanned
+    lets none in that goes on where it stopped.
+    """
+    if policy is not None and OwnCheck.MALWARE in policy.own_checks:
+        return (
+            Finding(
+                "vm.memory.unscanned",
+                Severity.BLOCKER,
+                f"vm {vm.name}",
+                f"{policy.site} lets no guest in that is not checked for malware, and nobody can scan the "
+                "memory of a suspended one.",
+                "Use --mode cold or --mode warm: then the guest begins anew from disks that are scanned.",
+            ),
+        )
+    if not rule.made and not (policy and policy.own_checks):
+        return ()
+    return (
+        Finding(
+            "vm.memory.unscanned",
+            Severity.WARNING,
+            f"vm {vm.name}",
+            "What is found in the guest is found on its disks: nobody looks into its memory, which moves.",
+            "Use --mode cold or --mode warm where that matters.",
+        ),
+    )
 
 
 class Beside:

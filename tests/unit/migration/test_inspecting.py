@@ -2,12 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.migration.test_cold import expect_rolled_back
 from tests.unit.migration.test_sealing import between
-from tests.unit.migration.world import World
+from tests.unit.migration.world import TWIN, World, new_world
 
 from crossport import errors
 from crossport.certify.sbom import sbom_of
@@ -21,7 +22,8 @@ from crossport.model.certified import Outcome
 from crossport.model.grant import Loss
 from crossport.model.import_policy import ForbiddenPackage, ImportPolicy, OwnCheck, Partner
 from crossport.model.inspection import Guest, GuestPackage, Inspected, PackageKind
-from crossport.model.run import Act, RunState
+from crossport.model.run import Act, Mode, RunState
+from crossport.model.vm import PowerState
 from crossport.testing.mover import CHUNK
 
 XZ = GuestPackage(kind=PackageKind.DEB, name="xz-utils", version="5.6.1-1", architecture="amd64")
@@ -189,6 +191,20 @@ async def test_a_scan_alone_asks_for_no_packages(world: World):
     assert report.outcome is RunState.DONE
     assert report.inspected is not None
     assert (report.inspected.title, report.inspected.sbom, report.inspected.steps) == ("FreeDOS", "", ())
+
+
+async def test_a_memory_that_nobody_can_scan_is_not_let_in_even_where_the_exporter_hides_that(tmp_path: Path):
+    """The importer goes by what came, not by what was asked beforehand."""
+    world = await new_world(tmp_path, beta=TWIN)
+    await rule(world, own_checks=SCAN)
+    with pytest.raises(errors.Blocked, match=r"vm\.memory\.unscanned"):
+        await world.migrate(mode=Mode.SUSPEND)
+    assert (await world.source_vm()).power is PowerState.RUNNING
+    memory = Artifact(name="memory", role=Role.MEMORY, ref=DiskRef(kind="file", locator="/m", size=1))
+    inspection = GuestInspection(world.site.trust, world.inspector)
+    with pytest.raises(errors.Refused) as caught:
+        await inspection.inspect((memory,), Place(cloud="beta", subnet="", address=""), SealedGuest())
+    assert (caught.value.code, world.inspector.looks) == ("inspect.memory.unscanned", [])
 
 
 async def test_malware_ends_with_the_source_as_it_was(world: World):
