@@ -13,11 +13,19 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class LookingJob:
-    """Look into the guest of these disks, for at most so long; with ``scan`` hand out all its files, too."""
+    """Look into the guest of these disks: tell within ``limit_s`` seconds what it is, its start included.
+
+    With ``scan_limit_s`` hand out all its files, too, in as many seconds after that.
+    """
 
     disks: tuple[DiskRef, ...]
     limit_s: float
-    scan: bool = False
+    scan_limit_s: float = 0.0
+
+    @property
+    def scan(self) -> bool:
+        """Whether its files are wanted."""
+        return self.scan_limit_s > 0
 
     def line(self) -> bytes:
         """Return the job as one line."""
@@ -27,4 +35,4 @@ class LookingJob:
     def of(cls, line: bytes) -> "LookingJob":
         """Read a line of `line`."""
         said = json.loads(line)
-        return cls(tuple(DiskRef(**one) for one in said["disks"]), said["limit_s"], said["scan"])
+        return cls(tuple(DiskRef(**one) for one in said["disks"]), said["limit_s"], said["scan_limit_s"])

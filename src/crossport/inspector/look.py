@@ -13,17 +13,17 @@ from crossport.inspector.packages import MAX_PACKAGES
 from crossport.model import codec
 from crossport.model.artifact import DiskRef, Place
 from crossport.model.inspection import Guest, GuestPackage
-from crossport.spi.inspect import Scanner
+from crossport.spi.inspect import Found, Scanner
 from crossport.transfer.host import Worker, WorkerHost
 from crossport.transfer.job import failure_from
 
 __all__ = ["LIMIT_S", "SCAN_LIMIT_S", "GuestLook"]
 
 LIMIT_S = 240.0
-"""How long the appliance may take. It starts within ten seconds without KVM; on a busy machine it takes far
-longer."""
+"""How long the appliance may take to tell what the guest is. It starts within ten seconds without KVM; on a
+busy machine it takes far longer."""
 SCAN_LIMIT_S = 1800.0
-"""How long it may take where every file is scanned."""
+"""How long it may take after that where every file is scanned."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -56,13 +56,18 @@ class GuestLook:
         if scan:
             await self._able().ready()
 
-    async def look(self, disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
+    async def look(
+        self, disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
         """Look with a worker where the disks are."""
         scanner = self._able() if scan else None
-        job = LookingJob(disks, max(self._limit_s, SCAN_LIMIT_S) if scan else self._limit_s, scan)
+        job = LookingJob(disks, self._limit_s, SCAN_LIMIT_S if scan else 0.0)
         async with self._host.started("inspect", disks[0], place, published=disks[1:]) as worker:
             await worker.give(job.line())
-            return await _told(worker, scanner)
+            guest = await _guest_of(worker)
+            if found is not None:
+                await found(guest)
+            return replace(guest, scanned=await _scanned(worker, scanner))
 
     def _able(self) -> Scanner:
         if self._scanner is None:
@@ -75,8 +80,9 @@ class GuestLook:
         return self._scanner
 
 
-async def _told(worker: Worker, scanner: Scanner | None) -> Guest:
-    rows, scanned = list[Any](), 0
+async def _guest_of(worker: Worker) -> Guest:
+    """Return what the worker tells first: what the guest is."""
+    rows = list[Any]()
     while True:
         said = await worker.said()
         match said.get("event"):
@@ -84,13 +90,29 @@ async def _told(worker: Worker, scanner: Scanner | None) -> Guest:
                 continue
             case "packages" if len(rows) < MAX_PACKAGES:
                 rows += _rows(said)
+            case "guest":
+                return _guest(said, rows)
+            case "failed":
+                raise failure_from(said)
+            case _:
+                raise _nonsense()
+
+
+async def _scanned(worker: Worker, scanner: Scanner | None) -> int:
+    """Scan every file that the worker hands out; return how many."""
+    count = 0
+    while True:
+        said = await worker.said()
+        match said.get("event"):
+            case "progress":
+                continue
             case "file" if scanner is not None:
                 await _scan(worker, scanner, said)
-                scanned += 1
+                count += 1
             case "failed":
                 raise failure_from(said)
             case "done":
-                return replace(_guest(said, rows), scanned=scanned)
+                return count
             case _:
                 raise _nonsense()
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,7 +21,7 @@ from crossport.inspector.appliance import Appliance
 from crossport.model.artifact import DiskRef
 from crossport.model.locator import file_of
 
-__all__ = ["MEMORY", "Running", "command_line", "running"]
+__all__ = ["MEMORY", "Limit", "Running", "command_line", "running"]
 
 MEMORY = 384
 """MiB of the appliance."""
@@ -37,14 +37,43 @@ class Running:
     content: BinaryIO
     late: threading.Event
     """Set when it was ended because its time was over."""
+    allow: Callable[[float], None]
+    """Let it take so many seconds from now, whatever it had before."""
+
+
+class Limit:
+    """Ends a process when its time is over, and says so."""
+
+    def __init__(self, process: subprocess.Popen[bytes], limit_s: float) -> None:
+        self.over = threading.Event()
+        self._process = process
+        self._timer = self._started(limit_s)
+
+    def allow(self, limit_s: float) -> None:
+        """Let it take so many seconds from now."""
+        self._timer.cancel()
+        self._timer = self._started(limit_s)
+
+    def cancel(self) -> None:
+        """Limit it no longer."""
+        self._timer.cancel()
+
+    def _started(self, limit_s: float) -> threading.Timer:
+        timer = threading.Timer(limit_s, self._end)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _end(self) -> None:
+        self.over.set()
+        self._process.kill()
 
 
 @contextlib.contextmanager
 def running(
     appliance: Appliance, accelerator: Accelerator, disks: tuple[DiskRef, ...], limit_s: float, *, scan: bool
 ) -> Generator[Running]:
-    """Start the appliance for at most ``limit_s``; on leaving, it is gone."""
-    late = threading.Event()
+    """Start the appliance for ``limit_s`` unless it is allowed more; on leaving, it is gone."""
     with contextlib.ExitStack() as held:
         pairs = [socket.socketpair() for _ in range(2)]
         for ours, theirs in pairs:
@@ -59,19 +88,12 @@ def running(
         )
         held.callback(process.wait)
         held.callback(process.kill)
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(limit_s, end)
-        timer.daemon = True
-        timer.start()
-        held.callback(timer.cancel)
+        limit = Limit(process, limit_s)
+        held.callback(limit.cancel)
         for _, theirs in pairs:
             theirs.close()
         answer, content = (held.enter_context(ours.makefile("rb")) for ours, _ in pairs)
-        yield Running(answer, content, late)
+        yield Running(answer, content, limit.over, limit.allow)
 
 
 def command_line(

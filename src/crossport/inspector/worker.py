@@ -45,9 +45,8 @@ def main(arguments: list[str]) -> int:
     try:
         accelerated = Accelerator(accelerator)
         with running(appliance, accelerated, job.disks, job.limit_s, scan=job.scan) as machine:
-            guest = _read(machine, job)
-            for event in _told(guest):
-                _say(event)
+            _read(machine, job)
+            _say({"event": "done"})
     except errors.Error as error:
         _say(failure_line(error))
         return 1
@@ -63,19 +62,23 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _read(machine: Running, job: LookingJob) -> Guest:
-    """Return what the guest is, once all its files were handed out where they are asked for."""
+def _read(machine: Running, job: LookingJob) -> None:
+    """Tell what the guest is, then hand out all its files where they are asked for."""
+    limit_s = job.limit_s
     try:
-        guest = guest_of(answer_in(machine.answer))
-        for one in content_in(machine.content) if job.scan else ():
-            _hand_out(one)
-        return guest
+        for event in _told(guest_of(answer_in(machine.answer))):
+            _say(event)
+        if job.scan:
+            limit_s = job.scan_limit_s
+            machine.allow(limit_s)
+            for one in content_in(machine.content):
+                _hand_out(one)
     except errors.Refused as error:
         if not machine.late.is_set():
             raise
         raise errors.Refused(
             "inspect.time.exceeded",
-            f"The guest's file systems were not read within {job.limit_s:.0f} s.",
+            f"The guest's file systems were not read within {limit_s:.0f} s.",
             remedy="They are damaged, or made to keep whoever reads them busy: look into the guest at its "
             "source. On a machine that is busy, migrate again later.",
         ) from error
@@ -94,7 +97,7 @@ def _told(guest: Guest) -> Iterator[dict[str, Any]]:
         rows = [[one.kind, one.name, one.version, one.architecture] for one in batch]
         yield {"event": "packages", "packages": rows}
     names = ("system", "release", "title", "hostname", "listed", "unread")
-    yield {"event": "done", "count": len(guest.packages), **{name: getattr(guest, name) for name in names}}
+    yield {"event": "guest", "count": len(guest.packages), **{name: getattr(guest, name) for name in names}}
 
 
 def _say(event: dict[str, Any]) -> None:

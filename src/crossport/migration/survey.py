@@ -56,26 +56,13 @@ class Surveying:
         return () if self.mode is LookMode.NEVER else tuple(OwnCheck)
 
     async def survey(self, run: str, artifacts: tuple[Artifact, ...], place: Place) -> Surveyed:
-        """Look, and keep what was found; what was found first is kept while the next check is made."""
+        """Look, and keep what was found; what the guest is is kept while it is scanned."""
         if self.mode is LookMode.NEVER or self.inspector is None:
             return Surveyed(why="this site does not look into guests that leave it")
         disks = tuple(one.ref for one in artifacts if one.role is Role.DISK)
         if not disks:
             return Surveyed(why="it has no disks")
-        try:
-            guest = await self.inspector.look(disks, place)
-        except errors.Refused as error:
-            check = _told(OwnCheck.PACKAGES, Outcome.NOT_DONE, error.text)
-            await self.documents.put(SURVEY, run, Survey(checks=(check,)))
-            return Surveyed(checks=(check,), why=error.text)
-        found, told = _found(guest)
-        await self.documents.put(SURVEY, run, found)
-        scan = await self._scanned(disks, place)
-        if scan is None:
-            return told
-        checks = (*found.checks, scan)
-        await self.documents.put(SURVEY, run, replace(found, checks=checks))
-        return replace(told, checks=checks)
+        return await self._looked(self.inspector, run, disks, place)
 
     async def kept(self, run: str, *, held: bool) -> Survey:
         """Return what goes into the seal of ``run``; ``held``: its VM is off and fenced.
@@ -102,25 +89,61 @@ class Surveying:
         )
         return replace(found, checks=(first, *found.checks))
 
-    async def _scanned(self, disks: tuple[DiskRef, ...], place: Place) -> Check | None:
-        """Return how the scan for malware ended; None where nobody scans here."""
-        assert self.inspector is not None  # noqa: S101 - the caller has looked
+    async def _looked(
+        self, inspector: Inspector, run: str, disks: tuple[DiskRef, ...], place: Place
+    ) -> Surveyed:
+        """Look once, for both checks; what the guest is is kept before its first file is scanned."""
+        scan, unable = await _scans(inspector, place)
+        heard = list[Guest]()
+
+        async def found(guest: Guest) -> None:
+            await self.documents.put(SURVEY, run, _found(guest)[0])
+            heard.append(guest)
+
         try:
-            await self.inspector.ready(place, scan=True)
-        except (errors.Refused, errors.Unavailable) as error:
-            if error.code == "image.scan.unset":
-                return None  # the operator wants none: not a fault
-            return _told(OwnCheck.MALWARE, Outcome.NOT_DONE, error.text)
-        try:
-            guest = await self.inspector.look(disks, place, scan=True)
+            guest = await inspector.look(disks, place, scan=scan, found=found)
+            last = _clean(guest) if scan else unable
         except errors.Refused as error:
-            bad = error.code == "image.malware"
-            return _told(OwnCheck.MALWARE, Outcome.FAILED if bad else Outcome.NOT_DONE, error.text)
+            if not heard:
+                return await self._unread(run, error)
+            last = _unclean(error)
         except errors.Unavailable as error:
-            return _told(OwnCheck.MALWARE, Outcome.NOT_DONE, error.text)
-        if guest.unread:
-            return _told(OwnCheck.MALWARE, Outcome.NOT_DONE, f"unreadable: {', '.join(guest.unread)}")
-        return _told(OwnCheck.MALWARE, Outcome.PASSED, f"nothing found; files: {guest.scanned}")
+            if not heard:
+                raise
+            last = _unclean(error)
+        survey, told = _found(heard[0])
+        if last is None:
+            return told
+        checks = (*survey.checks, last)
+        await self.documents.put(SURVEY, run, replace(survey, checks=checks))
+        return replace(told, checks=checks)
+
+    async def _unread(self, run: str, error: errors.Refused) -> Surveyed:
+        check = _told(OwnCheck.PACKAGES, Outcome.NOT_DONE, error.text)
+        await self.documents.put(SURVEY, run, Survey(checks=(check,)))
+        return Surveyed(checks=(check,), why=error.text)
+
+
+async def _scans(inspector: Inspector, place: Place) -> tuple[bool, Check | None]:
+    """Return whether files are scanned, and the check of a scan that is wanted and cannot be made."""
+    try:
+        await inspector.ready(place, scan=True)
+    except (errors.Refused, errors.Unavailable) as error:
+        if error.code == "image.scan.unset":
+            return False, None  # the operator wants none: not a fault
+        return False, _told(OwnCheck.MALWARE, Outcome.NOT_DONE, error.text)
+    return True, None
+
+
+def _clean(guest: Guest) -> Check:
+    if guest.unread:
+        return _told(OwnCheck.MALWARE, Outcome.NOT_DONE, f"unreadable: {', '.join(guest.unread)}")
+    return _told(OwnCheck.MALWARE, Outcome.PASSED, f"nothing found; files: {guest.scanned}")
+
+
+def _unclean(error: errors.Error) -> Check:
+    bad = error.code == "image.malware"
+    return _told(OwnCheck.MALWARE, Outcome.FAILED if bad else Outcome.NOT_DONE, error.text)
 
 
 def _found(guest: Guest) -> tuple[Survey, Surveyed]:

@@ -1,12 +1,15 @@
 """Looking into a guest whose disks lie at a cloud."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from crossport.model.artifact import DiskRef, Place
 from crossport.model.inspection import Guest
 
-__all__ = ["Inspector", "Scanner"]
+__all__ = ["Found", "Inspector", "Scanner"]
+
+Found = Callable[[Guest], Awaitable[None]]
+"""Hears what a guest is while its files are still to be scanned."""
 
 
 class Inspector(Protocol):
@@ -20,10 +23,13 @@ class Inspector(Protocol):
         """
         ...
 
-    async def look(self, disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
+    async def look(
+        self, disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
         """Return what the disks, in the guest's order, say of the guest. They are only read, at ``place``.
 
-        With ``scan`` every file was scanned when it returns. May be called again. Raise Refused
+        With ``scan`` every file was scanned when it returns; ``found`` hears beforehand, once, what the guest
+        is, so that it is known however the scan ends. May be called again. Raise Refused
         (``inspect.…``) for a guest that cannot be read within bounds, ``image.malware`` and ``image.scan.…``
         for one that is not clean or not scanned to the last file, and Unavailable when nobody can look now.
         """

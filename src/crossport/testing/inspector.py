@@ -5,6 +5,7 @@ from dataclasses import replace
 from crossport import errors
 from crossport.model.artifact import DiskRef, Place
 from crossport.model.inspection import Guest
+from crossport.spi.inspect import Found
 
 __all__ = ["MemoryInspector"]
 
@@ -31,8 +32,12 @@ class MemoryInspector:
             if fault is not None:
                 raise fault
 
-    async def look(self, disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
+    async def look(
+        self, disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
         """Return the guest; one that is scanned has one file."""
         self.looks.append(disks)
         await self.ready(place, scan=scan)
+        if found is not None:
+            await found(self.guest)
         return replace(self.guest, scanned=1 if scan else 0)

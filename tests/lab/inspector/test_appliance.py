@@ -10,7 +10,7 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,18 @@ DPKG = "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVers
 LIMIT_S = 100.0
 
 
+class Clean:
+    """A scanner that finds nothing."""
+
+    async def ready(self) -> None:
+        """It is there."""
+
+    async def scan(self, path: str, size: int, pieces: AsyncIterator[bytes]) -> None:
+        del path, size
+        async for _ in pieces:
+            pass
+
+
 @pytest.fixture
 def look(appliance: Appliance, tmp_path: Path) -> Callable[..., GuestLook]:
     del tmp_path
@@ -40,7 +52,7 @@ def look(appliance: Appliance, tmp_path: Path) -> Callable[..., GuestLook]:
         return Tool(module="crossport.inspector.worker", arguments=(*map(str, paths), "tcg"), read=paths)
 
     def made(limit_s: float = LIMIT_S) -> GuestLook:
-        return GuestLook(LocalHost(inspecting=tool), tool, limit_s)
+        return GuestLook(LocalHost(inspecting=tool), tool, limit_s, scanner=Clean())
 
     return made
 
@@ -139,12 +151,14 @@ async def test_damaged_file_systems_end_in_a_word_and_never_in_a_wait(
         assert {one.name for one in told.packages} <= {"a"}
 
 
-async def test_an_appliance_that_takes_too_long_is_ended_by_name(
-    appliance: Appliance, look: Callable[..., GuestLook], tmp_path: Path
+@pytest.mark.parametrize("scan", [False, True])
+async def test_an_appliance_that_tells_nothing_in_time_is_ended_by_name(
+    appliance: Appliance, look: Callable[..., GuestLook], tmp_path: Path, scan: bool
 ):
+    """A scan takes long: it has its own time, which begins when it is known what the guest is."""
     one = disk(tmp_path / "root.raw", etc__hostname="web")
-    with pytest.raises(errors.Refused) as caught:
-        await look(limit_s=0.2).look((one,), HERE)
+    with pytest.raises(errors.Refused, match="within 0 s") as caught:
+        await look(limit_s=0.2).look((one,), HERE, scan=scan)
     assert caught.value.code == "inspect.time.exceeded"
     assert running(appliance) == []
 

@@ -25,6 +25,7 @@ from crossport.migration.end import Ends
 from crossport.migration.import_policy import POLICY
 from crossport.migration.local_site import LocalSite, SiteParts
 from crossport.model.artifact import Export, ExportPoint, Moved, Progress, Role, Way
+from crossport.model.certified import Outcome
 from crossport.model.import_policy import ForbiddenPackage, ImportPolicy, OwnCheck, Partner
 from crossport.model.inspection import LookMode
 from crossport.model.sealing import SealedImage
@@ -189,6 +190,19 @@ async def test_malware_is_found_in_what_arrived(
         with pytest.raises(errors.Refused, match="tmp/mail") as caught:
             await site.verify(act("verify"), "beta", (found,))
     assert caught.value.code == "image.malware"
+
+
+async def test_malware_at_the_source_is_sealed_beside_the_packages_of_the_same_look(
+    appliance: Appliance, folder: Path, tmp_path: Path, clamd: str
+):
+    async with standing(appliance, folder, LookMode.AUTO, clamd) as (site, _mover, alpha, _documents):
+        guest = await disk(tmp_path, {STATUS: XZ.encode(), "tmp/mail": EICAR})
+        told = await site.survey(act("survey"), "alpha", (await exported(alpha, guest)).artifacts)
+    assert {one.name: one.outcome for one in told.checks} == {
+        "packages": Outcome.PASSED,
+        "malware": Outcome.FAILED,
+    }
+    assert (told.package_count, "tmp/mail" in told.checks[-1].detail) == (1, True)
 
 
 async def test_a_guest_that_passes_every_check_comes_in(

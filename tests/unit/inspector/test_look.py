@@ -10,8 +10,9 @@ import pytest
 
 from crossport import errors
 from crossport.inspector.content import PIECE
-from crossport.inspector.look import SCAN_LIMIT_S, GuestLook
+from crossport.inspector.look import LIMIT_S, SCAN_LIMIT_S, GuestLook
 from crossport.model.artifact import DiskRef, Place
+from crossport.model.inspection import Guest
 from crossport.transfer.host import Journal, Way, Worker
 
 DISKS = (DiskRef(kind="file", locator="/a", size=1), DiskRef(kind="file", locator="/b", size=1))
@@ -24,7 +25,8 @@ FACTS: dict[str, Any] = {
     "listed": True,
     "unread": [],
 }
-DONE: dict[str, Any] = {"event": "done", "count": 1, **FACTS}
+GUEST: dict[str, Any] = {"event": "guest", "count": 1, **FACTS}
+DONE = {"event": "done"}
 BASH = {"event": "packages", "packages": [["deb", "bash", "5", "amd64"]]}
 
 
@@ -66,7 +68,7 @@ async def there() -> None:
 
 
 async def test_the_worker_gets_every_disk_and_what_it_found_comes_back():
-    host = Saying({"event": "progress"}, BASH, DONE)
+    host = Saying({"event": "progress"}, BASH, GUEST, DONE)
     guest = await GuestLook(host, there).look(DISKS, HERE)
     assert host.asked == ("inspect", DISKS[0], HERE, None, "", DISKS[1:])
     assert [disk["locator"] for disk in host.job["disks"]] == ["/a", "/b"]
@@ -79,13 +81,16 @@ async def test_the_worker_gets_every_disk_and_what_it_found_comes_back():
         [{"event": "packages", "packages": "bash"}],
         [{"event": "packages", "packages": []}],
         [{"event": "packages", "packages": [["deb", "bash", "5", "amd64"]] * 201}],
-        [{"event": "packages", "packages": [["deb", "bash"]]}, DONE],
-        [{"event": "packages", "packages": [["exe", "bash", "5", ""]]}, DONE],
-        [{"event": "packages", "packages": [["deb", "ba\u001bsh", "5", ""]]}, DONE],
-        [{"event": "packages", "packages": [7]}, DONE],
-        [DONE],
-        [BASH, {**DONE, "packages": [], "made": True}],
-        [BASH, {**DONE, "title": 7}],
+        [{"event": "packages", "packages": [["deb", "bash"]]}, GUEST],
+        [{"event": "packages", "packages": [["exe", "bash", "5", ""]]}, GUEST],
+        [{"event": "packages", "packages": [["deb", "ba\u001bsh", "5", ""]]}, GUEST],
+        [{"event": "packages", "packages": [7]}, GUEST],
+        [GUEST],
+        [BASH, DONE],
+        [BASH, GUEST, GUEST],
+        [BASH, GUEST, BASH, DONE],
+        [BASH, {**GUEST, "packages": [], "made": True}],
+        [BASH, {**GUEST, "title": 7}],
         [{"event": "listening", "port": 1}],
         [{}],
     ],
@@ -137,6 +142,7 @@ def piece(content: bytes) -> dict[str, Any]:
 async def test_every_file_that_a_worker_hands_out_is_scanned():
     events = [
         BASH,
+        GUEST,
         file(3),
         piece(b"ab"),
         {"event": "progress"},
@@ -149,11 +155,30 @@ async def test_every_file_that_a_worker_hands_out_is_scanned():
     guest = await GuestLook(host, there, scanner=scanner).look(DISKS, HERE, scan=True)
     assert scanner.files == [("0/a", b"abc"), ("1/?", b"d")]
     assert guest.scanned == 2
-    assert (host.job["scan"], host.job["limit_s"]) == (True, SCAN_LIMIT_S)
+    assert (host.job["limit_s"], host.job["scan_limit_s"]) == (LIMIT_S, SCAN_LIMIT_S)
+
+
+async def test_what_a_guest_is_is_told_before_its_first_file_is_scanned_and_whatever_that_brings():
+    host, told = Saying(BASH, GUEST, file(7), piece(b"malware"), DONE), list[Guest]()
+    scanner = Hearing()
+
+    async def found(guest: Guest) -> None:
+        assert scanner.files == []
+        told.append(guest)
+
+    with pytest.raises(errors.Refused):
+        await GuestLook(host, there, scanner=scanner).look(DISKS, HERE, scan=True, found=found)
+    assert [(one.title, one.scanned, len(one.packages)) for one in told] == [("Debian", 0, 1)]
+
+
+async def test_files_before_the_guest_are_not_believed():
+    host = Saying(file(1), piece(b"a"), BASH, GUEST, DONE)
+    with pytest.raises(errors.Broken):
+        await GuestLook(host, there, scanner=Hearing()).look(DISKS, HERE, scan=True)
 
 
 async def test_malware_ends_the_look():
-    host = Saying(file(7), piece(b"malware"), BASH, DONE)
+    host = Saying(BASH, GUEST, file(7), piece(b"malware"), DONE)
     with pytest.raises(errors.Refused) as caught:
         await GuestLook(host, there, scanner=Hearing()).look(DISKS, HERE, scan=True)
     assert caught.value.code == "image.malware"
@@ -179,17 +204,19 @@ async def test_malware_ends_the_look():
 )
 async def test_files_that_are_none_are_not_believed(events: list[dict[str, Any]]):
     with pytest.raises(errors.Broken) as caught:
-        await GuestLook(Saying(*events), there, scanner=Hearing()).look(DISKS, HERE, scan=True)
+        await GuestLook(Saying(BASH, GUEST, *events), there, scanner=Hearing()).look(DISKS, HERE, scan=True)
     assert caught.value.code == "inspect.worker.malformed"
 
 
 async def test_files_that_nobody_asked_for_are_not_believed():
     with pytest.raises(errors.Broken):
-        await GuestLook(Saying(file(1), piece(b"a"), BASH, DONE), there, scanner=Hearing()).look(DISKS, HERE)
+        await GuestLook(Saying(BASH, GUEST, file(1), piece(b"a"), DONE), there, scanner=Hearing()).look(
+            DISKS, HERE
+        )
 
 
 async def test_a_worker_does_not_say_itself_what_was_scanned():
-    guest = await GuestLook(Saying(BASH, {**DONE, "scanned": 9}), there, scanner=Hearing()).look(
+    guest = await GuestLook(Saying(BASH, {**GUEST, "scanned": 9}, DONE), there, scanner=Hearing()).look(
         DISKS, HERE, scan=True
     )
     assert guest.scanned == 0

@@ -24,6 +24,7 @@ from crossport.model.import_policy import ForbiddenPackage, ImportPolicy, OwnChe
 from crossport.model.inspection import Guest, GuestPackage, Inspected, PackageKind
 from crossport.model.run import Act, Mode, RunState
 from crossport.model.vm import PowerState
+from crossport.spi.inspect import Found
 from crossport.testing.mover import CHUNK
 
 XZ = GuestPackage(kind=PackageKind.DEB, name="xz-utils", version="5.6.1-1", architecture="amd64")
@@ -211,9 +212,11 @@ async def test_malware_ends_with_the_source_as_it_was(world: World):
     await rule(world, own_checks=SCAN)
     look = world.inspector.look
 
-    async def finding(disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
+    async def finding(
+        disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
         assert scan
-        await look(disks, place, scan=scan)
+        await look(disks, place, scan=scan, found=found)
         raise FOUND
 
     world.inspector.look = finding
@@ -269,9 +272,11 @@ async def test_a_copy_that_is_damaged_is_told_as_that_whatever_is_found_in_it(wo
     digest, looked = world.mover.digest, asyncio.Event()
     look = world.inspector.look
 
-    async def first(disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
+    async def first(
+        disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
         looked.set()
-        return await look(disks, place, scan=scan)
+        return await look(disks, place, scan=scan, found=found)
 
     async def damaged(
         ref: DiskRef, place: Place, chunk_size: int = CHUNK, copied: Copied | None = None

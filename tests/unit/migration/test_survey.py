@@ -32,6 +32,7 @@ from crossport.model.inspection import Guest, GuestFacts, LookMode
 from crossport.model.run import Act, Mode, RunState
 from crossport.model.sealing import SealedImage
 from crossport.model.vm import VM
+from crossport.spi.inspect import Found
 from crossport.testing.inspector import MemoryInspector
 from crossport.testing.run import Killed, KillPoint
 
@@ -77,25 +78,34 @@ async def looking(
 
 
 def hangs(world: World, *, at_scan: bool = False) -> None:
-    """Let a look, or a scan, never end."""
+    """Let a look, or the scan in one, never end."""
     look = world.inspector.look
 
-    async def hanging(disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
-        if scan is at_scan:
-            await asyncio.Event().wait()
-        return await look(disks, place, scan=scan)
+    async def hanging(
+        disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
+        if at_scan:
+            told = await look(disks, place, scan=scan, found=found)
+            if not scan:
+                return told
+        await asyncio.Event().wait()
+        raise AssertionError
 
     world.inspector.look = hanging
 
 
 def fails(world: World, fault: errors.Error, *, at_scan: bool = False) -> None:
-    """Let every look, or every scan, raise ``fault``."""
+    """Let every look, or every scan in one, raise ``fault``."""
     look = world.inspector.look
 
-    async def failing(disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
-        if scan is at_scan:
-            raise fault
-        return await look(disks, place, scan=scan)
+    async def failing(
+        disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
+        if at_scan:
+            told = await look(disks, place, scan=scan, found=found)
+            if not scan:
+                return told
+        raise fault
 
     world.inspector.look = failing
 
@@ -104,9 +114,16 @@ def shows_less(world: World) -> None:
     """Let the first look, the source's, find a package less than the guest has."""
     look = world.inspector.look
 
-    async def first(disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
-        found = await look(disks, place, scan=scan)
-        return replace(found, packages=found.packages[:1]) if len(world.inspector.looks) == 1 else found
+    async def first(
+        disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
+        guest = world.inspector.guest
+        if not world.inspector.looks:
+            world.inspector.guest = replace(guest, packages=guest.packages[:1])
+        try:
+            return await look(disks, place, scan=scan, found=found)
+        finally:
+            world.inspector.guest = guest
 
     world.inspector.look = first
 
@@ -243,10 +260,12 @@ async def test_a_run_waits_for_a_look_that_the_importer_has_to_have(world: World
     await looking(world, sbom_required=True)
     look, ended = world.inspector.look, asyncio.Event()
 
-    async def slow(disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
+    async def slow(
+        disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
         await asyncio.sleep(0.05)
         ended.set()
-        return await look(disks, place, scan=scan)
+        return await look(disks, place, scan=scan, found=found)
 
     world.inspector.look = slow
     report = await world.migrate()
@@ -262,6 +281,23 @@ async def test_a_clean_guest_is_sealed_as_scanned(world: World):
     assert (report.outcome, sealed.checks()[MALWARE]) == (RunState.DONE, Outcome.PASSED)
     assert report.surveyed is not None
     assert report.surveyed.words().endswith("malware passed")
+
+
+async def test_the_source_looks_once_for_its_packages_and_its_scan(world: World):
+    sealed = await looking(world)
+    world.inspector.scan_fault = None
+    assert (await world.migrate()).outcome is RunState.DONE
+    assert len(world.inspector.looks) == 1
+    assert sealed.checks() == {STOPPED: Outcome.PASSED, PACKAGES: Outcome.PASSED, MALWARE: Outcome.PASSED}
+
+
+async def test_a_clamd_that_goes_away_in_the_scan_takes_nothing_from_what_was_read(world: World):
+    sealed = await looking(world)
+    world.inspector.scan_fault = None
+    fails(world, GONE, at_scan=True)
+    assert (await world.migrate()).outcome is RunState.DONE
+    assert base64.b64decode(sealed.images[-1].sbom) == sbom_of(DEBIAN)
+    assert sealed.checks()[MALWARE] is Outcome.NOT_DONE
 
 
 async def test_a_scan_that_clamds_limits_forbid_is_told_and_not_taken_for_one_that_nobody_wants(world: World):
@@ -292,9 +328,11 @@ async def test_the_look_of_a_warm_migration_is_at_the_stopped_disks(world: World
     await looking(world, sbom_required=True)
     look, fenced = world.inspector.look, list[bool]()
 
-    async def seen(disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
+    async def seen(
+        disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
         fenced.append((await world.source_vm()).fenced)
-        return await look(disks, place, scan=scan)
+        return await look(disks, place, scan=scan, found=found)
 
     world.inspector.look = seen
     report = await world.migrate(mode=Mode.WARM)

@@ -25,6 +25,7 @@ from crossport.model.inspection import Guest
 from crossport.model.partner import Partner
 from crossport.model.run import LedgerState, MigrationReport, RunState
 from crossport.model.vm import PowerState
+from crossport.spi.inspect import Found
 
 RUN = "run-1"
 EVERYTHING = GrantScope(tenant="")
@@ -142,8 +143,10 @@ async def test_in_the_middle_of_a_look_into_the_guest_that_ends_at_once(tmp_path
     await two.b.documents.put(POLICY, "b", policy)
     ended: list[bool] = []
 
-    async def endless(disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False) -> Guest:
-        del disks, place, scan
+    async def endless(
+        disks: tuple[DiskRef, ...], place: Place, *, scan: bool = False, found: Found | None = None
+    ) -> Guest:
+        del disks, place, scan, found
         await revoke(two.b, "a")
         if silent:
             asyncio.get_running_loop().call_soon(ending.set)
