@@ -85,7 +85,22 @@ def source_findings(vm: VM, source: Description, point: ExportPoint | None) -> t
         found.extend(_point_findings(vm, source, point))
     found.extend(_ability_findings(source, ("Exporter", "Fencer", "Power", "GatewayHost"), "source"))
     found.extend(_disk_findings(vm))
+    found.extend(_floating_findings(vm))
     return tuple(found)
+
+
+def _floating_findings(vm: VM) -> list[Finding]:
+    return [
+        Finding(
+            "nic.floating.left",
+            Severity.WARNING,
+            f"nic {index}",
+            f"{address} leads to {vm.name} at the source, and stays there.",
+            "Give the new one an address of its cloud that leads to it, and point names and clients to that.",
+        )
+        for index, nic in enumerate(vm.nics)
+        for address in nic.floating
+    ]
 
 
 def _point_findings(vm: VM, source: Description, point: ExportPoint) -> list[Finding]:

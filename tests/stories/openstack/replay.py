@@ -29,6 +29,7 @@ class Replay:
         self.instead: dict[str, tuple[int, object]] = {}
         self.asked: list[str] = []
         self.bodies: list[bytes] = []
+        self.headers: set[str] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
@@ -86,6 +87,7 @@ def _handler(replay: Replay) -> type[BaseHTTPRequestHandler]:
         def _reply(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
             replay.bodies.append(self.rfile.read(size))
+            replay.headers.update(self.headers.keys())
             status, kind, body = replay.answer(self.command, self.path)
             self.send_response(status)
             self.send_header("Content-Type", kind)

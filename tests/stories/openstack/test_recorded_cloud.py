@@ -151,6 +151,18 @@ async def test_the_event_loop_goes_on_while_the_cloud_is_asked(cloud: OpenStackC
     await asking
 
 
+async def test_the_settings_of_the_sites_machine_take_no_part(
+    replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login root password of-the-site\n")
+    words = {"NETRC": str(tmp_path / "netrc"), "OS_CLOUD": "nothing", "OS_AUTH_URL": "http://127.0.0.1:9"}
+    for name, value in {**words, "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}.items():
+        monkeypatch.setenv(name, value)
+    async with cloud_of(replay) as cloud:
+        assert await cloud.check()
+    assert not [word for word in replay.headers if word.lower() == "authorization"]
+
+
 async def test_an_image_that_is_gone_takes_no_server_along(replay: Replay, cloud: OpenStackCloud):
     replay.instead["/v2/images/"] = (404, {})
     assert (await cloud.vm("web")).disks[0].bus is DiskBus.VIRTIO

@@ -98,6 +98,14 @@ ROWS: tuple[Row, ...] = (
         lambda it: it.change(halted="its disk is full"),
     ),
     (
+        "nic.floating.left",
+        WARNING,
+        "nic 0",
+        "192.0.2.9 leads to web",
+        "point names",
+        lambda it: it.change(nics=(dataclasses.replace(it.vm.nics[0], floating=("192.0.2.9",)),)),
+    ),
+    (
         "vm.special",
         BLOCKER,
         "vm web",
