@@ -18,9 +18,9 @@ from typing import Any
 
 import zstandard
 
+from crossport.appliance.programs import run
 from crossport.model.artifact import Moved
 from crossport.testing.guest import rootfs
-from crossport.testing.guest.programs import run
 from crossport.transfer.stocks import Stocks
 from crossport.units import GIB, KIB, MIB
 from link import Ends

@@ -16,6 +16,9 @@ CONTRACTS: list[dict[str, object]] = tomllib.loads((ROOT / "pyproject.toml").rea
 MEMBERS = {
     "pure": ("errors", "units", "model", "porting", "planner"),
     "thin": ("cli", "web", "client"),
+    "production": tuple(
+        sorted({path.stem for path in PACKAGE.iterdir() if path.stem[0] not in "_."} - {"testing", "py"})
+    ),
 }
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from crossport import errors
-from crossport.testing.guest import PACKAGES, Recipe, build_guest, programs
+from crossport.appliance import PACKAGES, programs
+from crossport.testing.guest import Recipe, build_guest
 from crossport.units import MIB
 
 KEPT = Path.home() / ".cache/crossport/guest"

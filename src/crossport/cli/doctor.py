@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossport import __version__, errors
+from crossport.appliance import BUILDERS, PACKAGES
 from crossport.cli.report import finding_table
 from crossport.cli.session import Here
 from crossport.cli.text import fields
@@ -21,7 +22,6 @@ from crossport.client.embedded import answers
 from crossport.client.state_dir import StateDir
 from crossport.hypervisor.firmware import UEFI_CODE, UEFI_VARIABLES
 from crossport.model.finding import Finding, Severity
-from crossport.testing.guest import BUILDERS, PACKAGES
 from crossport.units import GIB, KIB, size_text
 
 __all__ = ["CHECKS", "Patient", "doctor", "examined"]

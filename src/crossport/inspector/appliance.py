@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossport import errors
-from crossport.testing.guest import boot, kernel, programs
+from crossport.appliance import cpio, kernel, programs
 
 __all__ = ["PLACES", "Appliance", "build", "opened"]
 
@@ -61,7 +61,7 @@ def build(folder: Path, *, cache: Path, say: Callable[[str], None] = lambda text
         say("building the RAM disk")
         root = _tree(linux, Path(work) / "root")
         packed = Path(work) / _RAM_DISK
-        packed.write_bytes(gzip.compress(boot.ram_disk(root), compresslevel=6, mtime=0))
+        packed.write_bytes(gzip.compress(cpio.ram_disk(root), compresslevel=6, mtime=0))
         linux.image.chmod(0o644)
         linux.image.replace(folder / _KERNEL)
         packed.replace(folder / _RAM_DISK)

@@ -4,9 +4,9 @@ import re
 import subprocess
 from pathlib import Path
 
+from crossport.appliance.programs import located, run
 from crossport.testing.guest import Recipe, build_guest
 from crossport.testing.guest.boot import ROOT_START
-from crossport.testing.guest.programs import located, run
 from crossport.units import MIB
 
 __all__ = ["debian_agent_image"]

@@ -6,6 +6,5 @@ devices or mounts, and twice the same from the same packages. What it does once 
 """
 
 from crossport.testing.guest.image import GuestImage, Recipe, build_guest
-from crossport.testing.guest.programs import BUILDERS, PACKAGES
 
-__all__ = ["build_guest", "GuestImage", "Recipe", "BUILDERS", "PACKAGES"]
+__all__ = ["build_guest", "GuestImage", "Recipe"]

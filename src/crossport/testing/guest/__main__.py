@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from crossport.appliance.kernel import KernelKind
 from crossport.errors import Error
 from crossport.testing.guest.image import Recipe, build_guest
-from crossport.testing.guest.kernel import KernelKind
 from crossport.units import MIB
 
 

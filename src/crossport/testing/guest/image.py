@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossport.appliance import cpio, kernel, programs
 from crossport.errors import Invalid, NotFound
-from crossport.testing.guest import boot, kernel, programs, rootfs
+from crossport.testing.guest import boot, rootfs
 from crossport.units import MIB, size_text
 
 __all__ = ["GuestImage", "Recipe", "build_guest"]
@@ -165,7 +166,7 @@ class _Build:
         (root / "init").chmod(0o755)
         linux.copy_drivers(kernel.BOOT_DRIVERS, root)
         packed = self.work / "initrd.gz"
-        packed.write_bytes(gzip.compress(boot.ram_disk(root), compresslevel=9, mtime=0))
+        packed.write_bytes(gzip.compress(cpio.ram_disk(root), compresslevel=9, mtime=0))
         return packed
 
     def _tree(self, linux: kernel.Kernel, busybox: Path) -> rootfs.Tree:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from crossport.appliance.programs import run
 from crossport.errors import Broken
-from crossport.testing.guest.programs import run
 from crossport.units import KIB, MIB
 
 __all__ = ["Tree", "filling", "needed_size", "write_root"]

@@ -1,4 +1,4 @@
-"""The Debian programs that build the guest, and the packages they come from.
+"""The Debian programs that build small systems, and the packages they come from.
 
 Programs run with a fixed environment, so that the same input gives the same bytes on every machine.
 """

@@ -1,4 +1,4 @@
-"""The guest's kernel and drivers, taken from Debian's package.
+"""The kernel of a small system and its drivers, taken from Debian's package.
 
 The package is downloaded once and kept in the cache; a kept one is used without asking the network, so builds
 work offline. ``cloud`` has no SATA and no e1000; ``generic`` has both.
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from crossport.appliance.programs import run
 from crossport.errors import Broken, NotFound
-from crossport.testing.guest.programs import run
 
 __all__ = ["KernelKind", "Kernel", "fetch", "unpack"]
 
@@ -128,7 +128,11 @@ def unpack(package: Path, folder: Path) -> Kernel:
     run("dpkg-deb", "-x", package, folder)
     images = sorted((folder / "boot").glob("vmlinuz-*"))
     if len(images) != 1:
-        raise Broken("guest.kernel.unreadable", f"{package.name} holds {len(images)} kernels instead of one.")
+        raise Broken(
+            "guest.kernel.unreadable",
+            f"{package.name} holds {len(images)} kernels instead of one.",
+            remedy=f"Remove {package}, so that apt downloads the kernel's package anew, and try again.",
+        )
     version = images[0].name.removeprefix("vmlinuz-")
     if not (folder / "lib").exists():  # Debian 13 ships the drivers below /usr
         (folder / "lib").symlink_to("usr/lib")
