@@ -7,7 +7,8 @@ more; where nothing fits, there is a blocker that says what to name.
 from collections.abc import Iterable
 
 from crossport.migration.address import placed
-from crossport.model.construct import Constructs, Flavor, Network, Rule, SecurityGroup
+from crossport.migration.packets import beyond
+from crossport.model.construct import Constructs, Direction, Flavor, Network, Rule, SecurityGroup
 from crossport.model.finding import Finding, Severity
 from crossport.model.mapping import Choice, Construct, Mapping, MappingRules
 from crossport.model.vm import VM, Nic
@@ -301,19 +302,19 @@ def _group(name: str, source: Constructs, target: Constructs, rules: MappingRule
 def _rule_differences(
     own: SecurityGroup | None, found: SecurityGroup
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Rules that only the target has, and rules that only the source has, in words, compared literally."""
-    mine, theirs = set(own.rules if own else ()), set(found.rules)
-    wider = tuple(sorted(f"also admits {_rule_text(rule)}" for rule in theirs - mine))
-    narrower = tuple(sorted(f"does not admit {_rule_text(rule)}" for rule in mine - theirs))
+    """What only the target's group admits, and what only the source's does, in words.
+
+    A source's group of which nothing is known counts as one that admits nothing.
+    """
+    if own is None:
+        own = SecurityGroup(name=found.name, rules=(_NO_EGRESS,))
+    wider = tuple(f"also admits {one}" for one in beyond(found, own))
+    narrower = tuple(f"does not admit {one}" for one in beyond(own, found))
     return wider, narrower
 
 
-def _rule_text(rule: Rule) -> str:
-    ports = "" if (rule.first_port, rule.last_port) == (0, 65535) else f" {rule.first_port}"
-    if ports and rule.last_port != rule.first_port:
-        ports += f"-{rule.last_port}"
-    word = "from" if rule.direction == "ingress" else "to"
-    return f"{rule.direction} {rule.protocol}{ports} {word} {rule.cidr}"
+_NO_EGRESS = Rule(direction=Direction.EGRESS, protocol="tcp", first_port=1, last_port=0)
+"""A rule that admits nothing, so that the group is not one that is silent about egress."""
 
 
 def _key(name: str, source: Constructs, target: Constructs, rules: MappingRules) -> _Part:

@@ -8,6 +8,7 @@ __all__ = [
     "EXPORT_SUBNET",
     "IMPORT_SUBNET",
     "Constructs",
+    "Direction",
     "Flavor",
     "Image",
     "KeyPair",
@@ -62,7 +63,10 @@ class Rule:
 
 @record()
 class SecurityGroup:
-    """Rules that admit; what no rule admits is dropped. Answers to admitted packets are admitted."""
+    """Rules that admit; what no rule admits is dropped. Answers to admitted packets are admitted.
+
+    A group without any rule for egress admits all of it.
+    """
 
     name: str
     rules: tuple[Rule, ...] = ()
