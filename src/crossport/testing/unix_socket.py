@@ -8,7 +8,7 @@ __all__ = ["wait_until_it_listens"]
 _LISTENS = 1 << 16  # __SO_ACCEPTCON in linux/net.h
 
 
-def wait_until_it_listens(path: Path, timeout_s: float = 10.0) -> None:
+def wait_until_it_listens(path: Path, timeout_s: float = 60.0) -> None:
     """Return when a socket at ``path`` listens; raise TimeoutError after ``timeout_s``.
 
     It looks rather than connects: qemu-nbd 7.2 hangs at its end after a client that said nothing.

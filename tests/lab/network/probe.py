@@ -96,13 +96,33 @@ def within(namespace: str, program: str, *words: str) -> list[str]:
 
 
 async def answering(namespace: str, targets: Iterable[str], *, source: str = "") -> set[str]:
-    """Return what answers somebody in the namespace: ``tcp ADDRESS PORT``, ``udp …``, ``icmp ADDRESS``."""
+    """Return what answers somebody in the namespace: ``tcp ADDRESS PORT``, ``udp …``, ``icmp ADDRESS``.
+
+    Beyond this machine's default route somebody else may have the address and answer an echo: that tells of
+    nothing here.
+    """
     asked = {"targets": list(targets), "ports": [WORKER, SYSTEM], "source": source, "patience_s": PATIENCE_S}
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*within(namespace, PROBE), stdin=pipe, stdout=pipe)
     out, _ = await process.communicate(json.dumps(asked).encode())
     assert process.returncode == 0
-    return set(json.loads(out))
+    found = set[str](json.loads(out))
+    echoes = [word for word in found if word.startswith("icmp ") and not namespace]
+    return found - {word for word in echoes if await _leaves_the_machine(word.removeprefix("icmp "))}
+
+
+async def _leaves_the_machine(address: str) -> bool:
+    """Say whether what is sent to an address goes by the default route of this machine's own network."""
+    usual, taken = await _routes("show", "default"), await _routes("get", address)
+    return bool(usual) and all(taken.get(name) == usual.get(name) for name in ("dev", "gateway"))
+
+
+async def _routes(*words: str) -> dict[str, str]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec("ip", "-json", "route", *words, stdout=pipe)
+    out, _ = await process.communicate()
+    found: list[dict[str, str]] = json.loads(out or b"[]")
+    return found[0] if found else {}
 
 
 @contextlib.asynccontextmanager
