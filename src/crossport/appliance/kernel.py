@@ -148,7 +148,7 @@ def _newest(kind: KernelKind) -> str:
             return package
     raise NotFound(
         "guest.kernel.unknown",
-        f"apt knows no package {kind.metapackage}, so there is no kernel for the small guest.",
+        f"apt knows no package {kind.metapackage}, so there is no kernel for the guest.",
         remedy="Run: sudo apt-get update",
     )
 

@@ -98,7 +98,7 @@ def run(
         words = error.output if isinstance(error.output, str) else ""
         raise Broken(
             "guest.program.failed",
-            f"{program} failed while the small guest was built: {words.strip()[-800:]}",
+            f"{program} failed while the guest was built: {words.strip()[-800:]}",
             remedy="The guest is built by Debian's own programs; look at what it said.",
         ) from error
     return ended.stdout
@@ -107,6 +107,6 @@ def run(
 def _missing(thing: str, package: str) -> NotFound:
     return NotFound(
         "guest.program.missing",
-        f"The small guest cannot be built: {thing} is not installed.",
+        f"The guest cannot be built: {thing} is not installed.",
         remedy=f"Run: sudo apt-get install {package}",
     )

@@ -4,11 +4,11 @@ Pure: constructs in, choices and findings out. A proposal is never smaller than 
 more; where nothing fits, there is a blocker that says what to name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from crossport.migration.address import placed
-from crossport.migration.packets import beyond
-from crossport.model.construct import Constructs, Direction, Flavor, Network, Rule, SecurityGroup
+from crossport.migration.packets import MOST_RULES, Packets, beyond
+from crossport.model.construct import NO_EGRESS, Constructs, Flavor, Network, SecurityGroup
 from crossport.model.finding import Finding, Severity
 from crossport.model.mapping import Choice, Construct, Mapping, MappingRules
 from crossport.model.vm import VM, Nic
@@ -53,6 +53,8 @@ def propose(
 
 
 _Part = tuple[list[Choice], list[Finding]]
+_MOST_TOLD = 50
+"""Ranges of packets in which two groups differ; more would be read by nobody."""
 
 
 def _blocker(code: str, subject: str, text: str, remedy: str) -> _Part:
@@ -304,17 +306,22 @@ def _rule_differences(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What only the target's group admits, and what only the source's does, in words.
 
-    A source's group of which nothing is known counts as one that admits nothing.
+    A source's group of which nothing is known counts as one that admits nothing. Of either, a partner may
+    tell whatever it likes: groups that take long to compare are not, and are asked about like wider ones.
     """
     if own is None:
-        own = SecurityGroup(name=found.name, rules=(_NO_EGRESS,))
-    wider = tuple(f"also admits {one}" for one in beyond(found, own))
-    narrower = tuple(f"does not admit {one}" for one in beyond(own, found))
-    return wider, narrower
+        own = SecurityGroup(name=found.name, rules=(NO_EGRESS,))
+    largest = max(own, found, key=lambda group: len(group.rules))
+    if (count := len(largest.rules)) > MOST_RULES:
+        return (f"cannot be compared: {largest.name} has {count} rules, more than {MOST_RULES}",), ()
+    return _told("also admits", beyond(found, own)), _told("does not admit", beyond(own, found))
 
 
-_NO_EGRESS = Rule(direction=Direction.EGRESS, protocol="tcp", first_port=1, last_port=0)
-"""A rule that admits nothing, so that the group is not one that is silent about egress."""
+def _told(words: str, packets: Sequence[Packets]) -> tuple[str, ...]:
+    """Say which packets, the first of very many."""
+    more = len(packets) - _MOST_TOLD
+    rest = (f"{words} {more} more such ranges",) if more > 0 else ()
+    return (*(f"{words} {one}" for one in packets[:_MOST_TOLD]), *rest)
 
 
 def _key(name: str, source: Constructs, target: Constructs, rules: MappingRules) -> _Part:

@@ -11,11 +11,14 @@ from itertools import pairwise
 from crossport.model.construct import Direction, Rule, SecurityGroup
 from crossport.model.record import record
 
-__all__ = ["ANY", "REST", "Packets", "beyond"]
+__all__ = ["ANY", "MOST_RULES", "REST", "Packets", "beyond"]
 
 ANY = "any"
 REST = "every other protocol"
 """What only a rule for any protocol admits, next to the protocols that either group names."""
+
+MOST_RULES = 100
+"""Of a group that is compared. The work grows with the third power; real groups have some ten rules."""
 
 _LAST_PORT = 65535
 _ALIASES = {"1": "icmp", "58": "icmp", "icmpv6": "icmp", "ipv6-icmp": "icmp", "6": "tcp", "17": "udp"}
@@ -59,7 +62,10 @@ class Packets:
 
 
 def beyond(group: SecurityGroup, other: SecurityGroup) -> tuple[Packets, ...]:
-    """Return what ``group`` admits and ``other`` does not: disjoint, complete, in a stable order."""
+    """Return what ``group`` admits and ``other`` does not: disjoint, complete, in a stable order.
+
+    Whoever does not know where they come from bounds their rules before (`MOST_RULES`).
+    """
     mine, theirs = _rules(group), _rules(other)
     named = {_protocol(rule) for rule in (*mine, *theirs)} - {ANY} | {"tcp", "udp", "icmp"}
     admitted, known = list(_admitted(mine, named)), list(_admitted(theirs, named))

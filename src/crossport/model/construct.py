@@ -7,6 +7,7 @@ from crossport.model.record import record
 __all__ = [
     "EXPORT_SUBNET",
     "IMPORT_SUBNET",
+    "NO_EGRESS",
     "Constructs",
     "Direction",
     "Flavor",
@@ -61,11 +62,15 @@ class Rule:
     cidr: str = "0.0.0.0/0"
 
 
+NO_EGRESS = Rule(direction=Direction.EGRESS, protocol="tcp", first_port=1, last_port=0)
+"""A rule that admits nothing, for a group that is not silent about egress and admits none."""
+
+
 @record()
 class SecurityGroup:
     """Rules that admit; what no rule admits is dropped. Answers to admitted packets are admitted.
 
-    A group without any rule for egress admits all of it.
+    A group without any rule for egress admits all of it; one that admits none has `NO_EGRESS`.
     """
 
     name: str

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crossport.migration.finding import standing
 from crossport.migration.mapping import propose
-from crossport.migration.packets import ANY, REST, Packets, beyond
+from crossport.migration.packets import ANY, MOST_RULES, REST, Packets, beyond
 from crossport.model.construct import Direction, Rule, SecurityGroup
 from crossport.model.mapping import MappingRules
 from crossport.testing.world import ALPHA, BETA, web_vm
@@ -177,6 +177,16 @@ def group(*given_rules: Rule) -> SecurityGroup:
             group(rule("tcp", 22, 22, "10.0.0.0/32")),
             ["ingress tcp 22 from 10.0.0.1-10.0.0.3"],
         ),
+        (
+            group(rule("tcp", 22, 22, "10.0.0.8/29")),
+            group(rule("tcp", 22, 22, "10.0.0.11/32"), rule("tcp", 22, 22, "10.0.0.12/30")),
+            ["ingress tcp 22 from 10.0.0.8-10.0.0.10"],
+        ),
+        (
+            group(rule("tcp", 22, 22, "10.0.0.0/29")),
+            group(rule("tcp", 22, 22, "10.0.0.0/31"), rule("tcp", 22, 22, "10.0.0.6/31")),
+            ["ingress tcp 22 from 10.0.0.2-10.0.0.5"],
+        ),
         (group(rule("any", cidr="group:web")), group(rule("any")), ["ingress any from group:web"]),
         (group(rule("any", cidr="group:web")), group(rule("any", cidr="group:web")), []),
         (
@@ -197,3 +207,31 @@ def test_a_group_of_which_the_source_tells_nothing_counts_as_closed():
     _, findings = propose(web_vm(), dataclasses.replace(ALPHA, security_groups=()), BETA, MappingRules())
     wider = next(one for one in findings if one.code == "mapping.security-group.wider")
     assert "egress any to 0.0.0.0/0" in wider.text
+
+
+def asked(own: SecurityGroup, found: SecurityGroup) -> str:
+    """Return what the finding about a wider group says."""
+    source, target = (
+        dataclasses.replace(ALPHA, security_groups=(dataclasses.replace(own, name="http-server"),)),
+        dataclasses.replace(BETA, security_groups=(dataclasses.replace(found, name="http-server"),)),
+    )
+    vm = web_vm()
+    nic = dataclasses.replace(vm.nics[0], security_groups=("http-server",))
+    _, findings = propose(dataclasses.replace(vm, nics=(nic,)), source, target, MappingRules())
+    return next(one.text for one in findings if one.code == "mapping.security-group.wider")
+
+
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_a_group_that_takes_long_to_compare_is_asked_about_and_not_compared(which: str):
+    """A partner tells its groups: some hundred rules of the worst kind take minutes."""
+    many = group(*(rule("any", cidr=f"10.0.{number}.0/24") for number in range(MOST_RULES + 1)))
+    few = group(rule("tcp", 22, 22), rule("tcp", 22, 22, way=OUT))
+    text = asked(*((many, few) if which == "source" else (few, many)))
+    assert f"has {MOST_RULES + 1} rules, more than {MOST_RULES}" in text
+
+
+def test_of_very_many_differences_the_first_are_told_and_how_many_more_there_are():
+    many = group(*(rule("tcp", 2 * number, 2 * number) for number in range(80)))
+    text = asked(group(), many)
+    assert text.count("also admits ingress tcp") == 50
+    assert "also admits 30 more such ranges" in text

@@ -3,7 +3,8 @@
 from typing import Any
 
 from crossport.clouds.openstack import offer
-from crossport.model.construct import Direction, Quota, Rule
+from crossport.migration.packets import beyond
+from crossport.model.construct import Direction, Quota, Rule, SecurityGroup
 
 GIB = 1 << 30
 
@@ -63,6 +64,17 @@ def test_rules_are_told_with_members_of_groups_by_name():
         Rule(cidr="group:web"),
         Rule(direction=Direction.EGRESS, cidr="::/0"),
     }
+
+
+def test_a_group_without_a_rule_for_egress_admits_none_as_in_openstack():
+    """Here such a group would admit all: what a target's group admits more would not be asked about."""
+    ingress = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
+    (closed,) = offer.groups(
+        [{"id": "1", "name": "closed", "security_group_rules": [ingress]}], {"1": "closed"}
+    )
+    silent = SecurityGroup(name="closed", rules=(Rule(protocol="tcp"),))
+    assert beyond(closed, silent) == ()
+    assert [str(one) for one in beyond(silent, closed)] == ["egress any to 0.0.0.0/0", "egress any to ::/0"]
 
 
 def test_a_key_has_the_fingerprint_that_ssh_keygen_tells():

@@ -10,6 +10,7 @@ from crossport.clouds.openstack.server import Thing
 from crossport.model.construct import (
     EXPORT_SUBNET,
     IMPORT_SUBNET,
+    NO_EGRESS,
     Direction,
     Flavor,
     KeyPair,
@@ -98,16 +99,14 @@ def group_names(found: Sequence[Thing]) -> dict[str, str]:
 
 
 def groups(found: Sequence[Thing], names: Mapping[str, str]) -> tuple[SecurityGroup, ...]:
-    """Return the groups with their rules, by name."""
-    told = (
-        SecurityGroup(
-            name=names[one["id"]],
-            rules=tuple(
-                sorted({_rule(rule, names) for rule in one.get("security_group_rules") or ()}, key=str)
-            ),
-        )
-        for one in found
-    )
+    """Return the groups with their rules, by name. One without a rule for egress admits none in OpenStack."""
+
+    def rules(group: Thing) -> tuple[Rule, ...]:
+        own = {_rule(rule, names) for rule in group.get("security_group_rules") or ()}
+        silent = not any(rule.direction is Direction.EGRESS for rule in own)
+        return tuple(sorted(own | ({NO_EGRESS} if silent else set()), key=str))
+
+    told = (SecurityGroup(name=names[one["id"]], rules=rules(one)) for one in found)
     return tuple(sorted(told, key=lambda one: one.name))
 
 
